@@ -1,0 +1,77 @@
+"""Who may import whom: every room of the package opens its doors downward only."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vsedvr"
+MAY_IMPORT = {
+    "ops": set[str](),
+    "model": {"ops"},
+    "weights": {"model"},
+    "infer": {"model"},
+    "train": {"model", "weights", "infer"},
+    "filter": {"model", "infer", "weights"},
+    "cli": {"infer", "weights", "train"},
+}
+FRONT_DOOR = {"cli"}
+ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(source: str) -> Iterator[list[str]]:
+    """Imports as lists of name parts, wherever in a file they stand."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write 'from vsedvr.room import name', not 'from .room'"
+            assert node.module is not None
+            if node.module == "vsedvr":
+                yield from (["vsedvr", alias.name] for alias in node.names)
+            else:
+                yield node.module.split(".")
+
+
+def wrong_imports(room: str, source: str) -> list[str]:
+    wrong = []
+    for top, *rest in imports(source):
+        if room not in ONLY_IN.get(top, {room}):
+            wrong.append(top)
+        if top != "vsedvr":
+            continue
+        target = rest[0] if rest else ""
+        if target in MAY_IMPORT:
+            if target not in MAY_IMPORT[room] | {room}:
+                wrong.append(f"vsedvr.{target}")
+        elif room not in FRONT_DOOR:
+            wrong.append(f"the front door ({target})")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PACKAGE.rglob("*.py")) if not room_of(path).startswith("__")],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_imports_follow_the_layering(path: Path) -> None:
+    assert wrong_imports(room_of(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "wrong"),
+    [
+        ("model", "from vsedvr.weights import load_model", ["vsedvr.weights"]),
+        ("infer", "def f():\n    import vapoursynth", ["vapoursynth"]),
+        ("weights", "from vsedvr import EDVR", ["the front door (EDVR)"]),
+        ("ops", "import torchvision.ops, cupy", []),
+        ("train", "from vsedvr.infer.engine import Engine", []),
+    ],
+)
+def test_a_wrong_door_is_found(room: str, source: str, wrong: list[str]) -> None:
+    assert wrong_imports(room, source) == wrong
