@@ -1,0 +1,6 @@
+"""The EDVR network."""
+
+from vsedvr.model.edvr import EDVR, EDVRConfig
+from vsedvr.model.pcd import FrameFeatures
+
+__all__ = ["EDVR", "EDVRConfig", "FrameFeatures"]

@@ -1,0 +1,169 @@
+"""EDVR (Wang et al., "EDVR: Video Restoration with Enhanced Deformable Convolutional Networks", CVPR workshops 2019)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsedvr.model.blocks import ResidualBlock, conv3x3, lrelu, upsample
+from vsedvr.model.pcd import FrameFeatures, PCDAlignment
+from vsedvr.model.predeblur import PredeblurModule
+from vsedvr.model.tsa import TSAFusion
+
+__all__ = ["EDVR", "EDVRConfig"]
+
+
+@dataclass(frozen=True)
+class EDVRConfig:
+    """Hyper-parameters under BasicSR's names; the defaults are those of EDVR-M, x4.
+
+    Raises:
+        ValueError: for values that no network can be built from.
+    """
+
+    num_in_ch: int = 3
+    num_out_ch: int = 3
+    num_feat: int = 64
+    """Width: 64 in the M models, 128 in the L models."""
+    num_frame: int = 5
+    """Frames in the window; odd."""
+    deformable_groups: int = 8
+    num_extract_block: int = 5
+    num_reconstruct_block: int = 10
+    center_frame_idx: int | None = None
+    """Position of the restored frame in the window; None is the middle."""
+    hr_in: bool = False
+    """The input has the size of the output: two strided convolutions before the features, none of the x4 gained."""
+    with_predeblur: bool = False
+    with_tsa: bool = True
+    num_tail_feat: int = 64
+    """Width after the second upsampling; 64 in every published model."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_in_ch", "num_out_ch", "num_feat", "deformable_groups", "num_tail_feat"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_extract_block", "num_reconstruct_block"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.num_frame < 3 or self.num_frame % 2 == 0:
+            raise ValueError(f"num_frame must be odd and at least 3, got {self.num_frame}")
+        if not 0 <= self.center < self.num_frame:
+            raise ValueError(f"center_frame_idx must be within 0..{self.num_frame - 1}, got {self.center_frame_idx}")
+        if self.num_feat % self.deformable_groups:
+            raise ValueError(f"num_feat {self.num_feat} is not a multiple of deformable_groups {self.deformable_groups}")
+        if self.num_in_ch != self.num_out_ch:
+            raise ValueError(
+                f"num_in_ch {self.num_in_ch} and num_out_ch {self.num_out_ch} differ: the output adds to the input"
+            )
+
+    @property
+    def center(self) -> int:
+        """Position of the restored frame in the window."""
+        return self.num_frame // 2 if self.center_frame_idx is None else self.center_frame_idx
+
+    @property
+    def scale(self) -> int:
+        """Output size over input size."""
+        return 1 if self.hr_in else 4
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of the input must be multiples of this: the pyramid halves twice, hr_in twice more."""
+        return 16 if self.hr_in else 4
+
+
+class EDVR(nn.Module):
+    """The network: extract each frame, align each neighbour, fuse, reconstruct.
+
+    `forward` is these four methods in order. Whoever goes through a clip calls them one by one and keeps what `extract`
+    returned: it depends on one frame only.
+    """
+
+    def __init__(self, config: EDVRConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or EDVRConfig()
+        num_feat = config.num_feat
+        if config.with_predeblur:
+            self.predeblur = PredeblurModule(config.num_in_ch, num_feat, config.hr_in)
+            self.conv_1x1 = nn.Conv2d(num_feat, num_feat, 1)
+        else:
+            self.conv_first = conv3x3(config.num_in_ch, num_feat)
+            if config.hr_in:
+                self.stride_conv_hr1 = conv3x3(num_feat, num_feat, stride=2)
+                self.stride_conv_hr2 = conv3x3(num_feat, num_feat, stride=2)
+        self.feature_extraction = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_extract_block)))
+        self.conv_l2_1 = conv3x3(num_feat, num_feat, stride=2)
+        self.conv_l2_2 = conv3x3(num_feat, num_feat)
+        self.conv_l3_1 = conv3x3(num_feat, num_feat, stride=2)
+        self.conv_l3_2 = conv3x3(num_feat, num_feat)
+
+        self.pcd_align = PCDAlignment(num_feat, config.deformable_groups)
+        self.fusion: nn.Module = (
+            TSAFusion(num_feat, config.num_frame, config.center)
+            if config.with_tsa
+            else nn.Conv2d(config.num_frame * num_feat, num_feat, 1)
+        )
+
+        self.reconstruction: nn.Module = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_reconstruct_block)))
+        self.upconv1 = conv3x3(num_feat, num_feat * 4)
+        self.upconv2 = conv3x3(num_feat, config.num_tail_feat * 4)
+        self.conv_hr = conv3x3(config.num_tail_feat, config.num_tail_feat)
+        self.conv_last = conv3x3(config.num_tail_feat, config.num_out_ch)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restores the window's centre frame.
+
+        Args:
+            lq: (b, num_frame, num_in_ch, h, w) in [0, 1]; h and w multiples of config.size_multiple.
+
+        Returns:
+            (b, num_out_ch, scale * h, scale * w), not clamped.
+
+        Raises:
+            ValueError: if the shape is another one.
+        """
+        self._check_shape(lq)
+        frames = [self.extract(frame) for frame in lq.unbind(1)]
+        aligned = [self.align(frame, frames[self.config.center]) for frame in frames]
+        return self.reconstruct(self.fuse(aligned), lq[:, self.config.center])
+
+    def extract(self, frame: Tensor) -> FrameFeatures:
+        """Features of one frame (b, num_in_ch, h, w): everything that does not depend on its neighbours."""
+        feat_l1 = self.feature_extraction(self._first_features(frame))
+        feat_l2 = lrelu(self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1))))
+        feat_l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2))))
+        return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
+
+    def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
+        """One frame's features as seen from the reference frame: (b, num_feat, h, w). The reference aligns to itself too."""
+        return self.pcd_align(nbr, ref)
+
+    def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
+        """The num_frame aligned frames in one: (b, num_feat, h, w)."""
+        return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
+
+    def reconstruct(self, feat: Tensor, center: Tensor) -> Tensor:
+        """The restored frame, from fused features and the centre frame (b, num_in_ch, h, w), to which it adds."""
+        feat = self.reconstruction(feat)
+        feat = lrelu(F.pixel_shuffle(self.upconv1(feat), 2))
+        feat = lrelu(F.pixel_shuffle(self.upconv2(feat), 2))
+        residual = self.conv_last(lrelu(self.conv_hr(feat)))
+        return residual + (center if self.config.hr_in else upsample(center, 4))
+
+    def _first_features(self, frame: Tensor) -> Tensor:
+        if self.config.with_predeblur:
+            return self.conv_1x1(self.predeblur(frame))
+        feat = lrelu(self.conv_first(frame))
+        if self.config.hr_in:
+            feat = lrelu(self.stride_conv_hr2(lrelu(self.stride_conv_hr1(feat))))
+        return feat
+
+    def _check_shape(self, lq: Tensor) -> None:
+        config, multiple = self.config, self.config.size_multiple
+        if lq.ndim != 5 or lq.shape[1:3] != (config.num_frame, config.num_in_ch):
+            raise ValueError(f"lq must have the shape (b, {config.num_frame}, {config.num_in_ch}, h, w), got {tuple(lq.shape)}")
+        if lq.shape[3] % multiple or lq.shape[4] % multiple:
+            raise ValueError(f"lq must have height and width in multiples of {multiple}, got {tuple(lq.shape)}")

@@ -1,0 +1,63 @@
+"""Fusion with temporal and spatial attention (TSA; paper, section 3.3 and figure 4)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsedvr.model.blocks import conv3x3, lrelu, upsample
+
+__all__ = ["TSAFusion"]
+
+
+class TSAFusion(nn.Module):
+    """Weighs each aligned frame by its likeness to the centre frame, fuses them, then modulates every position."""
+
+    def __init__(self, num_feat: int, num_frame: int, center_frame_idx: int) -> None:
+        super().__init__()
+        self.center_frame_idx = center_frame_idx
+        self.temporal_attn1 = conv3x3(num_feat, num_feat)  # of the centre frame
+        self.temporal_attn2 = conv3x3(num_feat, num_feat)  # of every frame
+        self.feat_fusion = nn.Conv2d(num_frame * num_feat, num_feat, 1)
+
+        self.spatial_attn1 = nn.Conv2d(num_frame * num_feat, num_feat, 1)
+        self.spatial_attn2 = nn.Conv2d(2 * num_feat, num_feat, 1)
+        self.spatial_attn3 = conv3x3(num_feat, num_feat)
+        self.spatial_attn4 = nn.Conv2d(num_feat, num_feat, 1)
+        self.spatial_attn5 = conv3x3(num_feat, num_feat)
+        self.spatial_attn_l1 = nn.Conv2d(num_feat, num_feat, 1)
+        self.spatial_attn_l2 = conv3x3(2 * num_feat, num_feat)
+        self.spatial_attn_l3 = conv3x3(num_feat, num_feat)
+        self.spatial_attn_add1 = nn.Conv2d(num_feat, num_feat, 1)
+        self.spatial_attn_add2 = nn.Conv2d(num_feat, num_feat, 1)
+
+    def forward(self, aligned: Sequence[Tensor]) -> Tensor:
+        """num_frame tensors (b, c, h, w) -> (b, c, h, w); h and w multiples of 4."""
+        weighted = self.temporal_attention(aligned)
+        feat = lrelu(self.feat_fusion(weighted))
+        attn = self.spatial_attention(weighted)
+        attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
+        return feat * attn.sigmoid() * 2 + attn_add  # 2: a sigmoid of 0 leaves the features as they are
+
+    def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
+        """Each frame times sigmoid(<embedding, embedding of the centre>) per position: (b, num_frame * c, h, w)."""
+        embedding_ref = self.temporal_attn1(aligned[self.center_frame_idx])
+        correlations = [(self.temporal_attn2(feat) * embedding_ref).sum(1, keepdim=True) for feat in aligned]
+        return torch.cat([feat * corr.sigmoid() for feat, corr in zip(aligned, correlations, strict=True)], 1)
+
+    def spatial_attention(self, weighted: Tensor) -> Tensor:
+        """Logits of the attention, from a pyramid of two halvings: (b, c, h, w)."""
+        attn = _halve(lrelu(self.spatial_attn1(weighted)))
+        attn = lrelu(self.spatial_attn2(attn))
+        level = lrelu(self.spatial_attn_l1(attn))
+        level = lrelu(self.spatial_attn_l2(_halve(level)))
+        level = upsample(lrelu(self.spatial_attn_l3(level)))
+        attn = lrelu(self.spatial_attn3(attn)) + level
+        attn = upsample(lrelu(self.spatial_attn4(attn)))
+        return self.spatial_attn5(attn)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Maximum and mean of 3x3 neighbourhoods at every second position: (b, c, h, w) -> (b, 2 * c, h / 2, w / 2)."""
+    return torch.cat([F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)], 1)
