@@ -1,0 +1,126 @@
+"""Any EDVR checkpoint as a network: every hyper-parameter is read from the shapes."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.weights.checkpoint import CheckpointError, read_state_dict
+from vsedvr.weights.formats import to_basicsr
+
+__all__ = ["EMBEDDED", "load_model"]
+
+EMBEDDED = {"small": "x4 super-resolution of clean video"}
+"""The models inside the package by name, and what each is for."""
+
+TAIL = ("upconv1.weight", "upconv2.weight", "conv_hr.weight", "conv_last.weight")
+OTHERS = {"spynet.": "BasicVSR or IconVSR", "rdb1.": "ESRGAN", "RDB1.": "ESRGAN"}
+
+
+def load_model(path_or_name: str | os.PathLike[str], *, center_frame_idx: int | None = None) -> EDVR:
+    """An EDVR with the weights of a checkpoint, in fp32 and evaluation mode.
+
+    Args:
+        path_or_name: a .pth, .pt, .ckpt or .safetensors file in the key format of BasicSR, of the original EDVR of 2019
+            or of mmagic; or the name of an embedded model (see EMBEDDED). A file with such a name: "./small".
+        center_frame_idx: position of the restored frame in the window, which no checkpoint tells; the middle by default.
+
+    Raises:
+        FileNotFoundError: if there is no such file and no such name.
+        CheckpointError: if the file is not a whole, sound EDVR checkpoint; the message says what is wrong with it.
+        ValueError: if center_frame_idx lies outside the window.
+    """
+    path = _find(path_or_name)
+    state_dict = _translate(read_state_dict(path), path)
+    config = _read_config(state_dict, center_frame_idx, path)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        model = EDVR(config)
+    _check_tensors(state_dict, model.state_dict(), path)
+    model.load_state_dict({key: value.float() for key, value in state_dict.items()}, assign=True)
+    return model.eval()
+
+
+def _find(path_or_name: str | os.PathLike[str]) -> Path:
+    if path_or_name in EMBEDDED:
+        return Path(__file__).parent / "embedded" / f"{path_or_name}.safetensors"
+    path = Path(path_or_name)
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {str(path)!r}; embedded models: {', '.join(EMBEDDED)}")
+    return path
+
+
+def _translate(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    names = to_basicsr(tensors)
+    if names is None:
+        other = next((name for mark, name in OTHERS.items() if any(mark in key for key in tensors)), "another architecture")
+        raise CheckpointError(f"{path} is not an EDVR: it looks like {other} (its first key is {next(iter(tensors))!r})")
+    return {names[key]: value for key, value in tensors.items()}
+
+
+def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, path: Path) -> EDVRConfig:
+    """Hyper-parameters from keys and shapes, by BasicSR's names."""
+    if not any(key in state_dict for key in TAIL):
+        raise CheckpointError(
+            f"{path} is an EDVR feature extractor without reconstruction and upsampling, as IconVSR uses it; "
+            "it cannot restore by itself. Use a complete EDVR checkpoint"
+        )
+    with_predeblur = any(key.startswith("predeblur.") for key in state_dict)
+    with_tsa = any(key.startswith("fusion.temporal_attn") or key.startswith("fusion.feat_fusion") for key in state_dict)
+    first = "predeblur.conv_first.weight" if with_predeblur else "conv_first.weight"
+    fusion = "fusion.feat_fusion.weight" if with_tsa else "fusion.weight"
+    offset = "pcd_align.dcn_pack.l1.conv_offset.weight"
+    needed = ("conv_l2_1.weight", first, fusion, offset, "conv_hr.weight", "conv_last.weight")
+    _check_keys("misses", [key for key in needed if key not in state_dict], path)
+    shapes = {key: tuple(state_dict[key].shape) for key in needed}
+    _check_keys("has other than 4 dimensions in", [key for key, shape in shapes.items() if len(shape) != 4], path)
+    num_feat = shapes["conv_l2_1.weight"][0]
+    try:
+        return EDVRConfig(
+            num_in_ch=shapes[first][1],
+            num_out_ch=shapes["conv_last.weight"][0],
+            num_feat=num_feat,
+            num_frame=shapes[fusion][1] // max(num_feat, 1),
+            deformable_groups=shapes[offset][0] // 27,
+            num_extract_block=_count(state_dict, "feature_extraction"),
+            num_reconstruct_block=_count(state_dict, "reconstruction"),
+            center_frame_idx=center_frame_idx,
+            hr_in=any("stride_conv_hr1." in key for key in state_dict),
+            with_predeblur=with_predeblur,
+            with_tsa=with_tsa,
+            num_tail_feat=shapes["conv_hr.weight"][0],
+        )
+    except ValueError as error:
+        if center_frame_idx is not None and "center_frame_idx" in str(error):
+            raise
+        raise CheckpointError(f"{path} has shapes that make no EDVR: {error}") from error
+
+
+def _count(state_dict: dict[str, Tensor], blocks: str) -> int:
+    return len({key.split(".")[1] for key in state_dict if key.startswith(f"{blocks}.")})
+
+
+def _check_tensors(state_dict: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """The very keys and shapes of the network, and nothing but finite floating-point numbers."""
+    _check_keys("misses", expected.keys() - state_dict.keys(), path)
+    _check_keys("has unexpected", state_dict.keys() - expected.keys(), path)
+    _check_keys(
+        "has wrong shapes in",
+        [
+            f"{key} (expected {tuple(value.shape)}, got {tuple(state_dict[key].shape)})"
+            for key, value in expected.items()
+            if state_dict[key].shape != value.shape
+        ],
+        path,
+    )
+    _check_keys("has integers in", [key for key, value in state_dict.items() if not value.is_floating_point()], path)
+    _check_keys("has NaN or Inf in", [key for key, value in state_dict.items() if not value.isfinite().all()], path)
+
+
+def _check_keys(problem: str, keys: Iterable[str], path: Path) -> None:
+    keys = sorted(keys)
+    if keys:
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        raise CheckpointError(f"{path} is not a sound EDVR checkpoint: it {problem} {', '.join(keys[:3])}{more}")
