@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracle import DATA
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d as torchvision_form
 
+from oracle import DATA
 from vsedvr.ops import dcn, deform_conv2d
 
 ORACLE = np.load(DATA / "op_deform_conv.npz")

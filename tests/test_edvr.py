@@ -1,9 +1,9 @@
 import pytest
 import torch
-from conftest import TINY, random_model
-from oracle import array, meta, weights
 from torch import Tensor, nn
 
+from conftest import TINY, random_model
+from oracle import array, meta, weights
 from vsedvr.infer import window_indices
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.weights import load_model

@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import TINY, random_model
 from torch import Tensor
 from torch.nn import functional as F
 
+from conftest import TINY, random_model
 from vsedvr.infer import Engine, window_indices
 from vsedvr.model import EDVR, EDVRConfig
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import vapoursynth as vs
-from conftest import TINY, random_model
 from torch import Tensor
 
 import vsedvr
+from conftest import TINY, random_model
 from vsedvr.infer import PADDINGS, Engine, window_indices
 from vsedvr.model import EDVR, EDVRConfig
 

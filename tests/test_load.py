@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, random_model
-from oracle import DATA, array, meta, weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from conftest import TINY, random_model
+from oracle import DATA, array, meta, weights
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.weights import EMBEDDED, CheckpointError, load_model
 from vsedvr.weights.formats import to_basicsr

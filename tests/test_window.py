@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from oracle import DATA
 
+from oracle import DATA
 from vsedvr.infer import PADDINGS, published_padding, window_indices
 from vsedvr.model import EDVRConfig
 
