@@ -1,4 +1,4 @@
-"""Modulated deformable convolution (DCNv2), the operator behind EDVR's alignment.
+"""Deformable convolution in its general form, modulated or not (DCNv2).
 
 Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1, in torchvision's channel order. For group g and tap
 k = kx + kernel_width * ky the sample is taken at
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["dcn", "deform_conv2d"]
+__all__ = ["deform_conv2d"]
 
 Pair = int | tuple[int, int]
 
@@ -26,33 +26,6 @@ class _Geometry(NamedTuple):
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
-
-
-def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """The one operator that the network calls: sigmoid, sampling, product, bias and LeakyReLU.
-
-    Args:
-        x: features to sample, (b, c, h, w).
-        conv_offset_output: raw output of the convolution that predicts offsets and mask logits,
-            (b, 3 * deformable_groups * K, h, w): first the offsets as (dy, dx) pairs in pixels, then the logits.
-            float16, float32 or float64; never bfloat16, which resolves no more than 1/16 pixel at 8 pixels.
-        weight: (out_channels, c, kernel, kernel) with an odd kernel; stride 1, padding kernel // 2.
-        bias: (out_channels,).
-        slope: negative slope of the LeakyReLU; 1 leaves it out.
-
-    Returns:
-        (b, out_channels, h, w) in the type of x. Positions and sums are at least float32.
-    """
-    num_offset = conv_offset_output.shape[1] * 2 // 3
-    out = deform_conv2d(
-        x,
-        conv_offset_output[:, :num_offset],
-        weight,
-        bias,
-        padding=weight.shape[-1] // 2,
-        mask=conv_offset_output[:, num_offset:].sigmoid(),
-    )
-    return out if slope == 1 else F.leaky_relu(out, slope)
 
 
 def deform_conv2d(

@@ -1,0 +1,263 @@
+// The deformable convolution of a range of pixels, for one instruction set. deform_conv.cpp includes this once for each, with
+//   ISA      name of the namespace
+//   LANES    floats in a vector register
+//   ROWS     pixels, and
+//   VECTORS  registers of output channels that the innermost product keeps in registers
+//   TARGET   instruction sets to compile for; undefined: those that the compiler assumes anyway
+
+#ifdef TARGET
+#define PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define TARGET_BEGIN(isa) PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#else
+#define TARGET_BEGIN(isa) _Pragma("GCC push_options") PRAGMA(GCC target(isa))
+#endif
+TARGET_BEGIN(TARGET)
+#endif
+
+#if LANES == 4
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+#elif LANES == 8
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#endif
+
+namespace {
+namespace ISA {
+
+typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef float Vector8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef uint16_t Half8 __attribute__((vector_size(16), aligned(2), may_alias));
+typedef uint32_t Bits8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+constexpr int64_t panel_width = LANES * VECTORS;  // output channels that are computed together
+constexpr int64_t block = 48;                     // pixels whose samples lie in the cache together; a multiple of ROWS
+static_assert(block % ROWS == 0, "");
+
+inline Vector8 load8(const float* p) { return *reinterpret_cast<const Vector8*>(p); }
+inline Vector8 load8(const uint16_t* p) {
+    Bits8 bits = __builtin_convertvector(*reinterpret_cast<const Half8*>(p), Bits8) << 16;
+    return reinterpret_cast<const Vector8&>(bits);
+}
+
+inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+inline void store(int32_t* p, Integers v) { *reinterpret_cast<Integers*>(p) = v; }
+inline Integers clamp(Integers v, int32_t high) {
+    v = v < 0 ? Integers{} : v;
+    return v > high ? Integers{} + high : v;
+}
+
+// 1 / (1 + exp(-x)) to 2e-7; NaN gives NaN.
+inline Vector sigmoid(Vector x) {
+    Vector y = x * -1.44269504f, zero = {};
+    y = y < -126.f ? zero - 126.f : y;
+    y = y > 126.f ? zero + 126.f : y;
+    Vector finite = y == y ? y : zero;
+    Integers whole = __builtin_convertvector(finite + (finite < 0.f ? zero - .5f : zero + .5f), Integers);
+    Vector f = (y - __builtin_convertvector(whole, Vector)) * 0.693147181f;
+    Vector p = 1.f + f * (1.f + f * (1.f / 2 + f * (1.f / 6 + f * (1.f / 24 + f * (1.f / 120 + f * (1.f / 720))))));
+    Integers bits = (whole + 127) << 23;
+    return 1.f / (1.f + p * reinterpret_cast<const Vector&>(bits));
+}
+
+// Where the samples of one pixel lie: four corners for each group and tap, as pixel numbers and weights.
+struct Corners {
+    std::vector<int32_t> at[4];
+    std::vector<float> weight[4];
+    std::vector<float> tap_y, tap_x, padded;
+
+    explicit Corners(const Shape& s) {
+        const int64_t n = s.groups * s.taps(), size = std::max<int64_t>(n, LANES);
+        for (auto& v : at) v.resize(size);
+        for (auto* v : {&weight[0], &weight[1], &weight[2], &weight[3], &tap_y, &tap_x}) v->resize(size);
+        for (int64_t j = 0; j < n; j++) {
+            tap_y[j] = float(j % s.taps() / s.kernel - s.kernel / 2);
+            tap_x[j] = float(j % s.taps() % s.kernel - s.kernel / 2);
+        }
+        if (n < LANES) padded.resize(3 * LANES);
+    }
+
+    // The last vector reaches back over the one before it where they do not come out even.
+    void find(const Shape& s, const float* conv_offset, int64_t row, int64_t column) {
+        const int64_t n = s.groups * s.taps();
+        const float *pairs = conv_offset, *logits = conv_offset + 2 * n;
+        if (n < LANES) {
+            std::copy_n(pairs, 2 * n, padded.data());
+            std::copy_n(logits, n, padded.data() + 2 * LANES);
+            pairs = padded.data();
+            logits = padded.data() + 2 * LANES;
+        }
+        for (int64_t j = 0; j < n; j += LANES) {
+            const int64_t from = std::max<int64_t>(std::min(j, n - LANES), 0);
+            find_vector(s, from, pairs + 2 * from, logits + from, float(row), float(column));
+        }
+    }
+
+    // Corners outside the picture get the weight 0 and a place inside. A NaN offset makes the first weight NaN.
+    void find_vector(const Shape& s, int64_t j, const float* pairs, const float* logits, float row, float column) {
+        const int32_t height = int32_t(s.height), width = int32_t(s.width);
+        const Vector zero = {}, outside = zero - 1.f, some = load(pairs), more = load(pairs + LANES);
+        Vector y = __builtin_shufflevector(some, more, EVEN) + (load(&tap_y[j]) + row);
+        Vector x = __builtin_shufflevector(some, more, ODD) + (load(&tap_x[j]) + column);
+        y = y < -1.f ? outside : y;
+        x = x < -1.f ? outside : x;
+        y = y > float(height) ? zero + float(height) : y;
+        x = x > float(width) ? zero + float(width) : x;
+        const Vector nan = (y - y) + (x - x);
+        y = y == y ? y : outside;
+        x = x == x ? x : outside;
+        const Integers top = __builtin_convertvector(y + 1.f, Integers) - 1;  // the floor, since y + 1 >= 0
+        const Integers left = __builtin_convertvector(x + 1.f, Integers) - 1;
+        const Vector mask = sigmoid(load(logits));
+        const Vector ly = y - __builtin_convertvector(top, Vector), lx = x - __builtin_convertvector(left, Vector);
+        const Vector above = (top >= 0) & (top < height) ? (1.f - ly) * mask : zero;
+        const Vector below = top + 1 < height ? ly * mask : zero;
+        const Vector before = (left >= 0) & (left < width) ? 1.f - lx : zero;
+        const Vector after = left + 1 < width ? lx : zero;
+        const Integers y0 = clamp(top, height - 1) * width, y1 = clamp(top + 1, height - 1) * width;
+        const Integers x0 = clamp(left, width - 1), x1 = clamp(left + 1, width - 1);
+        store(&at[0][j], y0 + x0);
+        store(&at[1][j], y0 + x1);
+        store(&at[2][j], y1 + x0);
+        store(&at[3][j], y1 + x1);
+        store(&weight[0][j], above * before + nan);
+        store(&weight[1][j], above * after);
+        store(&weight[2][j], below * before);
+        store(&weight[3][j], below * after);
+    }
+};
+
+// One sample of `width` channels: four corners by their weights.
+template <typename Element>
+inline void sample(const Element* const corner[4], const float weight[4], int64_t width, float* to) {
+    int64_t c = 0;
+    for (; c + 8 <= width; c += 8)
+        *reinterpret_cast<Vector8*>(to + c) = load8(corner[0] + c) * weight[0] + load8(corner[1] + c) * weight[1] +
+                                              load8(corner[2] + c) * weight[2] + load8(corner[3] + c) * weight[3];
+    for (; c < width; c++)
+        to[c] = to_float(corner[0][c]) * weight[0] + to_float(corner[1][c]) * weight[1] +
+                to_float(corner[2][c]) * weight[2] + to_float(corner[3][c]) * weight[3];
+}
+
+// All samples of one pixel, into column[taps * channels]. A width known to the compiler makes the common cases twice as fast.
+template <int known_width, typename Element>
+void sample_all(const Shape& s, const Corners& corners, const Element* picture, float* column) {
+    const int64_t width = known_width ? known_width : s.channels / s.groups, taps = s.taps();
+    for (int64_t t = 0; t < taps; t++)
+        for (int64_t g = 0, j = t; g < s.groups; g++, j += taps, column += width) {
+            const Element* group = picture + g * width;
+            const Element* const corner[4] = {group + corners.at[0][j] * s.channels, group + corners.at[1][j] * s.channels,
+                                              group + corners.at[2][j] * s.channels, group + corners.at[3][j] * s.channels};
+            const float weight[4] = {corners.weight[0][j], corners.weight[1][j], corners.weight[2][j], corners.weight[3][j]};
+            sample(corner, weight, width, column);
+        }
+}
+
+// Weights as panels of panel_width output channels, [panel][tap][channel][panel_width], zero where there are no more.
+template <typename Element>
+std::vector<float> pack(const Shape& s, const Element* weight) {
+    const int64_t depth = s.taps() * s.channels, panels = (s.out_channels + panel_width - 1) / panel_width;
+    std::vector<float> packed(panels * depth * panel_width, 0.f);
+    for (int64_t o = 0; o < s.out_channels; o++)
+        for (int64_t c = 0; c < s.channels; c++)
+            for (int64_t t = 0; t < s.taps(); t++)
+                packed[((o / panel_width) * depth + t * s.channels + c) * panel_width + o % panel_width] =
+                    to_float(weight[(o * s.channels + c) * s.taps() + t]);
+    return packed;
+}
+
+// ROWS columns times one panel: sums[ROWS][panel_width], which come with the bias in them.
+inline void multiply(const float* columns, int64_t depth, const float* panel, float* sums) {
+    Vector sum[ROWS][VECTORS];
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) sum[r][v] = load(sums + r * panel_width + v * LANES);
+    for (int64_t k = 0; k < depth; k++) {
+        Vector weight[VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) weight[v] = load(panel + k * panel_width + v * LANES);
+#pragma GCC unroll 12
+        for (int r = 0; r < ROWS; r++) {
+            const float value = columns[r * depth + k];
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) sum[r][v] += weight[v] * value;
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) store(sums + r * panel_width + v * LANES, sum[r][v]);
+}
+
+template <typename Element>
+struct Convolution {
+    const Shape& s;
+    const Element* x;
+    const float* conv_offset;
+    const float* packed;
+    const float* bias;
+    Element* out;
+    float slope;
+
+    void operator()(int64_t begin, int64_t end) const {
+        const int64_t depth = s.taps() * s.channels;
+        Corners corners(s);
+        std::vector<float> columns(block * depth, 0.f);
+        for (int64_t first = begin; first < end; first += block) {
+            const int64_t count = std::min(block, end - first);
+            for (int64_t k = 0; k < count; k++) {
+                const int64_t pixel = first + k, place = pixel % (s.height * s.width);
+                corners.find(s, conv_offset + pixel * 3 * s.groups * s.taps(), place / s.width, place % s.width);
+                const Element* picture = x + (pixel - place) * s.channels;
+                if (s.channels == 8 * s.groups) sample_all<8>(s, corners, picture, columns.data() + k * depth);
+                else if (s.channels == 16 * s.groups) sample_all<16>(s, corners, picture, columns.data() + k * depth);
+                else sample_all<0>(s, corners, picture, columns.data() + k * depth);
+            }
+            for (int64_t k = 0; k < count; k += ROWS)
+                for (int64_t o = 0; o < s.out_channels; o += panel_width)
+                    finish(columns.data() + k * depth, first + k, std::min<int64_t>(ROWS, count - k), o);
+        }
+    }
+
+    // Output channels o.. of up to ROWS pixels.
+    void finish(const float* columns, int64_t pixel, int64_t rows, int64_t o) const {
+        const int64_t depth = s.taps() * s.channels, channels = std::min(panel_width, s.out_channels - o);
+        float sums[ROWS * panel_width] = {};
+        for (int64_t r = 0; r < rows; r++) std::copy_n(bias + o, channels, sums + r * panel_width);
+        multiply(columns, depth, packed + o * depth, sums);
+        for (int64_t r = 0; r < rows; r++) {
+            Element* to = out + (pixel + r) * s.out_channels + o;
+            for (int64_t c = 0; c < channels; c++) {
+                const float sum = sums[r * panel_width + c];
+                assign(to[c], sum < 0 ? sum * slope : sum);
+            }
+        }
+    }
+};
+
+}  // namespace ISA
+}  // namespace
+
+#ifdef TARGET
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#undef TARGET_BEGIN
+#undef PRAGMA
+#undef TARGET
+#endif
+#undef EVEN
+#undef ODD
+#undef ISA
+#undef LANES
+#undef ROWS
+#undef VECTORS
