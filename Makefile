@@ -9,7 +9,7 @@ export XDG_CONFIG_HOME := $(CURDIR)/.venv/config
 # threads that wait for work sleep instead of spinning: many times faster where other programs use the cores as well
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint
+.PHONY: demo test lint bench
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/race.py
 
 # Candidates are run, not just found: a shim may be there for a Python that is not.
 .venv/ready: pyproject.toml setup.cfg

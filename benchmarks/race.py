@@ -1,0 +1,209 @@
+"""`make bench`: vsedvr on a CPU against the plain form of EDVR, answers checked first.
+
+The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which recomputes five frames
+for every output. Both run the same random weights with offsets of a few pixels, in one process, turn by turn; figures are
+medians. Everything runs twice: with glibc's allocator as it is, and keeping large blocks (which spares page faults).
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+import vapoursynth as vs
+from cccv import ARCH_REGISTRY, ArchType, AutoModel
+from cccv.config.vsr.edvr_config import EDVRConfig as CccvConfig
+
+import vsedvr
+from vsedvr.infer import Engine, window_indices
+from vsedvr.ops import native
+
+core = vs.core
+KEEP_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+HEIGHT, WIDTH = 192, 320  # the plain form cannot run 180x320
+
+
+def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights under which offsets spread over a few pixels and the residual is small, as in a trained network."""
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name.endswith("conv_offset.weight"):
+            torch.nn.init.normal_(parameter, std=0.1)
+        if name.startswith("conv_last"):
+            torch.nn.init.normal_(parameter, std=0.01)
+    return model.state_dict()
+
+
+def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
+    """Smooth noise that moves by two pixels a frame: (num_frames, 3, height, width) in [0, 1]."""
+    torch.manual_seed(1)
+    noise = torch.rand(1, 3, height // 4, (width + 2 * num_frames) // 4 + 1)
+    texture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
+    return torch.stack([texture[:, :height, 2 * k : 2 * k + width] for k in range(num_frames)])
+
+
+def medians(runs: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
+    """Seconds of each, taken turn by turn so that a disturbance hits all."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(times):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def race_networks(times: int) -> None:
+    """EDVR-M x4, one output frame of a clip that plays on: the plain form against the engine."""
+    model = vsedvr.EDVR().eval()
+    plain = ARCH_REGISTRY.get(ArchType.EDVR)(num_feat=64, num_frame=5, num_reconstruct_block=10).eval()
+    plain.load_state_dict(random_weights(model))
+    clip = moving_texture(2 * times + 8, HEIGHT, WIDTH)
+    precisions = [torch.float32] + [torch.bfloat16] * torch.cpu._is_amx_tile_supported()
+
+    def run_plain(n: int = 4) -> torch.Tensor:
+        with torch.inference_mode():
+            return plain(clip[n - 2 : n + 3][None]).view(3, 4 * HEIGHT, 4 * WIDTH)
+
+    for dtype in precisions:
+        engine = Engine(model, dtype=dtype)
+        numbers = iter(range(2, len(clip)))
+
+        def run_ours(engine: Engine = engine, numbers: Iterator[int] = numbers) -> torch.Tensor:
+            n = next(numbers)
+            return engine.restore(window_indices(n, len(clip), model.config, "replicate"), clip.__getitem__)
+
+        first, exact = run_ours(), run_plain(2).clamp(0, 1)
+        if dtype == torch.float32:
+            check(exact, first)
+        psnr = -10 * torch.log10((first - exact).square().mean()).item()
+        result = medians({"plain": run_plain, "ours": run_ours}, times)
+        row(f"EDVR-M x4, {WIDTH}x{HEIGHT}, {str(dtype)[6:]}, {psnr:.0f} dB to the plain form", result["plain"], result["ours"])
+    if torch.bfloat16 not in precisions:
+        print("| the same in bfloat16 | | no AMX | |")
+
+
+def race_filters(times: int) -> None:
+    """Whole chains through VapourSynth: cccv's filter against ours, the same weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "edvr_random.pth"
+        torch.save({"params": random_weights(vsedvr.EDVR())}, path)
+        clip = clip_of(moving_texture(times + 5, HEIGHT, WIDTH))
+        config = {"num_feat": 64, "num_frame": 5, "num_reconstruct_block": 10, "scale": 4}
+        for label, tile in (("tile=None", None), ("as installed", (128, 128))):
+            settings = CccvConfig(name=path.name, path=str(path), **config)
+            theirs = AutoModel.from_config(settings, device=torch.device("cpu"), fp16=False, tile=tile).inference_video(clip)
+            ours = vsedvr.edvr(clip, model=path, padding="replicate", sc=False, device_index=-1)
+            if tile is None:
+                check(pixels(theirs.get_frame(2)), pixels(ours.get_frame(2)))
+            result = medians({"cccv": one_by_one(theirs), "ours": one_by_one(ours)}, times)
+            row(f"filter, EDVR-M x4, {WIDTH}x{HEIGHT}, fp32, cccv {label}", result["cccv"], result["ours"])
+
+
+def measure_overhead(times: int) -> None:
+    """The filter around an engine that does nothing, against a callback that does nothing, at 1080p RGBS."""
+    clip = core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=times, color=[0.2, 0.4, 0.6], keep=True)
+    model = vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8, hr_in=True, num_tail_feat=8)).eval()
+    restore = Engine.restore
+    try:
+        Engine.restore = lambda self, indices, load: load(indices[2])  # type: ignore[method-assign]
+        filtered = vsedvr.edvr(clip, model=model, tile=(0, 0), device_index=-1)
+        passed = clip.std.ModifyFrame(clip, lambda n, f: f)
+        result = medians({"filter": lambda: play(filtered), "pass": lambda: play(passed)}, 5)
+    finally:
+        Engine.restore = restore  # type: ignore[method-assign]
+    overhead = (result["filter"] - result["pass"]) / times * 1000
+    print(f"| the filter itself at 1080p RGBS, above a ModifyFrame that passes frames on | | {overhead:.1f} ms a frame | |")
+
+
+def measure_small(times: int) -> None:
+    """Frames per second of the embedded model, whole chain from 8-bit YUV to 8-bit YUV."""
+    for width, height in ((160, 120), (320, 180), (480, 270)):
+        source = clip_of(moving_texture(times + 3, height, width)).resize.Bicubic(format=vs.YUV420P8, matrix=1)
+        restored = vsedvr.edvr(source, device_index=-1)
+        restored.get_frame(0)
+        start = time.perf_counter()
+        play(restored[1 : times + 1])
+        print(f"| small, x4, {width}x{height} YUV420P8 | | {times / (time.perf_counter() - start):.2f} fps | |")
+
+
+def clip_of(frames: torch.Tensor) -> vs.VideoNode:
+    """RGBS clip of (num_frames, 3, height, width)."""
+    blank = core.std.BlankClip(format=vs.RGBS, width=frames.shape[3], height=frames.shape[2], length=len(frames), keep=True)
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        out = f.copy()
+        for plane in range(3):
+            np.copyto(np.asarray(out[plane]), frames[n, plane].numpy())
+        return out
+
+    return blank.std.ModifyFrame(blank, fill)
+
+
+def one_by_one(clip: vs.VideoNode) -> Callable[[], vs.VideoFrame]:
+    """Gives the frames from 3 on, one a call; frame 2 is rendered before, for the features that a playing clip has."""
+    clip.get_frame(2)
+    numbers = iter(range(3, clip.num_frames))
+    return lambda: clip.get_frame(next(numbers))
+
+
+def pixels(frame: vs.VideoFrame) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(frame[plane]) for plane in range(3)]))
+
+
+def play(clip: vs.VideoNode) -> None:
+    for _ in clip.frames(prefetch=1, close=True, collect_garbage=False):
+        pass
+
+
+def check(one: torch.Tensor, other: torch.Tensor) -> None:
+    difference = (one.clamp(0, 1) - other).abs().max().item()
+    if not difference < 1e-4:
+        sys.exit(f"the answers differ by {difference}: no race")
+
+
+def row(what: str, plain: float, ours: float) -> None:
+    print(f"| {what} | {plain:.2f} s | {ours:.2f} s | {plain / ours:.2f}x |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--times", type=int, default=5, help="repetitions, of which the median is taken")
+    parser.add_argument("--one", action="store_true", help="this process's allocator only")
+    arguments = parser.parse_args()
+    if arguments.one:
+        print("| what | plain form | vsedvr | ratio |\n|---|---|---|---|", flush=True)
+        race_networks(arguments.times)
+        race_filters(arguments.times)
+        measure_overhead(100)
+        measure_small(20)
+        return
+    isa = ("any", "AVX2", "AVX-512")[native.best_isa()] if native.is_available(torch.zeros(1)) else "none: no compiled kernel"
+    print(
+        f"{processor()}, {torch.get_num_threads()} threads, kernel for {isa}; Python {platform.python_version()}, torch "
+        f"{torch.__version__}, torchvision {torchvision.__version__}, {core.core_version.release_major}, "
+        f"vsedvr {vsedvr.__version__}; medians of {arguments.times}; python benchmarks/race.py --times {arguments.times}"
+    )
+    for label, environment in (("allocator as it is", {}), ("allocator keeps large blocks", KEEP_BLOCKS)):
+        print(f"\n{label}" + "".join(f" {name}={value}" for name, value in environment.items()) + "\n", flush=True)
+        command = [sys.executable, __file__, "--one", "--times", str(arguments.times)]
+        subprocess.run(command, env={**os.environ, **environment}, check=True)
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()
