@@ -23,12 +23,18 @@ from torch import Tensor
 from vsedvr.infer import (
     PADDINGS,
     Engine,
+    Tiling,
+    check_tile,
     choose_device,
     choose_precision,
+    choose_tiling,
+    default_tile_pad,
+    free_bytes,
     is_cut,
     published_padding,
     window_indices,
     within_scene,
+    working_bytes,
 )
 from vsedvr.model import EDVR
 from vsedvr.weights import load_model
@@ -44,6 +50,8 @@ def edvr(
     precision: str | None = None,
     padding: str | None = None,
     sc: bool = True,
+    tile: tuple[int, int] | None = None,
+    tile_pad: int | None = None,
     output_format: int | None = None,
 ) -> vs.VideoNode:
     """Restores a clip with EDVR: super-resolution, deblurring, denoising or whatever the model was trained for.
@@ -63,6 +71,11 @@ def edvr(
             replicate with predeblur.
         sc: keep windows within a scene. Cuts are read from the props _SceneChangePrev and _SceneChangeNext where they
             are set and found in the picture elsewhere.
+        tile: (width, height) of the tiles that each picture is restored in, in pixels of the clip; (0, 0) restores it whole,
+            which is fastest. By default whole where the free memory allows it, else in the largest tiles that it does.
+            They are settled when the filter is created. If memory runs out later, smaller tiles take over, with a warning.
+        tile_pad: pixels of the clip that a tile sees around itself. By default 16, four times that where input and output
+            are of one size: what keeps tiles within 1/255 of the whole on a real clip.
         output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default that of the clip.
 
     Returns:
@@ -72,7 +85,7 @@ def edvr(
         vapoursynth.Error: "edvr: ..." for every argument and clip that it cannot work with.
     """
     try:
-        return _build(clip, model, device_index, precision, padding, sc, output_format)
+        return _build(clip, model, device_index, precision, padding, sc, tile, tile_pad, output_format)
     except (ValueError, OSError) as error:
         raise vs.Error(f"edvr: {error}") from error
 
@@ -84,11 +97,14 @@ def _build(
     precision: str | None,
     padding: str | None,
     sc: bool,
+    tile: tuple[int, int] | None,
+    tile_pad: int | None,
     output_format: int | None,
 ) -> vs.VideoNode:
     _check_clip(clip)
     if padding is not None and padding not in PADDINGS:
         raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+    check_tile(tile, tile_pad)
     device = choose_device(device_index)
     dtype = choose_precision(precision, device, exact_input=clip.format.id == vs.RGBS)
     if not isinstance(model, str | os.PathLike | EDVR):
@@ -113,7 +129,7 @@ def _build(
     )
     places = [_pick(source, place) for place in zip(*windows, strict=True)]
     differences = _pick_differences(clip, windows) if sc and not _has_scene_props(first.props) else []
-    engine = Engine(network, device, dtype)
+    engine = _build_engine(network, device, dtype, clip, tile, tile_pad)
 
     def restore(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frames = dict(zip(windows[n], f, strict=False))
@@ -122,6 +138,23 @@ def _build(
 
     restored = blank.std.ModifyFrame([*places, *differences], restore)
     return _from_float(restored, out_format, clip, first.props)
+
+
+def _build_engine(
+    network: EDVR,
+    device: torch.device,
+    dtype: torch.dtype,
+    clip: vs.VideoNode,
+    tile: tuple[int, int] | None,
+    tile_pad: int | None,
+) -> Engine:
+    """For half of the memory that is free: frames, other filters and the encoder take of the other half."""
+    config, budget = network.config, free_bytes(device) // 2
+    pad = default_tile_pad(config) if tile_pad is None else tile_pad
+    tiling = Tiling(clip.height, clip.width, tile or (0, 0), pad, config)
+    if tile is None:
+        tiling = choose_tiling(tiling, dtype, budget)
+    return Engine(network, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype)))
 
 
 def _check_clip(clip: vs.VideoNode) -> None:

@@ -1,0 +1,66 @@
+"""How much memory restoring takes, how much there is, and the tiles that fit."""
+
+import psutil  # type: ignore[import-untyped]
+import torch
+
+from vsedvr.infer.tile import Tile, Tiling
+from vsedvr.model import EDVRConfig
+
+__all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+
+
+def choose_tiling(whole: Tiling, dtype: torch.dtype, budget: int) -> Tiling:
+    """The largest tiles that are restored within the budget, or the smallest there are.
+
+    Args:
+        whole: the picture in one tile.
+        dtype: of the network.
+        budget: bytes for the features of a window and all that works on them.
+    """
+    config, tiling = whole.config, whole
+    while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype) > budget:
+        smaller = tiling.smaller()
+        if smaller is None:
+            break
+        tiling = smaller
+    return tiling
+
+
+def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
+    """Of one frame's features as the engine keeps them: the input, three maps a level of the pyramid, one map more."""
+    pixels = tile.area
+    positions = pixels // (config.size_multiple // 4) ** 2
+    maps = positions * (3 + 1) + positions // 4 * 3 + positions // 16 * 3
+    return dtype.itemsize * (config.num_in_ch * pixels + config.num_feat * maps)
+
+
+def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
+    """Upper bound of what one frame takes beside the features (benchmarks/memory.md).
+
+    The network's part is the largest of its phases on one tile, per position of the features: sampling, which is float32 in
+    every precision and holds every tap twice, before and after the mask; fusion, which holds the window three times;
+    the tail, where two maps of 16 output pixels a position are alive at once.
+    """
+    config, tile = tiling.config, tiling.tiles[0]
+    step = config.size_multiple // 4
+    item, num_feat = dtype.itemsize, config.num_feat
+    window = item * config.num_frame * num_feat
+    sampling = window + 4 * 9 * (2 * num_feat + 9 * config.deformable_groups)
+    fusion = 3 * window + 4 * item * num_feat
+    tail = item * (16 * (2 * config.num_tail_feat + 2 * config.num_out_ch) + 4 * num_feat)
+    first = 2 * item * num_feat * step**2
+    samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2  # of the input, the output
+    return tile.area // step**2 * max(sampling, fusion, tail, first) + 4 * samples * tiling.height * tiling.width
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of the network means that memory ran out: PyTorch has no one type for it."""
+    signs = ("can't allocate memory", "ALLOC_FAILED")  # PyTorch's CPU allocator; cuDNN and cuBLAS
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
