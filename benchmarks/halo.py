@@ -34,7 +34,9 @@ def main() -> None:
                 tiled = [Engine(model, tiling=tiling).restore(range(5), frames.__getitem__) for frames in windows]
                 errors = 255 * (torch.stack(tiled) - torch.stack(wholes)).abs()
                 count = f"{len(tiling.rows.starts)} x {len(tiling.columns.starts)}"
-                print(f"| {name} | {tile[0]}x{tile[1]} ({count}) | {pad} | {errors.max():.3f} | {errors.mean():.5f} |", flush=True)
+                print(
+                    f"| {name} | {tile[0]}x{tile[1]} ({count}) | {pad} | {errors.max():.3f} | {errors.mean():.5f} |", flush=True
+                )
 
 
 def clips() -> Iterator[tuple[str, vs.VideoNode]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vsedvr
 from conftest import TINY, random_model
-from vsedvr.infer import PADDINGS, Engine, window_indices
+from vsedvr.infer import PADDINGS, Engine, Tiling, choose_tiling, default_tile_pad, window_indices
 from vsedvr.model import EDVR, EDVRConfig
 
 core = vs.core
@@ -123,6 +123,39 @@ class TestPixels:
         expected = pixels(gt.get_frame(4))
         mse = [(pixels(clip.get_frame(4)) - expected).square().mean() for clip in (vsedvr.edvr(lq), bicubic)]
         assert mse[0] < 0.8 * mse[1]
+
+
+class TestTiles:
+    def test_given(self) -> None:
+        model, frames = random_model(X4), torch.rand(5, 3, 43, 70)
+        for pad, pixels_around in ((5, 5), (None, default_tile_pad(X4))):
+            restored = vsedvr.edvr(clip_of(frames), model=model, tile=(24, 16), tile_pad=pad)
+            engine = Engine(model, tiling=Tiling(43, 70, (24, 16), pixels_around, X4))
+            assert torch.equal(pixels(restored.get_frame(2)), engine.restore(range(5), frames.__getitem__).double())
+
+    @pytest.mark.parametrize("free", [0, 1 << 27, 1 << 40])
+    def test_automatic_from_the_free_memory(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        built: list[Engine] = []
+
+        class Built(Engine):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                built.append(self)
+
+        monkeypatch.setattr("vsedvr.filter.Engine", Built)
+        monkeypatch.setattr("vsedvr.filter.free_bytes", lambda device: free)
+        clip = blank(width=960, height=540)
+        model = random_model(X4)
+        vsedvr.edvr(clip, model=model)
+        whole = Tiling.whole(540, 960, X4)
+        expected = choose_tiling(whole, torch.float32, free // 2)
+        assert built[-1].tiling
+        assert built[-1].tiling.tiles == expected.tiles
+        assert (expected.tiles == whole.tiles) == (free == 1 << 40)
+        assert 0 <= built[-1].cache.max_bytes <= free // 2
+        vsedvr.edvr(clip, model=model, tile=(0, 0))
+        assert built[-1].tiling
+        assert built[-1].tiling.tiles == whole.tiles, "off is off"
 
 
 class TestScenes:
@@ -323,6 +356,8 @@ class TestErrors:
             (blank, {"model": __file__}, "neither a PyTorch nor a safetensors file"),
             (blank, {"model": 3}, "model must be a name, a path or an EDVR, got 3"),
             (blank, {"padding": "mirror"}, "padding must be one of replicate, reflection, .* got 'mirror'"),
+            (blank, {"tile": 256}, r"tile must be \(width, height\) .*\(0, 0\) for no tiles.* got 256"),
+            (blank, {"tile_pad": -1}, "tile_pad must be .* 0 or more.* got -1"),
             (blank, {"precision": "fp8"}, "precision must be one of fp32, fp16, bf16, got 'fp8'"),
             (blank, {"device_index": 99}, "device_index"),
             (blank, {"output_format": 12345}, "output_format must be "),

@@ -142,4 +142,6 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     result = vspipe(script)
     assert result.returncode == 1
     assert result.stdout == b""
-    assert "no memory left for the features" in result.stderr.decode()
+    message = result.stderr.decode()
+    assert "tile (16, 16)" in message, "the argument to change"
+    assert "no memory left for the features" in message

@@ -74,7 +74,7 @@ def edvr(
         tile: (width, height) of the tiles that each picture is restored in, in pixels of the clip; (0, 0) restores it whole,
             which is fastest. By default whole where the free memory allows it, else in the largest tiles that it does.
             They are settled when the filter is created. If memory runs out later, smaller tiles take over, with a warning.
-        tile_pad: pixels of the clip that a tile sees around itself. By default 16, four times that where input and output
+        tile_pad: pixels of the clip that a tile sees around itself. By default 12, four times that where input and output
             are of one size: what keeps tiles within 1/255 of the whole on a real clip.
         output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default that of the clip.
 

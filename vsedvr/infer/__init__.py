@@ -2,7 +2,7 @@
 
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
-from vsedvr.infer.memory import choose_tiling, free_bytes, working_bytes
+from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
 from vsedvr.infer.scene import is_cut, within_scene
 from vsedvr.infer.tile import Tiling, check_tile, default_tile_pad, receptive_radius
 from vsedvr.infer.window import PADDINGS, published_padding, window_indices
@@ -17,6 +17,7 @@ __all__ = [
     "choose_precision",
     "choose_tiling",
     "default_tile_pad",
+    "feature_bytes",
     "free_bytes",
     "is_cut",
     "published_padding",

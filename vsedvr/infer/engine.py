@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.infer.memory import is_out_of_memory
+from vsedvr.infer.memory import is_out_of_memory, working_bytes
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVR, FrameFeatures
 from vsedvr.model.blocks import DCNPack
@@ -84,8 +84,10 @@ class Engine:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self.tiling = _smaller(self.tiling, error)
-            self._release_memory()  # after the except block: up to its end the error holds the tensors that were alive
+                smaller = _smaller(self.tiling, error)
+            self._change_tiling(
+                self.tiling, smaller
+            )  # after the except block: up to its end the error holds the tensors that were alive
 
     def _restore_tile(self, tile: Tile, indices: Sequence[int], picture: Callable[[int], Tensor]) -> Tensor:
         frames = {i: self._frame(i, tile, picture) for i in dict.fromkeys(indices)}
@@ -113,9 +115,11 @@ class Engine:
         multiple = self.config.size_multiple
         return F.pad(lq[None], (0, -width % multiple, 0, -height % multiple), "replicate")[0]
 
-    def _release_memory(self) -> None:
-        """Features of the tiling before go, and half of their room with them: they may be what left none."""
-        self.cache = self._new_cache(min(self.cache.max_bytes, self.cache.nbytes) // 2)
+    def _change_tiling(self, before: Tiling, after: Tiling) -> None:
+        """After memory ran out: what was in use is about all there is, and half of it is for features from here on."""
+        in_use = self.cache.nbytes + working_bytes(before, self.dtype)
+        self.tiling = after
+        self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

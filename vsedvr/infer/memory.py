@@ -8,6 +8,9 @@ from vsedvr.model import EDVRConfig
 
 __all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
 
+OVERHEAD = 64 << 20
+"""Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
+
 
 def choose_tiling(whole: Tiling, dtype: torch.dtype, budget: int) -> Tiling:
     """The largest tiles that are restored within the budget, or the smallest there are.
@@ -35,22 +38,23 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
 
 
 def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
-    """Upper bound of what one frame takes beside the features (benchmarks/memory.md).
+    """Upper bound of what one frame takes beside the features that are kept (benchmarks/memory.md).
 
-    The network's part is the largest of its phases on one tile, per position of the features: sampling, which is float32 in
-    every precision and holds every tap twice, before and after the mask; fusion, which holds the window three times;
-    the tail, where two maps of 16 output pixels a position are alive at once.
+    That is the largest of the network's phases on one tile, counted in bytes per position of the features, and the pictures
+    that go in and come out.
     """
-    config, tile = tiling.config, tiling.tiles[0]
-    step = config.size_multiple // 4
-    item, num_feat = dtype.itemsize, config.num_feat
+    config, item = tiling.config, dtype.itemsize
+    step, num_feat = config.size_multiple // 4, config.num_feat
     window = item * config.num_frame * num_feat
-    sampling = window + 4 * 9 * (2 * num_feat + 9 * config.deformable_groups)
-    fusion = 3 * window + 4 * item * num_feat
-    tail = item * (16 * (2 * config.num_tail_feat + 2 * config.num_out_ch) + 4 * num_feat)
     first = 2 * item * num_feat * step**2
-    samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2  # of the input, the output
-    return tile.area // step**2 * max(sampling, fusion, tail, first) + 4 * samples * tiling.height * tiling.width
+    # Sampling is float32 in every precision: all taps of the input, before and after the mask, and of offsets and mask
+    align = window + 4 * 9 * (2 * num_feat + 9 * config.deformable_groups)
+    fuse = 3 * window + 4 * item * num_feat
+    # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
+    tail = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 4 * num_feat)
+    samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2
+    pictures = 4 * samples * tiling.height * tiling.width
+    return tiling.tiles[0].area // step**2 * max(first, align, fuse, tail) + pictures + OVERHEAD
 
 
 def free_bytes(device: torch.device) -> int:

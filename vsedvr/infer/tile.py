@@ -23,7 +23,7 @@ from vsedvr.model import EDVRConfig
 
 __all__ = ["Tile", "Tiling", "check_tile", "default_tile_pad", "receptive_radius"]
 
-TILE_PAD = 16
+TILE_PAD = 12
 MIN_TILE = 32
 
 
