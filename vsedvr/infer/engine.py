@@ -77,20 +77,20 @@ class Engine:
         if self.tiling is None:
             height, width = load(indices[self.config.center]).shape[-2:]
             self.tiling = Tiling.whole(height, width, self.config)
-        picture = functools.cache(lambda i: self._pad(load(i)))
         while True:
             try:
-                return self.tiling.blend(self._restore_tile(tile, indices, picture) for tile in self.tiling.tiles)
+                return self.tiling.blend(self._restore_tile(tile, indices, load) for tile in self.tiling.tiles)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 smaller = _smaller(self.tiling, error)
-            self._change_tiling(
-                self.tiling, smaller
-            )  # after the except block: up to its end the error holds the tensors that were alive
+            # Only after the except block: the error holds the tensors that were alive
+            in_use = self.cache.nbytes + working_bytes(self.tiling, self.dtype)
+            self.tiling = smaller
+            self._make_room(in_use)
 
-    def _restore_tile(self, tile: Tile, indices: Sequence[int], picture: Callable[[int], Tensor]) -> Tensor:
-        frames = {i: self._frame(i, tile, picture) for i in dict.fromkeys(indices)}
+    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Callable[[int], Tensor]) -> Tensor:
+        frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
         center = frames[indices[self.config.center]]
         restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)
         return restored[0].float().clamp(0, 1).cpu()
@@ -101,24 +101,21 @@ class Engine:
         aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
-    def _frame(self, i: int, tile: Tile, picture: Callable[[int], Tensor]) -> "_Frame":
+    def _frame(self, i: int, tile: Tile, load: Callable[[int], Tensor]) -> "_Frame":
         frame = self.cache.get((i, tile))
         if frame is None:
-            lq = tile.crop(picture(i))[None].to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-            frame = _Frame(lq, self.model.extract(lq))
+            frame = self._extract(tile, load(i))
             self.cache.put((i, tile), frame)
         return frame
 
-    def _pad(self, lq: Tensor) -> Tensor:
-        """To the network's multiple, at the bottom and on the right."""
-        height, width = lq.shape[-2:]
-        multiple = self.config.size_multiple
-        return F.pad(lq[None], (0, -width % multiple, 0, -height % multiple), "replicate")[0]
+    def _extract(self, tile: Tile, picture: Tensor) -> "_Frame":
+        lq = tile.crop(picture)[None].to(self.device, self.dtype)
+        lq = F.pad(lq, (0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]), "replicate")
+        lq = lq.contiguous(memory_format=torch.channels_last)
+        return _Frame(lq, self.model.extract(lq))
 
-    def _change_tiling(self, before: Tiling, after: Tiling) -> None:
-        """After memory ran out: what was in use is about all there is, and half of it is for features from here on."""
-        in_use = self.cache.nbytes + working_bytes(before, self.dtype)
-        self.tiling = after
+    def _make_room(self, in_use: int) -> None:
+        """What was in use when memory ran out is about all there is; from here on half of it is for features."""
         self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

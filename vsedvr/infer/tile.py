@@ -41,7 +41,7 @@ class Tile(NamedTuple):
         return self.height * self.width
 
     def crop(self, picture: Tensor) -> Tensor:
-        """(c, h, w) -> (c, height, width), a view."""
+        """(c, h, w) -> (c, height, width), a view; smaller where the picture is not padded and ends before."""
         return picture[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
 
