@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, random_model
 from torch import Tensor
 
+from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, choose_tiling, feature_bytes, free_bytes, working_bytes
 from vsedvr.infer.memory import is_out_of_memory
 from vsedvr.model import EDVRConfig

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from conftest import TINY, random_model
 from torch import Tensor
 
+from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, check_tile, default_tile_pad, receptive_radius, window_indices
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.model.blocks import DCNPack

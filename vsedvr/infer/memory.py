@@ -1,6 +1,6 @@
 """How much memory restoring takes, how much there is, and the tiles that fit."""
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 
 from vsedvr.infer.tile import Tile, Tiling
