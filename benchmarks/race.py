@@ -188,7 +188,7 @@ def main() -> None:
         measure_overhead(100)
         measure_small(20)
         return
-    isa = ("any", "AVX2", "AVX-512")[native.best_isa()] if native.is_available(torch.zeros(1)) else "none: no compiled kernel"
+    isa = ("any", "AVX2", "AVX-512")[native.best_isa()] if native.is_available() else "none: no compiled kernel"
     print(
         f"{processor()}, {torch.get_num_threads()} threads, kernel for {isa}; Python {platform.python_version()}, torch "
         f"{torch.__version__}, torchvision {torchvision.__version__}, {core.core_version.release_major}, "

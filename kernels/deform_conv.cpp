@@ -9,12 +9,7 @@
 //   out          (batch, height, width, out_channels)
 // x, weight and out are float32, or bfloat16 given as uint16_t; all else is float32, positions and sums included.
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
-#include <cstring>
-#include <thread>
-#include <vector>
+#include "common.hpp"
 
 namespace {
 
@@ -42,80 +37,25 @@ inline void assign(uint16_t& to, float value) {
 
 }  // namespace
 
-// The work on a range of pixels, compiled once for each instruction set.
-#define ISA generic
-#define LANES 4
-#define ROWS 4
-#define VECTORS 2
-#include "deform_conv_pixels.hpp"
-
-#if defined(__x86_64__)
-#define ISA avx2
-#define LANES 8
-#define ROWS 6
-#define VECTORS 2
-#define TARGET "avx2,fma"
-#include "deform_conv_pixels.hpp"
-
-#define ISA avx512
-#define LANES 16
-#define ROWS 12
-#define VECTORS 2
-#define TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
-#include "deform_conv_pixels.hpp"
-#endif
+#define BODY "deform_conv_pixels.hpp"
+#include "for_each_isa.hpp"
 
 namespace {
-
-// 0: any processor, 1: AVX2, 2: AVX-512
-int best_isa() {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
-    return 0;
-}
-
-template <typename Convolution>
-void run_threads(Convolution convolution, int64_t pixels, int threads) {
-    constexpr int64_t chunk = 384;
-    std::atomic<int64_t> next{0};
-    auto work = [&] {
-        for (int64_t begin; (begin = next.fetch_add(chunk)) < pixels;)
-            convolution(begin, std::min(begin + chunk, pixels));
-    };
-    std::vector<std::thread> others;
-    for (int k = 1; k < threads && k * chunk < pixels; k++) others.emplace_back(work);
-    work();
-    for (auto& other : others) other.join();
-}
 
 template <typename Element>
 void dcn(const Shape& s, const Element* x, const float* conv_offset, const Element* weight, const float* bias, Element* out,
          float slope, int threads, int isa) {
-#define RUN(ISA)                                                                                                      \
-    {                                                                                                                 \
-        const std::vector<float> packed = ISA::pack(s, weight);                                                       \
-        run_threads(ISA::Convolution<Element>{s, x, conv_offset, packed.data(), bias, out, slope}, s.pixels(), threads); \
+#define RUN(ISA)                                                                                                        \
+    {                                                                                                                   \
+        const std::vector<float> packed = ISA::pack(s, weight);                                                         \
+        const ISA::Convolution<Element> convolution{s, x, conv_offset, packed.data(), bias, out, slope};                \
+        run_threads(convolution, s.pixels(), 384, threads);                                                             \
     }
-#if defined(__x86_64__)
-    if (isa == 2) RUN(avx512)
-    else if (isa == 1) RUN(avx2)
-    else
-#endif
-        RUN(generic)
+    RUN_BEST(isa, RUN)
 #undef RUN
 }
 
 }  // namespace
-
-#if defined(_WIN32)
-#define EXPORT extern "C" __declspec(dllexport)
-#else
-#define EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 // shape: batch, height, width, channels, out_channels, groups, kernel; height * width below 2^31.
 // isa: 0 for any processor, 1 for AVX2, 2 for AVX-512, at most what vsedvr_best_isa gives.
@@ -130,4 +70,4 @@ DEFINE(vsedvr_dcn_bfloat16, uint16_t)
 EXPORT int vsedvr_best_isa() { return best_isa(); }
 
 // Never called: the linker of Windows wants it of everything that setuptools builds.
-EXPORT void* PyInit__deform_conv() { return nullptr; }
+EXPORT void* PyInit__kernels() { return nullptr; }

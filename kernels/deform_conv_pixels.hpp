@@ -1,19 +1,4 @@
-// The deformable convolution of a range of pixels, for one instruction set. deform_conv.cpp includes this once for each, with
-//   ISA      name of the namespace
-//   LANES    floats in a vector register
-//   ROWS     pixels, and
-//   VECTORS  registers of output channels that the innermost product keeps in registers
-//   TARGET   instruction sets to compile for; undefined: those that the compiler assumes anyway
-
-#ifdef TARGET
-#define PRAGMA(text) _Pragma(#text)
-#ifdef __clang__
-#define TARGET_BEGIN(isa) PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
-#else
-#define TARGET_BEGIN(isa) _Pragma("GCC push_options") PRAGMA(GCC target(isa))
-#endif
-TARGET_BEGIN(TARGET)
-#endif
+// The deformable convolution of a range of pixels: the body of deform_conv.cpp, compiled for each instruction set.
 
 #if LANES == 4
 #define EVEN 0, 2, 4, 6
@@ -29,13 +14,12 @@ TARGET_BEGIN(TARGET)
 namespace {
 namespace ISA {
 
-typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+#include "product.hpp"
+
 typedef float Vector8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint16_t Half8 __attribute__((vector_size(16), aligned(2), may_alias));
 typedef uint32_t Bits8 __attribute__((vector_size(32), aligned(4), may_alias));
 
-constexpr int64_t panel_width = LANES * VECTORS;  // output channels that are computed together
 constexpr int64_t block = 48;                     // pixels whose samples lie in the cache together; a multiple of ROWS
 static_assert(block % ROWS == 0, "");
 
@@ -45,8 +29,6 @@ inline Vector8 load8(const uint16_t* p) {
     return reinterpret_cast<const Vector8&>(bits);
 }
 
-inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
-inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 inline void store(int32_t* p, Integers v) { *reinterpret_cast<Integers*>(p) = v; }
 inline Integers clamp(Integers v, int32_t high) {
     v = v < 0 ? Integers{} : v;
@@ -172,30 +154,6 @@ std::vector<float> pack(const Shape& s, const Element* weight) {
     return packed;
 }
 
-// ROWS columns times one panel: sums[ROWS][panel_width], which come with the bias in them.
-inline void multiply(const float* columns, int64_t depth, const float* panel, float* sums) {
-    Vector sum[ROWS][VECTORS];
-#pragma GCC unroll 12
-    for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) sum[r][v] = load(sums + r * panel_width + v * LANES);
-    for (int64_t k = 0; k < depth; k++) {
-        Vector weight[VECTORS];
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) weight[v] = load(panel + k * panel_width + v * LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; r++) {
-            const float value = columns[r * depth + k];
-#pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) sum[r][v] += weight[v] * value;
-        }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) store(sums + r * panel_width + v * LANES, sum[r][v]);
-}
-
 template <typename Element>
 struct Convolution {
     const Shape& s;
@@ -245,19 +203,5 @@ struct Convolution {
 }  // namespace ISA
 }  // namespace
 
-#ifdef TARGET
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#undef TARGET_BEGIN
-#undef PRAGMA
-#undef TARGET
-#endif
 #undef EVEN
 #undef ODD
-#undef ISA
-#undef LANES
-#undef ROWS
-#undef VECTORS

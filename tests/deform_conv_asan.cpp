@@ -1,5 +1,5 @@
-// Runs the CPU kernel under AddressSanitizer: buffers of exactly the right size, awkward shapes, offsets of every kind.
-// Built and run by test_dcn.py; prints what it did and exits with 0, or the sanitizer ends it.
+// Runs the deformable convolution under AddressSanitizer: buffers of exactly the right size, awkward shapes, offsets of
+// every kind. Built and run by test_native.py; prints what it did and exits with 0, or the sanitizer ends it.
 
 #include "../kernels/deform_conv.cpp"
 
@@ -10,7 +10,6 @@
 
 template <typename Element>
 void run(const Shape& s, float reach, int isa, int threads) {
-    const int64_t shape[] = {s.batch, s.height, s.width, s.channels, s.out_channels, s.groups, s.kernel};
     // arrays from new[], whose ends the sanitizer watches
     const int64_t offsets = s.pixels() * 3 * s.groups * s.taps();
     std::unique_ptr<Element[]> x(new Element[s.pixels() * s.channels]()), out(new Element[s.pixels() * s.out_channels]());
@@ -23,7 +22,6 @@ void run(const Shape& s, float reach, int isa, int threads) {
         conv_offset[k] = state >> 28 ? (float(state >> 8) / (1 << 23) - 1.f) * reach : odd_ones[(state >> 24) % 8];
     }
     dcn(s, x.get(), conv_offset.get(), weight.get(), bias.get(), out.get(), .1f, threads, isa);
-    (void)shape;
 }
 
 int main() {

@@ -1,8 +1,3 @@
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +8,8 @@ from torchvision.ops import deform_conv2d as torchvision_form
 
 from vsedvr.ops import dcn, native
 
-TESTS = Path(__file__).parent
-needs_kernel = pytest.mark.skipif(not native.is_available(torch.zeros(1)), reason="built without a compiler")
-ISAS = range(native.best_isa() + 1) if native.is_available(torch.zeros(1)) else ()
+needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
+ISAS = range(native.best_isa() + 1) if native.is_available() else ()
 
 
 def inputs(b: int, c: int, out: int, groups: int, h: int, w: int, reach: float = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -104,53 +98,14 @@ class TestKernel:
     def test_batch_of_none(self) -> None:
         assert native.dcn(*inputs(0, 4, 6, 1, 5, 6), 0.1).shape == (0, 6, 5, 6)
 
-    def test_memory_is_never_read_outside_of_the_tensors(self, tmp_path: Path) -> None:
-        """Under AddressSanitizer, as a program of its own."""
-        compiler = shutil.which("g++")
-        if compiler is None:
-            pytest.skip("no g++")
-        program = tmp_path / "deform_conv_asan"
-        flags = [
-            "-O1",
-            "-g",
-            "-std=c++17",
-            "-pthread",
-            "-Wno-psabi",
-            "-fsanitize=address,undefined",
-            "-fno-sanitize-recover=all",
-        ]
-        subprocess.run([compiler, *flags, TESTS / "deform_conv_asan.cpp", "-o", program], check=True, timeout=300)
-        result = subprocess.run([program], capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr
-        assert result.stdout == f"{96 * len(ISAS)} runs\n"
-
 
 def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     args = inputs(1, 16, 16, 2, 11, 14)
     one = dcn(*args, 0.1)
-    monkeypatch.setattr(native, "is_available", lambda x: False)
+    monkeypatch.setattr(native, "is_available", lambda: False)
     other = dcn(*args, 0.1)
     assert (one - other).abs().max() < 1e-4
     assert one.stride() == other.stride()
-
-
-def test_a_package_without_the_kernel_falls_back(tmp_path: Path) -> None:
-    """As it is where there was no compiler: the file is not there."""
-    package = tmp_path / "vsedvr"
-    shutil.copytree(TESTS.parent / "vsedvr", package, ignore=shutil.ignore_patterns("_deform_conv.*", "__pycache__"))
-    code = """
-import torch, vsedvr
-from vsedvr.ops import dcn, native
-assert not native.is_available(torch.zeros(1))
-torch.manual_seed(0)
-print(dcn(torch.rand(1, 4, 5, 5), torch.rand(1, 27, 5, 5), torch.rand(3, 4, 3, 3), torch.rand(3), 0.1).sum().item())
-"""
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    torch.manual_seed(0)
-    here = dcn(torch.rand(1, 4, 5, 5), torch.rand(1, 27, 5, 5), torch.rand(3, 4, 3, 3), torch.rand(3), 0.1).sum()
-    assert float(result.stdout) == pytest.approx(here.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("slope", [0.1, 1.0])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vsedvr.ops import conv3x3 as conv3x3_op
 from vsedvr.ops import dcn
 
 __all__ = ["SLOPE", "DCNPack", "ResidualBlock", "conv3x3", "lrelu", "upsample"]
@@ -14,8 +15,18 @@ SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""
 
 
+class Conv3x3(nn.Conv2d):
+    """nn.Conv2d of stride 1 and padding 1, by the operator that is faster on CPUs."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv3x3_op(x, self.weight, self.bias)
+
+
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+    return Conv3x3(in_channels, out_channels) if stride == 1 else nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
 
 
 def lrelu(x: Tensor) -> Tensor:

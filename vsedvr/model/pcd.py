@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu, upsample
+from vsedvr.ops import conv3x3 as conv3x3_op
 
 __all__ = ["FrameFeatures", "PCDAlignment"]
 
@@ -90,9 +90,9 @@ class PCDAlignment(nn.Module):
 
 def _nbr_share(conv: nn.Module, feat: Tensor) -> Tensor:
     """The neighbour's share of a convolution of cat(nbr, ref)."""
-    return F.conv2d(feat, conv.get_parameter("weight")[:, : feat.shape[1]], padding=1)
+    return conv3x3_op(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
 
 
 def _ref_share(conv: nn.Module, feat: Tensor) -> Tensor:
     """The reference's share of a convolution of cat(nbr, ref), with the bias."""
-    return F.conv2d(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"), padding=1)
+    return conv3x3_op(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))

@@ -1,6 +1,7 @@
-"""Operators on tensors: the deformable convolution."""
+"""Operators on tensors: the deformable convolution, and the 3x3 convolution that most of the time goes into."""
 
+from vsedvr.ops.conv3x3 import conv3x3
 from vsedvr.ops.dcn import dcn
 from vsedvr.ops.deform_conv import deform_conv2d
 
-__all__ = ["dcn", "deform_conv2d"]
+__all__ = ["conv3x3", "dcn", "deform_conv2d"]

@@ -54,7 +54,7 @@ def _split(conv_offset_output: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.library.custom_op("vsedvr::dcn", mutates_args=())
 def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    if not native.is_available(x):
+    if not native.is_available() or x.device.type != "cpu" or x.dtype not in native.DCN:
         return _compose(x, conv_offset_output, weight, bias, slope)
     _check_shapes(x, conv_offset_output, weight, bias)
     return native.dcn(x, conv_offset_output, weight, bias, slope)
