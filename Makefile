@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 # vspipe finds Python through a configuration file: in .venv, not in the user's home
 export XDG_CONFIG_HOME := $(CURDIR)/.venv/config
-# threads that wait for work sleep instead of spinning: many times faster where other programs use the cores as well
+# as `import vsedvr` sets it, for tests that load torch first
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo test lint bench
@@ -24,7 +24,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/pip install --quiet --editable ".[bench]"
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/race.py
+	$(BIN)/python benchmarks/race.py
 
 # Candidates are run, not just found: a shim may be there for a Python that is not.
 .venv/ready: pyproject.toml setup.cfg

@@ -1,8 +1,9 @@
 """`make bench`: vsedvr on a CPU against the plain form of EDVR, answers checked first.
 
 The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which recomputes five frames
-for every output. Both run the same random weights with offsets of a few pixels, in one process, turn by turn; figures are
-medians. Everything runs twice: with glibc's allocator as it is, and keeping large blocks (which spares page faults).
+for every output. Both run the same random weights with offsets of a few pixels, in one process, turn by turn, with
+OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. Everything runs twice: with glibc's allocator as it
+is, and with one that keeps large blocks, which spares page faults.
 """
 
 import argparse
@@ -197,7 +198,7 @@ def main() -> None:
     for label, environment in (("allocator as it is", {}), ("allocator keeps large blocks", KEEP_BLOCKS)):
         print(f"\n{label}" + "".join(f" {name}={value}" for name, value in environment.items()) + "\n", flush=True)
         command = [sys.executable, __file__, "--one", "--times", str(arguments.times)]
-        subprocess.run(command, env={**os.environ, **environment}, check=True)
+        subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **environment}, check=True)
 
 
 def processor() -> str:

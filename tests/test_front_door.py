@@ -22,7 +22,10 @@ def test_the_network_needs_no_vapoursynth_and_the_package_loads_nothing_before_i
     code = """
 import sys
 sys.modules["vapoursynth"] = None
+import os
+os.environ.pop("OMP_WAIT_POLICY", None)
 import vsedvr
+assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 assert "torch" not in sys.modules
 vsedvr.load_model("small")
 vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8))

@@ -4,8 +4,13 @@ In a script: `import vsedvr` and `clip = vsedvr.edvr(clip)`. Names load when the
 be used without VapourSynth.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Before torch is loaded: its threads shall sleep while they wait, not spin. Spinning threads keep the kernels' own threads,
+# and the encoder behind the pipe, off the cores (README, "Speed"). Whoever sets the variable is not overruled.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from vsedvr.filter import edvr
