@@ -1,9 +1,9 @@
 """`make bench`: vsedvr on a CPU against the plain form of EDVR, answers checked first.
 
 The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which recomputes five frames
-for every output. Both run the same random weights with offsets of a few pixels, in one process, turn by turn, with
-OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. Everything runs twice: with glibc's allocator as it
-is, and with one that keeps large blocks, which spares page faults.
+for every output; OpenVINO runs the same graph. All have the same random weights with offsets of a few pixels and run in one
+process, turn by turn, with OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. Everything runs twice:
+with glibc's allocator as it is, and with one that keeps large blocks, which spares page faults.
 """
 
 import argparse
@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import openvino
 import torch
 import torchvision
 import vapoursynth as vs
@@ -75,6 +77,7 @@ def race_networks(times: int) -> None:
         with torch.inference_mode():
             return plain(clip[n - 2 : n + 3][None]).view(3, 4 * HEIGHT, 4 * WIDTH)
 
+    with_openvino = openvino_form(plain, clip[None, :5])
     for dtype in precisions:
         engine = Engine(model, dtype=dtype)
         numbers = iter(range(2, len(clip)))
@@ -86,11 +89,22 @@ def race_networks(times: int) -> None:
         first, exact = run_ours(), run_plain(2).clamp(0, 1)
         if dtype == torch.float32:
             check(exact, first)
+            check(with_openvino(), first)
         psnr = -10 * torch.log10((first - exact).square().mean()).item()
-        result = medians({"plain": run_plain, "ours": run_ours}, times)
-        row(f"EDVR-M x4, {WIDTH}x{HEIGHT}, {str(dtype)[6:]}, {psnr:.0f} dB to the plain form", result["plain"], result["ours"])
+        result = medians({"plain": run_plain, "openvino": with_openvino, "ours": run_ours}, times)
+        what = f"EDVR-M x4, {WIDTH}x{HEIGHT}, {str(dtype)[6:]}"
+        row(f"{what}, {psnr:.0f} dB to the plain form", result["plain"], result["ours"])
+        row(f"{what}, the plain form in fp32 by OpenVINO", result["openvino"], result["ours"])
     if torch.bfloat16 not in precisions:
         print("| the same in bfloat16 | | no AMX | |")
+
+
+def openvino_form(plain: torch.nn.Module, lq: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The plain form compiled by OpenVINO for this input, fp32; converting takes some minutes."""
+    with warnings.catch_warnings(action="ignore"):  # of tracing: the sizes are constant here
+        graph = openvino.convert_model(plain, example_input=lq, input=[list(lq.shape)])
+    compiled = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda: torch.from_numpy(next(iter(compiled([lq.numpy()]).values()))).view(3, 4 * HEIGHT, 4 * WIDTH)
 
 
 def race_filters(times: int) -> None:
@@ -180,24 +194,32 @@ def row(what: str, plain: float, ours: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--times", type=int, default=5, help="repetitions, of which the median is taken")
-    parser.add_argument("--one", action="store_true", help="this process's allocator only")
+    parser.add_argument("--part", choices=("networks", "all"), help="run this here, with this process's allocator")
     arguments = parser.parse_args()
-    if arguments.one:
-        print("| what | plain form | vsedvr | ratio |\n|---|---|---|---|", flush=True)
-        race_networks(arguments.times)
+    if arguments.part is None:
+        run_parts(arguments.times)
+        return
+    print("| what | other | vsedvr | ratio |\n|---|---|---|---|", flush=True)
+    race_networks(arguments.times)
+    if arguments.part == "all":
         race_filters(arguments.times)
         measure_overhead(100)
         measure_small(20)
-        return
-    isa = ("any", "AVX2", "AVX-512")[native.best_isa()] if native.is_available() else "none: no compiled kernel"
+
+
+def run_parts(times: int) -> None:
+    isa = ("any processor", "AVX2", "AVX-512")[native.best_isa()] if native.is_available() else "none"
     print(
-        f"{processor()}, {torch.get_num_threads()} threads, kernel for {isa}; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, torchvision {torchvision.__version__}, {core.core_version.release_major}, "
-        f"vsedvr {vsedvr.__version__}; medians of {arguments.times}; python benchmarks/race.py --times {arguments.times}"
+        f"{processor()}, {torch.get_num_threads()} threads, kernels for {isa}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, VapourSynth R{core.core_version.release_major}, "
+        f"OpenVINO {openvino.__version__}, vsedvr {vsedvr.__version__}; medians of {times}."
     )
-    for label, environment in (("allocator as it is", {}), ("allocator keeps large blocks", KEEP_BLOCKS)):
-        print(f"\n{label}" + "".join(f" {name}={value}" for name, value in environment.items()) + "\n", flush=True)
-        command = [sys.executable, __file__, "--one", "--times", str(arguments.times)]
+    for label, part, environment in (
+        ("The allocator as it is", "all", {}),
+        ("One that keeps large blocks", "networks", KEEP_BLOCKS),
+    ):
+        print(f"\n{label}" + "".join(f", {name}={value}" for name, value in environment.items()) + ":\n", flush=True)
+        command = [sys.executable, __file__, "--part", part, "--times", str(times)]
         subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **environment}, check=True)
 
 
