@@ -152,3 +152,16 @@ def test_wrong_input_shapes(tiny_model: EDVR, shape: tuple[int, ...], message: s
 def test_configurations_that_make_no_network(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EDVRConfig(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows", [1, 23, 24, 25, 49])
+@pytest.mark.parametrize("hr_in", [False, True])
+def test_enlarging_in_strips_changes_nothing(rows: int, hr_in: bool) -> None:
+    """As it is without gradients, against the whole picture at once as it is with them."""
+    model = random_model(EDVRConfig(3, 3, 16, 3, 2, 1, 1, hr_in=hr_in, num_tail_feat=16))
+    feat = torch.randn(2, 16, rows, 9)
+    center = torch.rand(2, 3, rows * (4 if hr_in else 1), 9 * (4 if hr_in else 1))
+    whole = model.reconstruct(feat, center)
+    assert whole.requires_grad
+    with torch.no_grad():
+        assert (model.reconstruct(feat, center) - whole).abs().max() < 1e-5

@@ -122,7 +122,7 @@ class Engine:
 
     def _new_cache(self, max_bytes: int) -> "_FrameCache":
         tiles = len(self.tiling.tiles) if self.tiling else 1
-        return _FrameCache(2 * self.config.num_frame * tiles, max_bytes)
+        return _FrameCache((self.config.num_frame + 2) * tiles, max_bytes)
 
 
 def _smaller(tiling: Tiling, error: BaseException) -> Tiling:

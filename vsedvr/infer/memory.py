@@ -5,10 +5,11 @@ import torch
 
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
+from vsedvr.model.edvr import STRIP
 
 __all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
 
-OVERHEAD = 64 << 20
+OVERHEAD = 96 << 20
 """Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
 
 
@@ -50,11 +51,15 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
     # Sampling is float32 in every precision: all taps of the input, before and after the mask, and of offsets and mask
     align = window + 8 * item * num_feat + 4 * 9 * (2 * num_feat + 11 * config.deformable_groups)
     fuse = 3 * window + 4 * item * num_feat
+    trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output's strips, and joined
     # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
-    tail = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
+    enlarge = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
+    tile = tiling.tiles[0]
+    height, width = tile.height // step, tile.width // step
+    phases = height * width * max(first, align, fuse), height * width * trunk + min(height, STRIP + 4) * width * enlarge
     samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2
     pictures = 4 * samples * tiling.height * tiling.width
-    return tiling.tiles[0].area // step**2 * max(first, align, fuse, tail) + pictures + OVERHEAD
+    return max(phases) + pictures + OVERHEAD
 
 
 def free_bytes(device: torch.device) -> int:

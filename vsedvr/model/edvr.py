@@ -14,6 +14,9 @@ from vsedvr.model.tsa import TSAFusion
 
 __all__ = ["EDVR", "EDVRConfig"]
 
+STRIP = 24
+"""Rows of features that are enlarged at a time where no gradient is wanted."""
+
 
 @dataclass(frozen=True)
 class EDVRConfig:
@@ -148,10 +151,28 @@ class EDVR(nn.Module):
     def reconstruct(self, feat: Tensor, center: Tensor) -> Tensor:
         """The restored frame, from fused features and the centre frame (b, num_in_ch, h, w), to which it adds."""
         feat = self.reconstruction(feat)
+        if torch.is_grad_enabled():
+            return self._enlarge(feat, center)
+        return self._enlarge_in_strips(feat, center)
+
+    def _enlarge(self, feat: Tensor, center: Tensor) -> Tensor:
         feat = lrelu(F.pixel_shuffle(self.upconv1(feat), 2))
         feat = lrelu(F.pixel_shuffle(self.upconv2(feat), 2))
         residual = self.conv_last(lrelu(self.conv_hr(feat)))
         return residual + (center if self.config.hr_in else upsample(center, 4))
+
+    def _enlarge_in_strips(self, feat: Tensor, center: Tensor) -> Tensor:
+        """Some rows at a time: the maps here are up to 16 times as large as all others, and would set the peak of memory.
+
+        A strip sees as far beyond itself as its convolutions do: 1 row for upconv1, 1/2 for upconv2, 1/4 for each of the rest.
+        """
+        height, step = feat.shape[2], center.shape[2] // feat.shape[2]
+        strips = []
+        for top in range(0, height, STRIP):
+            bottom, first, last = min(top + STRIP, height), max(top - 2, 0), min(top + STRIP + 2, height)
+            strip = self._enlarge(feat[:, :, first:last], center[:, :, step * first : step * last])
+            strips.append(strip[:, :, 4 * (top - first) : 4 * (bottom - first)])
+        return torch.cat(strips, 2)
 
     def _first_features(self, frame: Tensor) -> Tensor:
         if self.config.with_predeblur:
