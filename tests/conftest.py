@@ -46,7 +46,7 @@ def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
 def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Vspipe:
     """Runs vspipe on the text of a script; VapourSynth's one-time configuration stays out of the user's home."""
     home = tmp_path_factory.mktemp("vspipe")
-    env = {**os.environ, "XDG_CONFIG_HOME": str(home), "APPDATA": str(home)}
+    env = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "APPDATA": str(home)}
     bin_dir = Path(sys.executable).parent
     subprocess.run([bin_dir / "vapoursynth", "config"], env=env, check=True, stdout=subprocess.DEVNULL, timeout=60)
 

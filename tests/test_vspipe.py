@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from conftest import Vspipe
@@ -145,3 +147,22 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     message = result.stderr.decode()
     assert "tile (16, 16)" in message, "the argument to change"
     assert "no memory left for the features" in message
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.mark.parametrize(("script", "header"), [("restore.vpy", b"C420 W256 H192"), ("chained.vpy", b"C420p10 W128 H96")])
+def test_the_examples_restore_a_video_file(vspipe: Vspipe, tmp_path: Path, script: str, header: bytes) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(source, "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n in range(4):
+            picture = np.random.default_rng(n).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    result = vspipe((EXAMPLES / script).read_text(), "-c", "y4m", "-a", f"source={source}")
+    assert result.returncode == 0, result.stderr.decode()
+    assert result.stdout.startswith(b"YUV4MPEG2 " + header)
+    assert result.stdout.count(b"FRAME\n") == 4

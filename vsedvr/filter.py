@@ -245,10 +245,8 @@ def _pick_differences(clip: vs.VideoNode, windows: list[list[int]]) -> list[vs.V
     if clip.format.color_family == vs.RGB:
         luma = clip.resize.Point(format=vs.GRAY8, matrix=vs.MATRIX_BT709)
     differences = luma.std.PlaneStats(luma[0] + luma[:-1] if luma.num_frames > 1 else luma, prop="_EDVR")
-    return [
-        _pick(differences, [min(min(window) + k, max(window) + 1, clip.num_frames - 1) for window in windows])
-        for k in range(len(windows[0]) + 1)
-    ]
+    spans = [(min(window), min(max(window) + 1, clip.num_frames - 1)) for window in windows]
+    return [_pick(differences, [min(first + k, last) for first, last in spans]) for k in range(len(windows[0]) + 1)]
 
 
 def _scene_starts(frames: dict[int, vs.VideoFrame], differences: Sequence[vs.VideoFrame]) -> Iterator[int]:

@@ -37,6 +37,8 @@ def window_indices(n: int, num_frames: int, config: EDVRConfig, padding: str) ->
     """
     before, after = config.center, config.num_frame - 1 - config.center
     last = num_frames - 1
+    if before <= n <= last - after and padding in PADDINGS:  # nearly all of a long clip
+        return list(range(n - before, n + after + 1))
     if "circle" in padding and num_frames < config.num_frame:
         padding = "reflection"
     if padding == "reflection" and num_frames <= max(before, after):
