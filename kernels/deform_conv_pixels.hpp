@@ -98,9 +98,9 @@ struct Corners {
         const Integers left = __builtin_convertvector(x + 1.f, Integers) - 1;
         const Vector mask = sigmoid(load(logits));
         const Vector ly = y - __builtin_convertvector(top, Vector), lx = x - __builtin_convertvector(left, Vector);
-        const Vector above = (top >= 0) & (top < height) ? (1.f - ly) * mask : zero;
+        const Vector above = ((top >= 0) & (top < height)) ? (1.f - ly) * mask : zero;
         const Vector below = top + 1 < height ? ly * mask : zero;
-        const Vector before = (left >= 0) & (left < width) ? 1.f - lx : zero;
+        const Vector before = ((left >= 0) & (left < width)) ? 1.f - lx : zero;
         const Vector after = left + 1 < width ? lx : zero;
         const Integers y0 = clamp(top, height - 1) * width, y1 = clamp(top + 1, height - 1) * width;
         const Integers x0 = clamp(left, width - 1), x1 = clamp(left + 1, width - 1);
