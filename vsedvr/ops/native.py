@@ -61,7 +61,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
     b, c, h, w = x.shape
     x = x.contiguous(memory_format=torch.channels_last)
     weight = weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    bias = None if bias is None else bias.float().contiguous()
     out = torch.empty((b, weight.shape[0], h, w), memory_format=torch.channels_last)
     shape = (ctypes.c_int64 * 5)(b, h, w, c, weight.shape[0])
     tensors = (None if tensor is None else tensor.data_ptr() for tensor in (x, weight, bias, out))
