@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from conftest import TINY, random_model
 from vsedvr.infer import Engine, window_indices
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.weights import load_model
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 
@@ -106,12 +107,15 @@ def test_output_is_clamped() -> None:
     assert out.max() == 1
 
 
-def test_bfloat16_is_close_to_float32() -> None:
-    model, clip = random_model(X4), torch.rand(5, 3, 24, 24)
+def test_bfloat16_is_within_55_db_of_float32() -> None:
+    """The embedded model on smooth pictures that move by two pixels a frame."""
+    model = load_model("small")
+    texture = F.interpolate(torch.rand(1, 3, 16, 28), scale_factor=4, mode="bicubic").clamp(0, 1)[0]
+    clip = torch.stack([texture[:, :, 2 * n : 2 * n + 96] for n in range(5)])
     exact, coarse = (
         Engine(model, dtype=dtype).restore(range(5), clip.__getitem__) for dtype in (torch.float32, torch.bfloat16)
     )
-    assert 0 < (exact - coarse).square().mean().sqrt() < 10 ** (-40 / 20)
+    assert 0 < (exact - coarse).square().mean() < 10 ** (-55 / 10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
