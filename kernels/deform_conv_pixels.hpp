@@ -127,7 +127,7 @@ inline void sample(const Element* const corner[4], const float weight[4], int64_
                 to_float(corner[2][c]) * weight[2] + to_float(corner[3][c]) * weight[3];
 }
 
-// All samples of one pixel, into column[taps * channels]. A width known to the compiler makes the common cases twice as fast.
+// All samples of one pixel, into column[taps * channels]. The usual widths are known to the compiler, which unrolls them.
 template <int known_width, typename Element>
 void sample_all(const Shape& s, const Corners& corners, const Element* picture, float* column) {
     const int64_t width = known_width ? known_width : s.channels / s.groups, taps = s.taps();
