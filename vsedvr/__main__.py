@@ -1,0 +1,7 @@
+"""python -m vsedvr"""
+
+import sys
+
+from vsedvr.cli import main
+
+sys.exit(main())

@@ -1,0 +1,35 @@
+"""The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from vsedvr import __version__
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "train": "train a network from a preset",
+    "eval": "measure models on benchmarks and on files of your own",
+    "inspect": "show what the network does with a clip: alignment and attention",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns the exit status: 0, 1 after an error that its message explains, 2 for wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
+    parser.add_argument("--version", action="version", version=f"vsedvr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if argv and argv[0] == name:  # the others need not be loaded: torch takes a second
+            import_module(f"vsedvr.cli.{name}").add_arguments(command)
+    args = parser.parse_args(argv)
+    try:
+        import_module(f"vsedvr.cli.{args.command}").run(args)
+    except (OSError, ValueError, MemoryError, ImportError) as error:
+        print(f"vsedvr {args.command}: {error}", file=sys.stderr)
+        return 1
+    return 0

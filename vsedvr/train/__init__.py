@@ -1,0 +1,1 @@
+"""Training and evaluation: data, degradation, the loop, and the field's metrics."""
