@@ -66,7 +66,7 @@ class Recorder(Engine):
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
     """Window by frame number, as far as frames were requested; nothing is computed."""
-    monkeypatch.setattr("vsedvr.filter.Engine", Recorder)
+    monkeypatch.setattr("vsedvr.infer.build.Engine", Recorder)
     Recorder.windows = {}
     return Recorder.windows
 
@@ -142,8 +142,8 @@ class TestTiles:
                 super().__init__(*args, **kwargs)
                 built.append(self)
 
-        monkeypatch.setattr("vsedvr.filter.Engine", Built)
-        monkeypatch.setattr("vsedvr.filter.free_bytes", lambda device: free)
+        monkeypatch.setattr("vsedvr.infer.build.Engine", Built)
+        monkeypatch.setattr("vsedvr.infer.build.free_bytes", lambda device: free)
         clip = blank(width=960, height=540)
         model = random_model(X4)
         vsedvr.edvr(clip, model=model)

@@ -22,19 +22,14 @@ from torch import Tensor
 
 from vsedvr.infer import (
     PADDINGS,
-    Engine,
-    Tiling,
+    build_engine,
     check_tile,
     choose_device,
     choose_precision,
-    choose_tiling,
-    default_tile_pad,
-    free_bytes,
     is_cut,
     published_padding,
     window_indices,
     within_scene,
-    working_bytes,
 )
 from vsedvr.model import EDVR
 from vsedvr.weights import load_model
@@ -129,7 +124,7 @@ def _build(
     )
     places = [_pick(source, place) for place in zip(*windows, strict=True)]
     differences = _pick_differences(clip, windows) if sc and not _has_scene_props(first.props) else []
-    engine = _build_engine(network, device, dtype, clip, tile, tile_pad)
+    engine = build_engine(network, device, dtype, (clip.height, clip.width), tile, tile_pad)
 
     def restore(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frames = dict(zip(windows[n], f, strict=False))
@@ -138,23 +133,6 @@ def _build(
 
     restored = blank.std.ModifyFrame([*places, *differences], restore)
     return _from_float(restored, out_format, clip, first.props)
-
-
-def _build_engine(
-    network: EDVR,
-    device: torch.device,
-    dtype: torch.dtype,
-    clip: vs.VideoNode,
-    tile: tuple[int, int] | None,
-    tile_pad: int | None,
-) -> Engine:
-    """For half of the memory that is free: frames, other filters and the encoder take of the other half."""
-    config, budget = network.config, free_bytes(device) // 2
-    pad = default_tile_pad(config) if tile_pad is None else tile_pad
-    tiling = Tiling(clip.height, clip.width, tile or (0, 0), pad, config)
-    if tile is None:
-        tiling = choose_tiling(tiling, dtype, budget)
-    return Engine(network, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype)))
 
 
 def _check_clip(clip: vs.VideoNode) -> None:

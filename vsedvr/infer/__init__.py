@@ -1,5 +1,6 @@
 """Inference: windows of frames, and the engine that restores them."""
 
+from vsedvr.infer.build import build_engine
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
 from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
@@ -12,6 +13,7 @@ __all__ = [
     "PRECISIONS",
     "Engine",
     "Tiling",
+    "build_engine",
     "check_tile",
     "choose_device",
     "choose_precision",

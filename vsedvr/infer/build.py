@@ -1,0 +1,35 @@
+"""An engine for a clip, within the memory that is free."""
+
+import torch
+
+from vsedvr.infer.engine import Engine
+from vsedvr.infer.memory import choose_tiling, free_bytes, working_bytes
+from vsedvr.infer.tile import Tiling, default_tile_pad
+from vsedvr.model import EDVR
+
+__all__ = ["build_engine"]
+
+
+def build_engine(
+    model: EDVR,
+    device: torch.device,
+    dtype: torch.dtype,
+    size: tuple[int, int],
+    tile: tuple[int, int] | None = None,
+    tile_pad: int | None = None,
+) -> Engine:
+    """For half of the memory that is free: frames, other filters and the encoder take of the other half.
+
+    Args:
+        model: the network.
+        device, dtype: of the engine.
+        size: (height, width) of the clip.
+        tile: (width, height) of tiles, (0, 0) for none; by default the largest that fit.
+        tile_pad: pixels read around a tile; by default what keeps tiles within 1/255 of the whole.
+    """
+    config, budget = model.config, free_bytes(device) // 2
+    pad = default_tile_pad(config) if tile_pad is None else tile_pad
+    tiling = Tiling(*size, tile or (0, 0), pad, config)
+    if tile is None:
+        tiling = choose_tiling(tiling, dtype, budget)
+    return Engine(model, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype)))
