@@ -1,11 +1,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -27,6 +30,30 @@ def random_model(config: EDVRConfig = TINY) -> EDVR:
         if "conv_offset" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     return model
+
+
+def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, int] = (1, 2)) -> list[NDArray[np.uint8]]:
+    """RGB frames of a smooth texture that moves by so many pixels (down, right) a frame."""
+    (dy, dx), steps = shift, num_frames - 1
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, ((height + steps * abs(dy)) // 6 + 2, (width + steps * abs(dx)) // 6 + 2, 3), np.uint8)
+    texture = np.asarray(Image.fromarray(coarse).resize((coarse.shape[1] * 6, coarse.shape[0] * 6), Image.Resampling.BICUBIC))
+    starts = [(steps * max(dy, 0) - n * dy, steps * max(dx, 0) - n * dx) for n in range(num_frames)]
+    return [texture[top : top + height, left : left + width].copy() for top, left in starts]
+
+
+class MemoryClip(list[NDArray[np.uint8]]):
+    """A clip as those that are read from files."""
+
+    def __init__(self, frames: Iterable[NDArray[np.uint8]], scene_starts: Iterable[int] = (0,)) -> None:
+        super().__init__(frames)
+        self.scene_starts = list(scene_starts)
+
+
+def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
+    folder.mkdir(parents=True)
+    for n, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{n:08}.png")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+"""The benchmarks of the field: where their clips lie, and what counts in them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsedvr.train.metrics import Protocol
+from vsedvr.train.pairs import PairPaths, find_pairs
+
+__all__ = ["BENCHMARKS", "Benchmark"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set with its protocol."""
+
+    gt: str
+    """Folder of the ground truth below the root; where there is none, the root itself."""
+    lq: str
+    """Folder of the low quality; where there is none, frames are reduced from the ground truth."""
+    protocol: Protocol
+    padding: str
+    """What stands in for frames beyond the ends of a clip (infer.PADDINGS)."""
+    source: str
+    """Who counts like this."""
+    clips: tuple[str, ...] = ()
+    """Names of all clips; none: whatever there is."""
+    clip_list: str = ""
+    """File below the root that names all clips, one a line."""
+    scale: int = 4
+
+    def find(self, root: Path, lq: Path | None = None) -> PairPaths:
+        """The clips that are there.
+
+        Args:
+            root: folder of the data set.
+            lq: another folder of low quality clips, such as the results of a first stage.
+
+        Raises:
+            FileNotFoundError: if the root is missing, or none of the clips is there.
+            ValueError: if a clip lacks its low quality.
+        """
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder {root}")
+        gt = root / self.gt if (root / self.gt).is_dir() else root
+        if lq is None and (root / self.lq).is_dir():
+            lq = root / self.lq
+        if lq is None and self.scale == 1:
+            raise FileNotFoundError(f"the input is missing: there is no folder {root / self.lq}")
+        names = self.names(root)
+        if not names:
+            return find_pairs(gt, lq)
+        found = [name for name in names if (gt / name).is_dir()]
+        if not found:
+            raise FileNotFoundError(f"none of the clips {', '.join(names[:4])} is in {gt}")
+        lacking = next((name for name in found if lq and not (lq / name).is_dir()), None)
+        if lacking:
+            raise ValueError(f"clip {lacking} is in {gt} but not in {lq}")
+        return {name: (gt / name, lq and lq / name) for name in found}
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """All clips of the data set, there or not; none if it is not settled."""
+        if not self.clip_list:
+            return self.clips
+        path = root / self.clip_list
+        if not path.is_file():
+            raise FileNotFoundError(f"the list of clips {path} is missing; it comes with the data set")
+        return tuple(path.read_text().split())
+
+
+VID4 = ("calendar", "city", "foliage", "walk")
+REDS4 = ("000", "011", "015", "020")
+RGB, Y = Protocol(), Protocol(y_channel=True)
+BASICSR = "BasicSR, docs/ModelZoo.md"
+
+BENCHMARKS = {
+    "vid4": Benchmark("GT", "BIx4", Y, "reflection_circle", BASICSR, VID4),
+    "reds4": Benchmark("train_sharp", "train_sharp_bicubic/X4", RGB, "reflection_circle", BASICSR, REDS4),
+    "reds4-blur-bicubic": Benchmark("train_sharp", "train_blur_bicubic/X4", RGB, "replicate", BASICSR, REDS4),
+    "reds4-blur": Benchmark("train_sharp", "train_blur", RGB, "replicate", BASICSR, REDS4, scale=1),
+    "reds4-blur-comp": Benchmark("train_sharp", "train_blur_comp", RGB, "replicate", BASICSR, REDS4, scale=1),
+    "vimeo90k-t": Benchmark(
+        "sequences",
+        "BIx4",
+        Protocol(y_channel=True, left_out=(3, 3)),  # of im1 to im7 only im4 counts
+        "reflection_circle",
+        "mmagic, configs/basicvsr",
+        clip_list="sep_testlist.txt",
+    ),
+    "spmcs": Benchmark("GT", "BIx4", Y, "reflection_circle", "as Vid4; papers differ"),
+    "udm10": Benchmark("GT", "BIx4", Y, "reflection_circle", "mmagic, configs/basicvsr"),
+}
+"""Layouts as distributed: REDS and Vimeo-90K as their archives unpack, the others as a folder GT of clips, BIx4 beside it.
+
+The clips of reds4 are those that EDVR was tested on, taken out of the training set of REDS.
+"""

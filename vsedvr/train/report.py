@@ -1,0 +1,168 @@
+"""What an evaluation found: as a table to read, as JSON and as CSV."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vsedvr.train.complexity import Complexity
+from vsedvr.train.evaluate import Scores, mean_score
+from vsedvr.train.metrics import Protocol, Score
+from vsedvr.train.published import Published
+
+__all__ = ["Method", "Report"]
+
+PHASES = ("extract", "align", "fuse", "reconstruct")
+MAX_COLUMNS = 8
+"""Clips that a table has columns for; of more only the mean is in it."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A model, or the baseline, and how it did."""
+
+    name: str
+    scores: Mapping[str, Scores]
+    """By clip and frame number."""
+    complexity: Complexity | None = None
+
+    @property
+    def clip_means(self) -> dict[str, Score]:
+        return {clip: mean_score(scores.values()) for clip, scores in self.scores.items()}
+
+    @property
+    def mean(self) -> Score:
+        """Over clips, whatever their lengths."""
+        return mean_score(self.clip_means.values())
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    """Name of the data set, or of the files."""
+    protocol: Protocol
+    source: str
+    """Of the protocol; "" if it is nobody's."""
+    input_size: tuple[int, int]
+    """(width, height) that multiply-accumulates are counted for."""
+    methods: Sequence[Method]
+    published: Sequence[Published] = ()
+    all_clips: Sequence[str] = ()
+    """Of the data set, whether evaluated or not."""
+
+    @property
+    def clips(self) -> list[str]:
+        return list(self.methods[0].scores)
+
+    def table(self) -> str:
+        """For a terminal."""
+        columns = self.clips if len(self.clips) <= MAX_COLUMNS else []
+        head = ["", "parameters", "GMACs", *columns, "mean", ""]
+        rows = [
+            [method.name, *_size(method.complexity), *_cells(method.clip_means, columns), _cell(method.mean), ""]
+            for method in self.methods
+        ]
+        published = [self._published_row(row, columns) for row in self.published]
+        if published:
+            published.insert(0, ["published", *[""] * (len(head) - 1)])
+        width, height = self.input_size
+        note = f"GMACs: 10^9 multiply-accumulates for a frame of {width}x{height}, each window from scratch"
+        return "\n".join([self._headline(), *_aligned([head, *rows, *published]), note]) + "\n"
+
+    def json(self) -> str:
+        """Everything, with means; a PSNR of equal pictures, which is infinite, is null."""
+        content = {
+            "title": self.title,
+            "protocol": {**asdict(self.protocol), "source": self.source},
+            "input_size": self.input_size,
+            "methods": [_as_dict(method) for method in self.methods],
+            "published": self.published,
+        }
+        return json.dumps(_plain(content), indent=1) + "\n"
+
+    def csv(self) -> str:
+        """A line for each method, clip and frame."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["method", "clip", "frame", "psnr", "ssim"])
+        for method in self.methods:
+            for clip, scores in method.scores.items():
+                writer.writerows([method.name, clip, n, f"{s.psnr:.6f}", f"{s.ssim:.6f}"] for n, s in scores.items())
+        return text.getvalue()
+
+    def _headline(self) -> str:
+        protocol = self.protocol
+        frames = (
+            "all frames"
+            if protocol.left_out == (0, 0)
+            else "without the first {} and the last {} frames".format(*protocol.left_out)
+        )
+        border = f"{protocol.border} pixels of border left out" if protocol.border else "no border left out"
+        channels = "luma" if protocol.y_channel else "RGB"
+        source = f" (as {self.source})" if self.source else ""
+        lacking = [clip for clip in self.all_clips if clip not in self.clips]
+        part = f"\n{len(self.clips)} of {len(self.all_clips)} clips" if lacking else ""
+        return f"{self.title}: PSNR in dB / SSIM of {channels}, {frames}, {border}{source}{part}"
+
+    def _published_row(self, row: Published, columns: Sequence[str]) -> list[str]:
+        mean = self._mean(row)
+        source = row.source if mean else f"{row.source} ({_cell(row.mean)} over all {len(self.all_clips)} clips)"
+        return [row.method, "", "", *_cells(row.clips, columns), _cell(mean), source]
+
+    def _mean(self, row: Published) -> Score | None:
+        """Over the clips that were evaluated, if they were published."""
+        if set(self.clips) == set(self.all_clips):
+            return row.mean
+        if set(self.clips) <= row.clips.keys():
+            return mean_score(row.clips[clip] for clip in self.clips)
+        return None
+
+
+def _size(complexity: Complexity | None) -> list[str]:
+    return [f"{complexity.parameters:,}", f"{complexity.macs / 1e9:.1f}"] if complexity else ["", ""]
+
+
+def _cells(scores: Mapping[str, Score], clips: Sequence[str]) -> list[str]:
+    return [_cell(scores.get(clip)) for clip in clips]
+
+
+def _cell(score: Score | None) -> str:
+    return f"{score.psnr:.2f}/{score.ssim:.4f}" if score else "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width; the first and the last to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    middle = slice(1, -1)
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(text.rjust(n) for text, n in zip(row[middle], widths[middle], strict=True)), row[-1]]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _as_dict(method: Method) -> dict[str, Any]:
+    complexity = method.complexity
+    return {
+        "name": method.name,
+        "parameters": complexity and complexity.parameters,
+        "macs": complexity and complexity.macs,
+        "macs_by_phase": complexity and {phase: getattr(complexity, phase) for phase in PHASES},
+        "mean": method.mean,
+        "clips": {clip: {"mean": mean, "frames": method.scores[clip]} for clip, mean in method.clip_means.items()},
+    }
+
+
+def _plain(content: Any) -> Any:
+    """As JSON has it: named tuples by name, and no infinity."""
+    if isinstance(content, tuple) and hasattr(content, "_asdict"):
+        content = content._asdict()
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
