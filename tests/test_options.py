@@ -1,0 +1,47 @@
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import random_model
+from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
+from vsedvr.weights import CheckpointError
+
+
+def parsed(*args: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_model_argument(parser, repeatable=True)
+    add_engine_arguments(parser)
+    return parser.parse_args(args)
+
+
+def test_the_default_is_exact() -> None:
+    device, dtype = engine_settings(parsed())
+    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert dtype == torch.float32
+
+
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_settings(parsed("--device", "cpu"))[0] == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert engine_settings(parsed("--device", "cuda"))[0] == torch.device("cuda", 0)
+    assert engine_settings(parsed("--device", "cuda:1", "--precision", "fp16")) == (torch.device("cuda", 1), torch.float16)
+    for name in ("gpu", "cuda:x", "cuda:-1", "1", ""):
+        with pytest.raises(ValueError, match=f"device must be cpu, cuda or cuda:N, got '{name}'"):
+            engine_settings(parsed("--device", name))
+    with pytest.raises(ValueError, match=r"within 0\.\.1"):
+        engine_settings(parsed("--device", "cuda:2"))
+
+
+def test_models_have_short_names_where_those_differ(tmp_path: Path) -> None:
+    for path in (tmp_path / "a/net.pth", tmp_path / "b/net.pth", tmp_path / "other.pth"):
+        path.parent.mkdir(exist_ok=True)
+        torch.save({"params": random_model().state_dict()}, path)
+    paths = [str(tmp_path / name) for name in ("a/net.pth", "b/net.pth", "other.pth")]
+    assert list(load_models(["small", *paths])) == ["small", "a-net", "b-net", "other"]
+    with pytest.raises(ValueError, match="two models are named 'a-net'"):
+        load_models([paths[0], paths[0]])
+    (tmp_path / "none.pth").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"none\.pth"):
+        load_models([str(tmp_path / "none.pth")])

@@ -1,0 +1,62 @@
+"""Options that several commands have: which models, where they run, in which precision."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vsedvr import EDVR
+from vsedvr.infer import PRECISIONS, choose_device, choose_precision
+from vsedvr.weights import EMBEDDED, load_model
+
+__all__ = ["add_engine_arguments", "add_model_argument", "engine_settings", "load_models"]
+
+
+def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> None:
+    text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; small by default"
+    if repeatable:
+        parser.add_argument("--model", action="append", metavar="MODEL", help=f"{text}; may be given several times")
+    else:
+        parser.add_argument("--model", default="small", metavar="MODEL", help=text)
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; by default the first GPU where there is one")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fp32 by default")
+
+
+def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+    """
+    Raises:
+        ValueError: if there is no such device.
+    """
+    device = _device(args.device)
+    return device, choose_precision(args.precision, device, exact_input=True)
+
+
+def load_models(names: Sequence[str]) -> dict[str, EDVR]:
+    """By a short name that is good for a folder too: the embedded model's, or the file's without its kind.
+
+    Files of one name, such as those of several trainings, have their folder's before it.
+
+    Raises:
+        ValueError: if two names are left the same.
+        OSError: if there is no such model.
+    """
+    short = [name if name in EMBEDDED else Path(name).stem for name in names]
+    full = [name if name in EMBEDDED else f"{Path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
+    unique = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
+    twice = next((name for name in unique if unique.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"two models are named {twice!r}; give each once, and files of other names")
+    return {name: load_model(path) for name, path in zip(unique, names, strict=True)}
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return choose_device(None)
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}")
+    return choose_device(-1 if kind == "cpu" else int(index or 0))
