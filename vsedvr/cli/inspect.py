@@ -1,0 +1,113 @@
+"""vsedvr inspect: what the network does with a clip, as sheets, clips and numbers."""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
+from vsedvr.cli.progress import Progress
+from vsedvr.infer import Engine, Tiling, published_padding, window_indices, within_scene
+from vsedvr.train.alignment import mean_length, view_window
+from vsedvr.train.alignment_pictures import STRIPS, flow_scale, sheet, strips
+from vsedvr.train.atomic import write_whole
+from vsedvr.train.clip import Clip, Frame, open_clip
+from vsedvr.train.lossless import lossless_video
+from vsedvr.train.pairs import to_tensor
+from vsedvr.train.pictures import png
+from vsedvr.weights import load_model
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", type=Path, help="a video or a folder of frames")
+    add_model_argument(parser, repeatable=False)
+    add_engine_arguments(parser)
+    parser.add_argument("--frame", default="0", metavar="N", help="the frame to restore, or frames FIRST-LAST; 0 by default")
+    parser.add_argument("--output", type=Path, default=Path("inspection"), help="folder of the results; inspection by default")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes sheet_<frame>.png, lengths.csv and, of several frames, clips; prints the mean lengths of the flow.
+
+    Raises:
+        ValueError, OSError, MemoryError: if the frames cannot be inspected.
+    """
+    numbers = _frames(args.frame)
+    model = load_model(args.model)
+    device, dtype = engine_settings(args)
+    args.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".decoded-", dir=args.output) as cache:
+        needed = numbers[-1] + model.config.num_frame + 1  # the last window, and the frame that tells whether it ends in a cut
+        clip = open_clip(args.clip, Path(cache), needed)
+        if numbers[-1] >= len(clip):
+            raise ValueError(f"{args.clip} has the frames 0 to {len(clip) - 1}, asked for {args.frame}")
+        height, width = clip[0].shape[:2]
+        lengths = _inspect(Engine(model, device, dtype, Tiling.whole(height, width, model.config)), clip, numbers, args.output)
+    write_whole(args.output / "lengths.csv", _csv(lengths))
+    print(_table(lengths), end="")
+    clips = ", ".join(f"{name}.mkv" for name in STRIPS) if len(numbers) > 1 else "no clips of a single frame"
+    print(f"{args.output}: sheet_*.png, lengths.csv, {clips}", file=sys.stderr)
+
+
+class _Length(NamedTuple):
+    """Mean length of the flow from the reference's features to a neighbour's, in pixels of the clip."""
+
+    frame: int
+    neighbour: int
+    """Its place in the window, counted from the reference."""
+    neighbour_frame: int
+    before: float
+    after: float
+
+
+def _inspect(engine: Engine, clip: Clip, numbers: range, output: Path) -> list[_Length]:
+    config, progress = engine.config, Progress(len(numbers))
+    lengths: list[_Length] = []
+    full = 0.0
+    with ExitStack() as files:
+        videos: dict[str, Callable[[Frame], None]] = {}
+        for n in numbers:
+            window = window_indices(n, len(clip), config, published_padding(config))
+            indices = within_scene(window, n, clip.scene_starts)
+            views = view_window(engine, indices, lambda i: to_tensor(clip[i]))
+            full = full or flow_scale(views)  # the first frame's, so that colours mean the same in all
+            write_whole(output / f"sheet_{n}.png", png(sheet(views, config.center, [clip[i] for i in indices], full)))
+            for name, strip in strips(views, full).items() if len(numbers) > 1 else ():
+                if name not in videos:
+                    videos[name] = files.enter_context(lossless_video(output / f"{name}.mkv", *strip.shape[:2]))
+                videos[name](strip)
+            for place, view in enumerate(views, -config.center):
+                lengths.append(_Length(n, place, view.number, mean_length(view.flow_before), mean_length(view.flow_after)))
+            progress.step("inspected")
+    return lengths
+
+
+def _csv(lengths: Sequence[_Length]) -> str:
+    lines = [f"{a.frame},{a.neighbour},{a.neighbour_frame},{a.before:.4f},{a.after:.4f}" for a in lengths]
+    return "\n".join([",".join(_Length._fields), *lines]) + "\n"
+
+
+def _table(lengths: Sequence[_Length]) -> str:
+    """Means over the frames, a line for each neighbour."""
+    lines = [f"{'neighbour':>9} {'before':>8} {'after':>8}   mean length of the flow to its features, in pixels"]
+    for neighbour in dict.fromkeys(length.neighbour for length in lengths):
+        of_place = [(length.before, length.after) for length in lengths if length.neighbour == neighbour]
+        before, after = np.mean(of_place, axis=0)
+        lines.append(f"{neighbour:>+9} {before:8.2f} {after:8.2f}")
+    return "\n".join(lines) + "\n"
+
+
+def _frames(text: str) -> range:
+    """Of "7" or "7-12"."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if not match or int(match[2] or match[1]) < int(match[1]):
+        raise ValueError(f"--frame must be a number, or two with a dash between, the lower one first, got {text!r}")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
