@@ -3,10 +3,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d as torchvision_form
 
-from vsedvr.ops import dcn, native
+from vsedvr.ops import cuda, dcn, native
+from vsedvr.ops.dcn import _check_shapes
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
@@ -123,9 +125,10 @@ def test_gradients_equal_torchvisions(slope: float) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own
 @pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_opcheck(requires_grad: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_opcheck(requires_grad: bool, dtype: torch.dtype, device: str) -> None:
     x, conv_offset_output, weight, bias = inputs(1, 8, 8, 2, 5, 7)
-    tensors = [x.to(dtype), conv_offset_output, weight.to(dtype), bias]
+    tensors = [tensor.to(device) for tensor in (x.to(dtype), conv_offset_output, weight.to(dtype), bias)]
     args = (*(tensor.requires_grad_(requires_grad) for tensor in tensors), 0.1)
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
     result = torch.library.opcheck(torch.ops.vsedvr.dcn, args, atol=tolerance, rtol=tolerance)
@@ -175,3 +178,44 @@ def test_shapes_that_do_not_belong_together(k: int, tensor: Tensor, message: str
     args[k] = tensor
     with pytest.raises(ValueError, match=message):
         dcn(*args)
+
+
+def test_tensors_on_several_devices() -> None:
+    x, conv_offset_output, weight, bias = inputs(1, 4, 6, 1, 5, 5)
+    with pytest.raises(ValueError, match="all tensors must be on one device, got cpu, meta"):
+        _check_shapes(x, conv_offset_output, weight, bias.to("meta"))
+
+
+@pytest.mark.parametrize(("device", "goes_through"), [("cpu", False), ("cuda", True)])
+def test_training_goes_through_the_operator_on_a_gpu(device: str, goes_through: bool) -> None:
+    """Where its kernels have both directions; seen without a GPU, since nothing is computed."""
+    with FakeTensorMode():
+        x, conv_offset_output, weight, bias = (tensor.to(device).requires_grad_() for tensor in inputs(1, 64, 64, 8, 5, 6))
+        out = dcn(x, conv_offset_output, weight, bias, 0.1)
+    assert out.device.type == device
+    assert out.shape == (1, 64, 5, 6)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert ("vsedvr_dcn" in type(out.grad_fn).__name__) == goes_through
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_the_operator_on_a_gpu_equals_the_cpus(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """With the kernels, with torchvision's operator in their place, and with gradients."""
+    assert cuda.is_available(torch.device("cuda", 0))
+    operator: Any = dcn
+    tensors = torch.randn(2, 64, 9, 14), torch.randn(2, 216, 9, 14), torch.randn(64, 64, 3, 3) / 24, torch.randn(64)
+    tolerance = {torch.float16: 4e-3, torch.bfloat16: 3e-2}.get(dtype, 1e-5)
+    x, conv_offset_output, weight, bias = tensors
+    args = [x.to(dtype), conv_offset_output, weight.to(dtype), bias.to(dtype)]
+    doubles: list[Any] = [t.double().requires_grad_() for t in args]
+    exact = operator(*doubles, 0.1)
+    exact_gradients = torch.autograd.grad(exact.sum(), doubles)
+    for available in (cuda.is_available, lambda device: False):
+        monkeypatch.setattr(cuda, "is_available", available)
+        on_gpu: list[Any] = [t.cuda().requires_grad_() for t in args]
+        out = operator(*on_gpu, 0.1)
+        assert (out.cpu() - exact).abs().max() <= tolerance * exact.abs().max()
+        gradients = torch.autograd.grad(out.sum(), on_gpu)
+        for actual, right in zip(gradients, exact_gradients, strict=True):
+            assert (actual.cpu() - right).abs().max() <= tolerance * right.abs().max()

@@ -1,15 +1,17 @@
 """The one operator that the network calls, as a torch operator: `vsedvr::dcn`.
 
-It runs the compiled kernel where there is one, and composes torch's own operators elsewhere and where a gradient is wanted.
+It runs a kernel where there is one, and composes torch's own operators elsewhere. Where a gradient is wanted it composes them
+on a CPU, and on a GPU runs the kernels of both directions.
 """
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.ops import native
+from vsedvr.ops import cuda, cuda_dcn, native
 from vsedvr.ops.deform_conv import deform_conv2d
 
 __all__ = ["dcn"]
@@ -34,7 +36,7 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
         ValueError: if shapes do not belong together; the message has the shape expected and the one given.
     """
     tensors = (x, conv_offset_output, weight, bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors) and not x.is_cuda:
         return _compose(*tensors, slope)
     out: Tensor = torch.ops.vsedvr.dcn(*tensors, slope)
     return out
@@ -60,37 +62,78 @@ def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, sl
     return native.dcn(x, conv_offset_output, weight, bias, slope)
 
 
+@_dcn.register_kernel("cuda")
+def _dcn_cuda(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+    if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
+        return _compose(x, conv_offset_output, weight, bias, slope)
+    _check_shapes(x, conv_offset_output, weight, bias)
+    return cuda_dcn.forward(x, conv_offset_output, weight, bias, slope)
+
+
 @_dcn.register_fake
 def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:]).contiguous(memory_format=torch.channels_last)
 
 
-@torch.library.custom_op("vsedvr::dcn_backward", mutates_args=())
-def _dcn_backward(
+def _backward_with_torchvision(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias, for graphs that were traced through the operator."""
+    """Gradients of x, conv_offset_output, weight and bias; on a CPU for graphs that were traced through the operator."""
     import torchvision  # noqa: F401 (registers the operator)
 
     dtype = torch.promote_types(x.dtype, torch.float32)
     offset, mask = _split(conv_offset_output.to(dtype))
-    before = torch.where(out < 0, grad * slope, grad)
+    before = _before_leaky_relu(grad, out, slope)
     padding, groups = weight.shape[-1] // 2, mask.shape[1] // weight.shape[2] ** 2
     geometry = 1, 1, padding, padding, 1, 1, 1, groups, True
     tensors = [tensor.to(dtype).contiguous() for tensor in (before, x, weight, offset, mask, bias)]
     grad_x, grad_weight, grad_offset, grad_mask, grad_bias = torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry)
     grad_conv_offset = torch.cat([grad_offset, grad_mask * mask * (1 - mask)], 1)
-    grads = grad_x, grad_conv_offset, grad_weight, grad_bias
-    g0, g1, g2, g3 = (g.to(t.dtype).contiguous() for g, t in zip(grads, (x, conv_offset_output, weight, bias), strict=True))
-    return g0, g1, g2, g3
+    return (
+        grad_x.to(x.dtype).contiguous(memory_format=torch.channels_last),
+        grad_conv_offset.to(conv_offset_output.dtype).contiguous(memory_format=torch.channels_last),
+        grad_weight.to(weight.dtype).contiguous(),
+        grad_bias.to(bias.dtype),
+    )
+
+
+_dcn_backward = torch.library.custom_op("vsedvr::dcn_backward", _backward_with_torchvision, mutates_args=())
+
+
+@_dcn_backward.register_kernel("cuda")
+def _dcn_backward_cuda(
+    grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _alert_not_deterministic()
+    if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
+        return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
+    _check_shapes(x, conv_offset_output, weight, bias)
+    return cuda_dcn.backward(_before_leaky_relu(grad, out, slope), x, conv_offset_output, weight, bias)
 
 
 @_dcn_backward.register_fake
 def _(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    g0, g1, g2, g3 = (t.new_empty(t.shape) for t in (x, conv_offset_output, weight, bias))
-    return g0, g1, g2, g3
+    g0, g1 = (t.new_empty(t.shape).contiguous(memory_format=torch.channels_last) for t in (x, conv_offset_output))
+    return g0, g1, weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+
+
+def _before_leaky_relu(grad: Tensor, out: Tensor, slope: float) -> Tensor:
+    return torch.where(out > 0, grad, grad * slope)
+
+
+def _alert_not_deterministic() -> None:
+    """As torch's own operators do, under torch.use_deterministic_algorithms."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        "vsedvr::dcn_backward on CUDA adds to the gradient of x in no fixed order, and "
+        "torch.use_deterministic_algorithms(True) is set; with warn_only=True this is a warning"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float], output: Tensor) -> None:
@@ -107,6 +150,9 @@ _dcn.register_autograd(_backward, setup_context=_setup_context)
 
 def _check_shapes(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor) -> None:
     """What keeps the kernel inside its tensors."""
+    devices = {tensor.device for tensor in (x, conv_offset_output, weight, bias)}
+    if len(devices) > 1:
+        raise ValueError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
     b, c, h, w = x.shape
     out_channels, _, kernel, _ = weight.shape
     groups = conv_offset_output.shape[1] // (3 * kernel * kernel)

@@ -1,0 +1,137 @@
+"""The kernels for GPUs, kernels/*.cu: compiled by CuPy on the user's machine, launched on torch's current stream.
+
+Where CuPy is missing, or is of another CUDA version than torch, one warning says what to install and is_available is false;
+then torchvision's operator stands in.
+"""
+
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["KERNELS", "THREADS", "capability", "is_available", "launch", "prepare", "source"]
+
+THREADS = 256
+"""In a block of every kernel."""
+
+KERNELS = {
+    (6, 0): (
+        *("any_float32_float32", "any_float16_float32", "any_float16_float16", "any_bfloat16_float32"),
+        *("backward_float32", "backward_float16", "backward_bfloat16"),
+    ),
+    (7, 5): tuple(f"mma_float16_{offset}_{size}" for offset in ("float16", "float32") for size in ("32_4", "64_8", "128_8")),
+    (8, 0): tuple(f"mma_bfloat16_float32_{size}" for size in ("32_4", "64_8", "128_8")),
+}
+"""Names by the compute capability that they need: kind, type of x, of conv_offset, channels and groups."""
+
+SOURCES = ("prims.cuh", "deform_conv_samples.cuh", "deform_conv_mma.cuh", "deform_conv_backward.cuh", "deform_conv.cu")
+OPTIONS = ("--std=c++17",)
+PACKAGE = Path(__file__).parent.parent
+FOLDERS = (PACKAGE / "kernels", PACKAGE.parent / "kernels")  # in a wheel, and in a checkout
+
+logger = logging.getLogger("vsedvr")
+
+
+def prepare(device: torch.device) -> None:
+    """Compiles and loads all kernels for a GPU: seconds the first time on a machine, and nothing on a CPU.
+
+    The first operator on a GPU does so too, but not in the capture of a CUDA graph, and not before the first frame.
+    """
+    is_available(device)
+
+
+def is_available(device: torch.device) -> bool:
+    """Whether the kernels are there for a device. The first call for a GPU compiles them, or warns of what is missing."""
+    return device.type == "cuda" and bool(_load(torch.cuda.current_device() if device.index is None else device.index))
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a GPU, such as (8, 6)."""
+    return torch.cuda.get_device_capability(device)
+
+
+def source() -> str:
+    """The text that CuPy compiles: all files in one, since CuPy's cache would not see a change in an included file."""
+    folder = next((folder for folder in FOLDERS if (folder / SOURCES[0]).is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(f"{SOURCES[0]} is neither in {FOLDERS[0]} nor in {FOLDERS[1]}")
+    return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in SOURCES)
+
+
+def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float) -> None:
+    """Starts a kernel on the current stream of its tensors' device and does not wait for it.
+
+    Args:
+        name: one of KERNELS.
+        blocks: the grid; a block has THREADS threads.
+        shared_bytes: dynamic shared memory of a block.
+        args: as the kernel has them, a tensor first. A tensor goes as its address, with type, shape and layout in the
+            caller's care; an int goes as a C int, a float as a C float.
+    """
+    import cupy
+
+    (device, *_) = (arg.device for arg in args if isinstance(arg, Tensor))
+    stream = torch.cuda.current_stream(device)
+    with cupy.cuda.Device(device.index):
+        kernel = _load(device.index)[name]
+        kernel(blocks, (THREADS,), tuple(map(_argument, args)), shared_mem=shared_bytes, stream=_cupy_stream(stream))
+
+
+def _argument(value: Tensor | int | float) -> Any:
+    if isinstance(value, Tensor):
+        return value.data_ptr()  # 8 bytes, as CuPy passes every int of Python's
+    return np.int32(value) if isinstance(value, int) else np.float32(value)
+
+
+def _cupy_stream(stream: torch.cuda.Stream) -> Any:
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, "from_external") and hasattr(stream, "__cuda_stream__"):  # from CuPy 14 on
+        return cupy.cuda.Stream.from_external(stream)
+    return cupy.cuda.ExternalStream(stream.cuda_stream, stream.device_index)
+
+
+@cache
+def _load(device_index: int) -> dict[str, Any]:
+    """CuPy's functions by name; none where the kernels cannot run."""
+    if torch.version.cuda is None:  # torch for another maker's GPUs
+        return {}
+    cuda = torch.version.cuda.partition(".")[0]
+    install = f'pip install "vsedvr[cuda{cuda}]"'
+    try:
+        import cupy
+    except ImportError:
+        _warn(f"CuPy is not installed, so the slower operator of torchvision runs: {install}")
+        return {}
+    try:
+        of_cupy = str(cupy.cuda.runtime.runtimeGetVersion() // 1000)
+        if of_cupy == cuda:
+            return _compile(cupy, device_index)
+        reason, install = f"is for CUDA {of_cupy} and torch for CUDA {cuda}", f"pip uninstall cupy-cuda{of_cupy}x && {install}"
+    except Exception as error:
+        reason = f"cannot compile the kernels ({type(error).__name__}: {error})"
+    _warn(f"CuPy {reason}, so the slower operator of torchvision runs: {install}")
+    return {}
+
+
+def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(existing, os.W_OK):
+        os.environ.setdefault("CUPY_CACHE_IN_MEMORY", "1")
+    module = cupy.RawModule(code=source(), options=OPTIONS)
+    device = torch.device("cuda", device_index)
+    names = [name for needed, names in KERNELS.items() if capability(device) >= needed for name in names]
+    with cupy.cuda.Device(device_index):
+        return {name: module.get_function(f"dcn_{name}").kernel for name in names}
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once each."""
+    logger.warning(message)
