@@ -15,6 +15,7 @@ import torch
 from vsedvr.infer import Engine, Tiling, feature_bytes, working_bytes
 from vsedvr.model import EDVR, EDVRConfig
 
+CPU = torch.device("cpu")
 CONFIGS = {
     "small": EDVRConfig(3, 3, 32, 5, 4, 3, 5, num_tail_feat=32),
     "EDVR-M": EDVRConfig(),
@@ -57,7 +58,7 @@ def measure(name: str, height: int, width: int, tile: tuple[int, int]) -> None:
     for n in range(2):
         engine.restore(range(n, n + config.num_frame), clip.__getitem__)
     measured = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    print(window + working_bytes(tiling, torch.float32), measured)
+    print(window + working_bytes(tiling, torch.float32, CPU), measured)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
 import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 
 from vsedvr.infer import choose_device, choose_precision
+from vsedvr.infer.device import computing
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -68,3 +74,78 @@ def test_no_such_device(monkeypatch: pytest.MonkeyPatch, count: int, index: int,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(ValueError, match=message):
         choose_device(index)
+
+
+class TestComputing:
+    """Settings of PyTorch's that exist without a GPU as well; only the switch to the GPU is left out."""
+
+    @pytest.fixture(autouse=True)
+    def _without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+
+    @staticmethod
+    def settings() -> tuple[bool, bool, str, str]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        conv = cudnn.conv  # type: ignore[attr-defined]
+        return cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "pass",
+            "torch.backends.cudnn.benchmark = True",
+            "torch.set_float32_matmul_precision('high')",
+            "torch.backends.cudnn.allow_tf32 = False",
+            "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+            "torch.backends.fp32_precision = 'tf32'",
+        ],
+    )
+    def test_the_users_settings_come_back(self, script: str) -> None:
+        """Whatever they are and whichever of PyTorch's two ways they were made in; in a process of its own, for they stay."""
+        code = f"""
+import contextlib, torch
+from test_device import TestComputing
+from vsedvr.infer.device import computing
+torch.cuda.device = lambda device: contextlib.nullcontext()
+{script}
+before = TestComputing.settings()
+for dtype, precision in ((torch.float32, "ieee"), (torch.float16, "tf32"), (torch.bfloat16, "tf32")):
+    with contextlib.suppress(KeyError), computing(torch.device("cuda", 0), dtype):
+        assert TestComputing.settings() == (False, True, precision, precision)
+        torch.nn.functional.conv2d(torch.rand(1, 1, 4, 4), torch.rand(1, 1, 3, 3)) @ torch.rand(2, 2)
+        raise KeyError("an error on the way")
+    assert TestComputing.settings() == before
+"""
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120, cwd=Path(__file__).parent)
+
+    def test_threads_take_turns(self) -> None:
+        """Else the second would restore what the first has set."""
+        before, interval = self.settings(), sys.getswitchinterval()
+        torch.backends.cudnn.benchmark = True
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                inside = list(pool.map(self.enter, [torch.float32, torch.float16] * 200))
+            assert inside == [(False, True, "ieee", "ieee"), (False, True, "tf32", "tf32")] * 200
+            assert torch.backends.cudnn.benchmark
+        finally:
+            sys.setswitchinterval(interval)
+            torch.backends.cudnn.benchmark = before[0]
+        assert self.settings() == before
+
+    def enter(self, dtype: torch.dtype) -> tuple[bool, bool, str, str]:
+        with computing(GPU, dtype):
+            sum(range(1000))
+            return self.settings()
+
+    def test_an_engine_may_feed_another(self) -> None:
+        before = self.settings()
+        with computing(GPU, torch.float32):
+            assert self.enter(torch.float16) == (False, True, "tf32", "tf32")
+            assert self.settings() == (False, True, "ieee", "ieee")
+        assert self.settings() == before
+
+    def test_nothing_changes_for_a_cpu(self) -> None:
+        before = self.settings()
+        with computing(CPU, torch.float32), computing(CPU, torch.float32):
+            assert self.settings() == before

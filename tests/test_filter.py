@@ -148,7 +148,7 @@ class TestTiles:
         model = random_model(X4)
         vsedvr.edvr(clip, model=model)
         whole = Tiling.whole(540, 960, X4)
-        expected = choose_tiling(whole, torch.float32, free // 2)
+        expected = choose_tiling(whole, torch.float32, torch.device("cpu"), free // 2)
         assert built[-1].tiling
         assert built[-1].tiling.tiles == expected.tiles
         assert (expected.tiles == whole.tiles) == (free == 1 << 40)
@@ -382,6 +382,21 @@ class TestErrors:
     def test_models_of_other_than_three_channels(self) -> None:
         with pytest.raises(vs.Error, match=r"^edvr: the model restores pictures of 1 channels"):
             vsedvr.edvr(blank(), model=EDVR(EDVRConfig(1, 1, 4, 3, 2, 1, 1)))
+
+    @pytest.mark.parametrize("error", [MemoryError("out of memory, and ..."), torch.OutOfMemoryError("CUDA out of memory")])
+    def test_too_little_memory_at_creation(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        monkeypatch.setattr("vsedvr.infer.build.Engine", Mock(side_effect=error))
+        with pytest.raises(vs.Error, match=r"^edvr: .*out of memory"):
+            vsedvr.edvr(blank(), model=random_model())
+
+    def test_frames_that_are_not_finite(self) -> None:
+        """Garbage is not passed on: rendering stops and says which frame and why."""
+        frames = torch.rand(8, 3, 16, 16)
+        frames[6, 0, 3, 3] = torch.nan
+        restored = vsedvr.edvr(clip_of(frames), model=random_model(), sc=False)
+        assert pixels(restored.get_frame(1)).isfinite().all()
+        with pytest.raises(vs.Error, match=r"frame 4 is not finite in fp32: source frame 6 has pixels that are not"):
+            restored.get_frame(4)
 
 
 def test_precision_warns_once_on_a_cpu(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "ops": set[str](),
     "model": {"ops"},
     "weights": {"model"},
-    "infer": {"model"},
+    "infer": {"model", "ops"},
     "train": {"model", "weights", "infer"},
     "filter": {"model", "infer", "weights"},
     "cli": {"infer", "weights", "train"},

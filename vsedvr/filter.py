@@ -81,7 +81,7 @@ def edvr(
     """
     try:
         return _build(clip, model, device_index, precision, padding, sc, tile, tile_pad, output_format)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         raise vs.Error(f"edvr: {error}") from error
 
 

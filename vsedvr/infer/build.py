@@ -31,5 +31,5 @@ def build_engine(
     pad = default_tile_pad(config) if tile_pad is None else tile_pad
     tiling = Tiling(*size, tile or (0, 0), pad, config)
     if tile is None:
-        tiling = choose_tiling(tiling, dtype, budget)
-    return Engine(model, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype)))
+        tiling = choose_tiling(tiling, dtype, device, budget)
+    return Engine(model, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype, device)))

@@ -1,14 +1,18 @@
-"""Where the network runs, and the type that it computes in."""
+"""Where the network runs, the type that it computes in, and the settings of PyTorch that it computes under."""
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["PRECISIONS", "choose_device", "choose_precision"]
+__all__ = ["PRECISIONS", "choose_device", "choose_precision", "computing"]
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 logger = logging.getLogger("vsedvr")
+_settings = threading.RLock()  # again: a frame that is loaded may be another engine's
 
 
 def choose_device(device_index: int | None) -> torch.device:
@@ -51,3 +55,30 @@ def choose_precision(asked: str | None, device: torch.device, exact_input: bool)
         logger.warning("precision bf16 is slower than fp32 on a processor without AMX; computing in fp32")
         return torch.float32
     return PRECISIONS[asked]
+
+
+@contextmanager
+def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """On a GPU, for as long as kernels are launched: settings under which equal input gives equal output, bit for bit.
+
+    cuDNN does not race its algorithms, of which another may win next time, and takes none that adds up in varying order. A
+    network in float32 gets no TF32. In the others the few float32 convolutions do: its mantissa is that of float16.
+
+    The settings are the whole process's, other filters' too. So they come back after, and threads take turns, lest one take
+    another's for the user's. Launching holds Python's own lock anyway; wait for results outside.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    conv = cudnn.conv  # type: ignore[attr-defined]
+    with _settings, torch.cuda.device(device):
+        # Not torch.backends.cudnn.flags(): it fails where a script has set fp32_precision
+        before = cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision
+        precision = "ieee" if dtype == torch.float32 else "tf32"
+        try:
+            cudnn.benchmark, cudnn.deterministic = False, True
+            conv.fp32_precision = matmul.fp32_precision = precision
+            yield
+        finally:
+            cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision = before

@@ -3,17 +3,19 @@
 import copy
 import functools
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.infer.memory import is_out_of_memory, working_bytes
+from vsedvr import ops
+from vsedvr.infer.cache import Frame, FrameCache
+from vsedvr.infer.device import PRECISIONS, computing
+from vsedvr.infer.memory import choose_tiling, free_bytes, is_out_of_memory, working_bytes
 from vsedvr.infer.tile import Tile, Tiling
-from vsedvr.model import EDVR, FrameFeatures
+from vsedvr.infer.transfer import start_download, upload, wait_for
+from vsedvr.model import EDVR
 from vsedvr.model.blocks import DCNPack
 
 __all__ = ["Engine"]
@@ -37,26 +39,37 @@ class Engine:
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
     ) -> None:
-        """
+        """On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for what is done once.
+
         Args:
-            model: stays as it is; the engine works with a copy.
+            model: stays as it is; the engine works with copies.
             device: where to run.
-            dtype: float32, float16 or bfloat16. The convolutions that predict offsets stay in float32 in bfloat16.
+            dtype: float32, float16 or bfloat16. The convolutions that predict offsets stay in float32 in bfloat16. A frame
+                that overflows float16 or bfloat16 is computed again in float32.
             tiling: how to take the pictures apart; by default they are restored whole. When memory runs out, smaller tiles
-                take its place.
+                take its place: on a GPU here already, so that it is settled from then on.
             cache_bytes: upper bound of the features kept between calls. Without room for a window of them frames are
                 extracted again.
+
+        Raises:
+            MemoryError: if a GPU's memory runs out with the smallest tiles as well.
         """
         self.config = model.config
-        self.device = torch.device(device)
         self.dtype = dtype
         self.tiling = tiling
-        self.model = copy.deepcopy(model).eval().to(self.device, dtype).to(memory_format=torch.channels_last)
+        self.model = copy.deepcopy(model).eval().to(device, dtype).to(memory_format=torch.channels_last)
         if dtype == torch.bfloat16:
             for module in self.model.modules():
                 if isinstance(module, DCNPack):
                     module.conv_offset.float()
+        self.device = self.model.conv_last.weight.device  # a GPU with its number
+        self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
+        self.exact: Engine | None = None
         self.cache = self._new_cache(cache_bytes)
+        if self.device.type == "cuda":
+            ops.prepare(self.device)
+            if tiling is not None:
+                self._warm_up(tiling)
 
     @torch.inference_mode()
     def restore(self, indices: Sequence[int], load: Callable[[int], Tensor]) -> Tensor:
@@ -72,57 +85,120 @@ class Engine:
 
         Raises:
             MemoryError: if memory runs out with the smallest tiles as well.
+            RuntimeError: if the frame is not finite in float32 either.
         """
         load = functools.cache(load)
         if self.tiling is None:
             height, width = load(indices[self.config.center]).shape[-2:]
             self.tiling = Tiling.whole(height, width, self.config)
-        while True:
-            try:
-                return self.tiling.blend(self._restore_tile(tile, indices, load) for tile in self.tiling.tiles)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = _smaller(self.tiling, error)
-            # Only after the except block: the error holds the tensors that were alive
-            in_use = self.cache.nbytes + working_bytes(self.tiling, self.dtype)
-            self.tiling = smaller
-            self._make_room(in_use)
+        try:
+            return self._in_tiles_that_fit(self.tiling, lambda tiling: tiling.blend(self._parts(tiling, indices, load)))
+        except FloatingPointError as error:
+            if self.exact_model is None:
+                raise RuntimeError(_blame(indices, load, error)) from error
+            warning = str(error)
+        # Only after the except block: the error holds the tensors that were alive
+        if self.exact is None:
+            logger.warning("%s; such frames are computed again in fp32. With precision fp32 all are, at once", warning)
+            self.exact = self._new_exact(self.exact_model, self.tiling)
+        return self.exact.restore(indices, load)
 
-    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Callable[[int], Tensor]) -> Tensor:
-        frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
-        center = frames[indices[self.config.center]]
-        restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)
-        return restored[0].float().clamp(0, 1).cpu()
+    def _parts(self, tiling: Tiling, indices: Sequence[int], load: Callable[[int], Tensor]) -> Iterator[Tensor]:
+        """The restored tiles in order.
 
-    def _fuse(self, indices: Sequence[int], frames: dict[int, "_Frame"]) -> Tensor:
+        Raises:
+            FloatingPointError: if one is not finite.
+        """
+        for tile in tiling.tiles:
+            part, finite = self._restore_tile(tile, indices, load)
+            if not finite:
+                name = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+                raise FloatingPointError(f"frame {indices[self.config.center]} is not finite in {name}")
+            yield part
+
+    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Callable[[int], Tensor]) -> tuple[Tensor, bool]:
+        """The restored tile, and whether the network gave finite numbers for all of it."""
+        with computing(self.device, self.dtype):
+            frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
+            center = frames[indices[self.config.center]]
+            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)[0]
+            finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
+            part = start_download(restored.float().clamp(0, 1).contiguous())
+        wait_for(self.device)
+        return part, bool(finite)
+
+    def _fuse(self, indices: Sequence[int], frames: dict[int, Frame]) -> Tensor:
         """The window in one. The aligned frames end with this function, before the reconstruction needs their memory."""
         center = frames[indices[self.config.center]]
         aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
-    def _frame(self, i: int, tile: Tile, load: Callable[[int], Tensor]) -> "_Frame":
+    def _frame(self, i: int, tile: Tile, load: Callable[[int], Tensor]) -> Frame:
         frame = self.cache.get((i, tile))
         if frame is None:
             frame = self._extract(tile, load(i))
             self.cache.put((i, tile), frame)
         return frame
 
-    def _extract(self, tile: Tile, picture: Tensor) -> "_Frame":
-        lq = tile.crop(picture)[None].to(self.device, self.dtype)
+    def _extract(self, tile: Tile, picture: Tensor) -> Frame:
+        lq = upload(tile.crop(picture)[None], self.device, self.dtype)
         lq = F.pad(lq, (0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]), "replicate")
         lq = lq.contiguous(memory_format=torch.channels_last)
-        return _Frame(lq, self.model.extract(lq))
+        return Frame(lq, self.model.extract(lq))
 
-    def _make_room(self, in_use: int) -> None:
-        """What was in use when memory ran out is about all there is; from here on half of it is for features."""
-        self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
+        """What `run` returns for the tiling, or for a smaller one, which then stays, if memory runs out."""
+        while True:
+            try:
+                return run(tiling)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = _smaller(tiling, error)
+            # Only after the except block: the error holds the tensors that were alive. What was in use then is about all
+            # there is; from here on half of it is for features.
+            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device)
+            self.tiling = tiling = smaller
+            self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
-    def _new_cache(self, max_bytes: int) -> "_FrameCache":
+    @torch.inference_mode()
+    def _warm_up(self, tiling: Tiling) -> None:
+        """Meets what is slow the first time, and too little memory: before the first frame, and without crawling.
+
+        A driver for Windows does not fail when the GPU's memory is full: it goes on in the computer's, many times slower. So
+        it counts as out of memory, too, if PyTorch ends up with more than it held and was free before. Once is enough: what
+        restoring takes beyond that later is the cache, which is bounded. A limit for the process
+        (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
+        """
+        capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
+        black = torch.zeros(1, 1, 1).expand(self.config.num_in_ch, tiling.height, tiling.width)
+
+        def run(tiling: Tiling) -> None:
+            self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)
+            held = torch.cuda.memory_reserved(self.device)
+            if held > capacity:
+                raise MemoryError(f"{held >> 20} MiB are more than the {capacity >> 20} MiB that were free on the GPU")
+
+        self._in_tiles_that_fit(tiling, run)
+        self.cache = self._new_cache(self.cache.max_bytes)
+
+    def _new_exact(self, model: EDVR, tiling: Tiling) -> "Engine":
+        """The engine for frames that are not finite in this one; in smaller tiles where these would take more memory."""
+        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device)
+        tiling = choose_tiling(tiling, torch.float32, self.device, budget)
+        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes)
+
+    def _new_cache(self, max_bytes: int) -> FrameCache:
         tiles = len(self.tiling.tiles) if self.tiling else 1
-        return _FrameCache((self.config.num_frame + 2) * tiles, max_bytes)
+        return FrameCache((self.config.num_frame + 2) * tiles, max_bytes)
+
+
+def _blame(indices: Sequence[int], load: Callable[[int], Tensor], error: FloatingPointError) -> str:
+    broken = next((i for i in indices if not load(i).isfinite().all()), None)
+    cause = "the weights of the model are broken" if broken is None else f"source frame {broken} has pixels that are not"
+    return f"{error}: {cause}"
 
 
 def _smaller(tiling: Tiling, error: BaseException) -> Tiling:
@@ -135,37 +211,3 @@ def _smaller(tiling: Tiling, error: BaseException) -> Tiling:
         ) from error
     logger.warning("out of memory: restoring in smaller tiles from here on; tile=%s has them from the start", smaller.tile)
     return smaller
-
-
-class _Frame(NamedTuple):
-    """One tile of a source frame as the network needs it."""
-
-    lq: Tensor
-    """(1, 3, h, w)."""
-    features: FrameFeatures
-
-    @property
-    def nbytes(self) -> int:
-        feat, offset_nbr, offset_ref, cas_offset_ref = self.features
-        return sum(tensor.nbytes for tensor in (self.lq, *feat, *offset_nbr, *offset_ref, cas_offset_ref))
-
-
-class _FrameCache:
-    """Tiles of frames by frame number and tile; the least recently used goes first."""
-
-    def __init__(self, max_frames: int, max_bytes: int) -> None:
-        self.max_frames = max_frames
-        self.max_bytes = max_bytes
-        self.nbytes = 0
-        self.frames: OrderedDict[tuple[int, Tile], _Frame] = OrderedDict()
-
-    def get(self, key: tuple[int, Tile]) -> _Frame | None:
-        if key in self.frames:
-            self.frames.move_to_end(key)
-        return self.frames.get(key)
-
-    def put(self, key: tuple[int, Tile], frame: _Frame) -> None:
-        self.frames[key] = frame
-        self.nbytes += frame.nbytes
-        while len(self.frames) > self.max_frames or self.nbytes > self.max_bytes:
-            self.nbytes -= self.frames.popitem(last=False)[1].nbytes

@@ -1,8 +1,8 @@
 """How much memory restoring takes, how much there is, and the tiles that fit."""
 
-import psutil
 import torch
 
+from vsedvr import ops
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
 from vsedvr.model.edvr import STRIP
@@ -12,17 +12,21 @@ __all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "
 OVERHEAD = 96 << 20
 """Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
 
+RESERVE = 512 << 20
+"""Bytes of a GPU that are free at first and not for tensors: cuDNN's and cuBLAS's kernels and workspaces, other programs."""
 
-def choose_tiling(whole: Tiling, dtype: torch.dtype, budget: int) -> Tiling:
+
+def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int) -> Tiling:
     """The largest tiles that are restored within the budget, or the smallest there are.
 
     Args:
         whole: the picture in one tile.
         dtype: of the network.
+        device: where it runs.
         budget: bytes for the features of a window and all that works on them.
     """
     config, tiling = whole.config, whole
-    while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype) > budget:
+    while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype, device) > budget:
         smaller = tiling.smaller()
         if smaller is None:
             break
@@ -38,8 +42,8 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
     return dtype.itemsize * (config.num_in_ch * pixels + config.num_feat * maps)
 
 
-def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
-    """Upper bound of what one frame takes beside the features that are kept (benchmarks/memory.md).
+def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> int:
+    """Upper bound of what one frame takes on the device beside the features that are kept (benchmarks/memory.md).
 
     That is the largest of the network's phases on one tile, counted in bytes per position of the features, and the pictures
     that go in and come out.
@@ -48,8 +52,7 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
     step, num_feat = config.size_multiple // 4, config.num_feat
     window = item * config.num_frame * num_feat
     first = 2 * item * num_feat * step**2
-    # Sampling is float32 in every precision: all taps of the input, before and after the mask, and of offsets and mask
-    align = window + 8 * item * num_feat + 4 * 9 * (2 * num_feat + 11 * config.deformable_groups)
+    align = window + 8 * item * num_feat + _sampling_bytes(config, dtype, device)
     fuse = 3 * window + 4 * item * num_feat
     trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output's strips, and joined
     # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
@@ -57,19 +60,46 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
     tile = tiling.tiles[0]
     height, width = tile.height // step, tile.width // step
     phases = height * width * max(first, align, fuse), height * width * trunk + min(height, STRIP + 4) * width * enlarge
-    samples = config.num_frame * config.num_in_ch + 2 * config.num_out_ch * config.scale**2
-    pictures = 4 * samples * tiling.height * tiling.width
-    return max(phases) + pictures + OVERHEAD
+    result = config.num_out_ch * config.scale**2
+    if device.type == "cuda":
+        # Pictures are not on the device, but for the result: as the network gave it, in float32, clamped, and planar
+        return max(*phases, tile.area * result * (item + 3 * 4)) + OVERHEAD
+    samples = config.num_frame * config.num_in_ch + 2 * result
+    return max(phases) + 4 * samples * tiling.height * tiling.width + OVERHEAD
+
+
+def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device) -> int:
+    """Of a deformable convolution, per position of the features, beside the features around it.
+
+    In every precision positions are float32, and the channels of offset and mask logits, 27 a group, at least float16.
+    """
+    num_feat, groups = config.num_feat, config.deformable_groups
+    predicted = 27 * groups * dtype.itemsize
+    if dtype == torch.bfloat16:  # conv_offset is float32, in and out
+        predicted = 4 * (num_feat + 27 * groups)
+    if device.type != "cuda":
+        # grid_sample: all taps of the input, before and after the mask, and of offsets and mask
+        return 4 * 9 * (2 * num_feat + 11 * groups)
+    if ops.cuda.is_available(device):
+        return predicted  # samples never leave the registers
+    # torchvision: the mask after its sigmoid; then in float32 input, offset and mask, each converted and once more in
+    # torchvision's layout, all taps of the input, and the output as zeros, as a sum and with its bias
+    return predicted + 9 * groups * dtype.itemsize + 4 * (2 * (num_feat + 27 * groups) + 9 * num_feat + 3 * num_feat)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device."""
+    """Memory for tensors that is free on the device; on a GPU with what PyTorch holds and has no tensors in."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free = torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free - min(RESERVE, free // 2) + unused
+    import psutil  # only here: with a GPU the engine does without
+
     return psutil.virtual_memory().available
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of the network means that memory ran out: PyTorch has no one type for it."""
-    signs = ("DefaultCPUAllocator", "ALLOC_FAILED")  # PyTorch on a CPU; cuDNN and cuBLAS
+    # PyTorch on a CPU; cuDNN and cuBLAS; page-locked memory and CuPy
+    signs = ("DefaultCPUAllocator", "ALLOC_FAILED", "out of memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)

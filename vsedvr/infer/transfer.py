@@ -1,0 +1,29 @@
+"""Pictures to the device and back. For a GPU through page-locked memory, which it copies while the CPU goes on."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["start_download", "upload", "wait_for"]
+
+
+def upload(picture: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A picture on the CPU, of any type and strides, on the device in the given type."""
+    if device.type != "cuda":
+        return picture.to(device, dtype)
+    # The staging memory comes from PyTorch's cache of it, where it may return at once: the cache gives it out again only
+    # when the copy is done.
+    staged = torch.empty(picture.shape, dtype=dtype, pin_memory=True).copy_(picture)
+    return staged.to(device, non_blocking=True)
+
+
+def start_download(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, of a GPU's tensor in page-locked memory; then it is there only after `wait_for`."""
+    if not tensor.is_cuda:
+        return tensor.cpu()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until all that this thread has started on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
