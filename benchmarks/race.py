@@ -9,7 +9,6 @@ with glibc's allocator as it is, and with one that keeps large blocks, which spa
 import argparse
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,13 +17,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import openvino
 import torch
 import torchvision
 import vapoursynth as vs
 from cccv import ARCH_REGISTRY, ArchType, AutoModel
 from cccv.config.vsr.edvr_config import EDVRConfig as CccvConfig
+from clips import clip_of, one_by_one, pixels, play
+from inputs import moving_texture, random_weights
+from timing import medians
 
 import vsedvr
 from vsedvr.infer import Engine, window_indices
@@ -33,36 +34,6 @@ from vsedvr.ops import native
 core = vs.core
 KEEP_BLOCKS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 HEIGHT, WIDTH = 192, 320  # the plain form cannot run 180x320
-
-
-def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights under which offsets spread over a few pixels and the residual is small, as in a trained network."""
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if name.endswith("conv_offset.weight"):
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.startswith("conv_last"):
-            torch.nn.init.normal_(parameter, std=0.01)
-    return model.state_dict()
-
-
-def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
-    """Smooth noise that moves by two pixels a frame: (num_frames, 3, height, width) in [0, 1]."""
-    torch.manual_seed(1)
-    noise = torch.rand(1, 3, height // 4, (width + 2 * num_frames) // 4 + 1)
-    texture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
-    return torch.stack([texture[:, :height, 2 * k : 2 * k + width] for k in range(num_frames)])
-
-
-def medians(runs: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
-    """Seconds of each, taken turn by turn so that a disturbance hits all."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(times):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def race_networks(times: int) -> None:
@@ -132,8 +103,8 @@ def measure_overhead(times: int) -> None:
     try:
         Engine.restore = lambda self, indices, load: load(indices[2])  # type: ignore[method-assign]
         # a new one for each run: the core keeps the frames of the old ones
-        filtered = iter([vsedvr.edvr(clip, model=model, tile=(0, 0), device_index=-1) for _ in range(5)])
-        passed = iter([clip.std.ModifyFrame(clip, lambda n, f: f) for _ in range(5)])
+        filtered = iter([vsedvr.edvr(clip, model=model, tile=(0, 0), device_index=-1) for _ in range(20)])
+        passed = iter([clip.std.ModifyFrame(clip, lambda n, f: f) for _ in range(20)])
         result = medians({"filter": lambda: play(next(filtered)), "pass": lambda: play(next(passed))}, 5)
     finally:
         Engine.restore = restore  # type: ignore[method-assign]
@@ -150,35 +121,6 @@ def measure_small(times: int) -> None:
         start = time.perf_counter()
         play(restored[1 : times + 1])
         print(f"| small, x4, {width}x{height} YUV420P8 | | {times / (time.perf_counter() - start):.2f} fps | |")
-
-
-def clip_of(frames: torch.Tensor) -> vs.VideoNode:
-    """RGBS clip of (num_frames, 3, height, width)."""
-    blank = core.std.BlankClip(format=vs.RGBS, width=frames.shape[3], height=frames.shape[2], length=len(frames), keep=True)
-
-    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
-        out = f.copy()
-        for plane in range(3):
-            np.copyto(np.asarray(out[plane]), frames[n, plane].numpy())
-        return out
-
-    return blank.std.ModifyFrame(blank, fill)
-
-
-def one_by_one(clip: vs.VideoNode) -> Callable[[], vs.VideoFrame]:
-    """Gives the frames from 3 on, one a call; frame 2 is rendered before, for the features that a playing clip has."""
-    clip.get_frame(2)
-    numbers = iter(range(3, clip.num_frames))
-    return lambda: clip.get_frame(next(numbers))
-
-
-def pixels(frame: vs.VideoFrame) -> torch.Tensor:
-    return torch.from_numpy(np.stack([np.asarray(frame[plane]) for plane in range(3)]))
-
-
-def play(clip: vs.VideoNode) -> None:
-    for _ in clip.frames(prefetch=1, close=True, collect_garbage=False):
-        pass
 
 
 def check(one: torch.Tensor, other: torch.Tensor) -> None:

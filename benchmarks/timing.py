@@ -1,0 +1,87 @@
+"""Times of runs that are compared: on a GPU by CUDA events."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from vsedvr.infer.memory import is_out_of_memory
+
+__all__ = ["Budget", "medians"]
+
+CPU = torch.device("cpu")
+MIN_SECONDS = 0.005
+"""What is timed at once: a run that is shorter is repeated for as long."""
+
+
+class Budget:
+    """Time for a number of rows of a table. What one leaves over the others share."""
+
+    def __init__(self, seconds: float, rows: int) -> None:
+        self.end = time.monotonic() + seconds
+        self.rows = rows
+
+    def next_deadline(self) -> float:
+        """Until when the next row may repeat its runs, on time.monotonic()'s clock."""
+        now = time.monotonic()
+        share = (self.end - now) / max(self.rows, 1)
+        self.rows -= 1
+        return now + share
+
+
+def medians(
+    runs: Mapping[str, Callable[[], object]], times: int, device: torch.device = CPU, deadline: float = math.inf
+) -> dict[str, float]:
+    """Seconds of each run, taken turn by turn so that a disturbance hits all.
+
+    Args:
+        runs: by name; each runs twice before.
+        times: of which the median is taken.
+        device: where they run.
+        deadline: on time.monotonic()'s clock. After it there are no more repetitions; each has been timed once at least.
+
+    Returns:
+        NaN for those for which memory does not suffice.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    calls = {}
+    for name, run in runs.items():
+        _seconds(run, 1, device)
+        alone = _seconds(run, 1, device)
+        calls[name] = 1 if math.isnan(alone) else max(1, min(1000, round(MIN_SECONDS / alone)))
+    for k in range(times):
+        if k and time.monotonic() > deadline:
+            break
+        for name, run in runs.items():
+            seconds[name].append(_seconds(run, calls[name], device))
+    return {name: math.nan if any(map(math.isnan, values)) else statistics.median(values) for name, values in seconds.items()}
+
+
+def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Of one of the calls, including what the CPU does between them; NaN when memory runs out."""
+    try:
+        return _on_gpu(run, calls) if device.type == "cuda" else _on_cpu(run, calls)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    return math.nan
+
+
+def _on_cpu(run: Callable[[], object], calls: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - begin) / calls
+
+
+def _on_gpu(run: Callable[[], object], calls: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000 / calls
