@@ -9,7 +9,7 @@ export XDG_CONFIG_HOME := $(CURDIR)/.venv/config
 # as `import vsedvr` sets it, for tests that load torch first
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench gpu-check
 
 demo: .venv/ready
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,11 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	$(BIN)/python benchmarks/race.py
+
+gpu-check: .venv/ready
+	@cuda=$$($(BIN)/python -c 'import torch; print(torch.version.cuda.split(".")[0] if torch.cuda.is_available() else "")'); \
+	if [ -n "$$cuda" ]; then $(BIN)/pip install --quiet --editable ".[cuda$$cuda]"; fi; \
+	$(BIN)/python benchmarks/gpu_check.py
 
 # Candidates are run, not just found: a shim may be there for a Python that is not.
 .venv/ready: pyproject.toml setup.cfg
