@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, choose_tiling, feature_bytes, free_bytes, working_bytes
-from vsedvr.infer.memory import OVERHEAD, is_out_of_memory
+from vsedvr.infer.memory import OVERHEAD, RESERVE, is_out_of_memory
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -288,6 +289,28 @@ def test_on_a_gpu_out_of_memory_goes_on_in_smaller_tiles(caplog: pytest.LogCaptu
     assert len(engine.tiling.tiles) > 1
     assert "out of memory: restoring in smaller tiles" in caplog.text
     assert (restored - Engine(model, tiling=engine.tiling).restore(range(5), clip.__getitem__)).abs().max() < 1e-4
+
+
+def test_the_table_in_the_readme_is_what_the_formula_gives(kernels: SimpleNamespace) -> None:
+    configs = {
+        "small": EDVRConfig(3, 3, 32, 5, 4, 3, 5, num_tail_feat=32),
+        "EDVR-M": EDVRConfig(),
+        "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40),
+    }
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.count("GiB |") == 2]
+    assert len(rows) == 9
+    for name, size, *figures in rows:
+        width, height = map(int, size.split("x"))
+        whole = Tiling.whole(height, width, configs[name])
+        expected = []
+        for dtype in (torch.float16, torch.float32):
+            window = whole.config.num_frame * feature_bytes(whole.config, whole.tiles[0], dtype)
+            expected.append(f"{(window + working_bytes(whole, dtype, GPU)) / 2**30:.1f} GiB")
+        for free in (7, 11, 23):
+            chosen = choose_tiling(whole, torch.float16, GPU, ((free << 30) - RESERVE) // 2)
+            expected.append("whole" if len(chosen.tiles) == 1 else f"{chosen.tile[0]}x{chosen.tile[1]}")
+        assert figures == expected, (name, size)
 
 
 def test_free_bytes() -> None:
