@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -18,7 +19,18 @@ from PIL import Image
 
 from vsedvr.infer.scene import is_cut
 
-__all__ = ["PICTURES", "VIDEOS", "Clip", "Frame", "FrameFolder", "find_clips", "open_clip", "read_picture", "read_video"]
+__all__ = [
+    "PICTURES",
+    "VIDEOS",
+    "Clip",
+    "Frame",
+    "FrameFolder",
+    "find_clips",
+    "fingerprint",
+    "open_clip",
+    "read_picture",
+    "read_video",
+]
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
@@ -63,14 +75,18 @@ class DecodedVideo:
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "index.json").read_text())
+        self.file = folder / "frames.rgb"
+        self.length, *self.shape = index["shape"]
         self.scene_starts: list[int] = index["scene_starts"]
-        self.frames = np.memmap(folder / "frames.rgb", np.uint8, "r", shape=tuple(index["shape"]))
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return self.length
 
     def __getitem__(self, n: int) -> Frame:
-        return self.frames[n]
+        """Mapped anew each time: so only what is looked at is read, and the clip itself can go to another process."""
+        if not 0 <= n < self.length:
+            raise IndexError(f"frame {n} of {self.length}")
+        return np.memmap(self.file, np.uint8, "r", offset=n * math.prod(self.shape), shape=tuple(self.shape))
 
 
 def find_clips(root: Path) -> dict[str, Path]:
@@ -113,6 +129,15 @@ def open_clip(path: Path, cache: Path, max_frames: int | None = None) -> Clip:
         cache.mkdir(parents=True, exist_ok=True)
         _decode(path, folder, max_frames)
     return DecodedVideo(folder)
+
+
+def fingerprint(path: Path) -> str:
+    """A hash by which changed data is found out: of a file its content, of a folder the names and sizes of its pictures."""
+    if path.is_dir():
+        lines = (f"{picture.name} {picture.stat().st_size}" for picture in sorted(_pictures(path)))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decode(path: Path, folder: Path, max_frames: int | None) -> None:

@@ -1,0 +1,229 @@
+"""Training windows: which frames, which patch, turned which way; every sample is a function of its number."""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vsedvr.model import EDVRConfig
+from vsedvr.train.clip import PICTURES, Clip, Frame, find_clips, fingerprint, open_clip, read_picture
+from vsedvr.train.degradation import degrade
+from vsedvr.train.preset import DataConfig, Preset
+from vsedvr.train.synthesis import moving_still
+
+__all__ = ["TrainingData"]
+
+ATTEMPTS = 20
+"""Sources tried for one sample before it is given up."""
+
+logger = logging.getLogger("vsedvr")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A part of a clip that windows may lie in."""
+
+    paths: tuple[Path, ...]
+    """Of gt, and of lq where there is one."""
+    gt: Clip
+    lq: Clip | None
+    start: int
+    stop: int
+
+
+class TrainingData(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of a low-quality window and its centre frame.
+
+    Sample k depends on the preset, the seed and k alone: not on the process that makes it, nor on the samples before. So a
+    training that goes on where it stopped, or that is spread over processes, sees the very same data.
+    """
+
+    def __init__(self, preset: Preset, root: Path, cache: Path) -> None:
+        """
+        Args:
+            preset: of which data, degradation, network and train.seed count here.
+            root: folder below which the preset's folders lie.
+            cache: folder for decoded videos (see clip.open_clip).
+
+        Raises:
+            FileNotFoundError, ValueError: if there is nothing to train on; the message says where it was looked for.
+        """
+        self.preset = preset
+        self.scenes = _find_scenes(preset.data, preset.network, root, cache)
+        self.stills = _find_stills(preset.data, root)
+        if not self.scenes and not self.stills:
+            raise ValueError(f"nothing to train on below {root}: data.gt is {preset.data.gt}, data.stills {preset.data.stills}")
+        lengths = np.array([scene.stop - scene.start for scene in self.scenes], np.float64)
+        self.scene_shares = lengths / lengths.sum() if self.scenes else lengths
+
+    def __len__(self) -> int:
+        return self.preset.train.iterations * self.preset.train.batch
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A hash of all that is trained on (see clip.fingerprint)."""
+        prints = {path: fingerprint(path) for path in dict.fromkeys(self._paths())}
+        lines = [f"{path.name} {prints[path]}" for path in self._paths()]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def _paths(self) -> Iterator[Path]:
+        for scene in self.scenes:
+            yield from scene.paths
+        yield from self.stills
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        """lq (num_frame, 3, patch / scale, patch / scale) and gt (3, patch, patch), float32 in [0, 1].
+
+        A source that cannot be read is named in a warning, and another one takes its place.
+
+        Raises:
+            ValueError: if 20 sources in a row cannot be read.
+        """
+        rng = np.random.default_rng([self.preset.train.seed, k])
+        for _ in range(ATTEMPTS):
+            source = self._choose(rng)
+            try:
+                return self._sample(source, rng)
+            except (OSError, ValueError) as error:
+                logger.warning("skipped: %s", error)
+        raise ValueError(f"{ATTEMPTS} clips or pictures in a row could not be used for training; see the warnings above")
+
+    def _choose(self, rng: np.random.Generator) -> Scene | Path:
+        share = self.preset.data.stills_share if self.scenes and self.stills else float(not self.scenes)
+        if rng.random() < share:
+            return self.stills[rng.integers(len(self.stills))]
+        return self.scenes[rng.choice(len(self.scenes), p=self.scene_shares)]
+
+    def _sample(self, source: Scene | Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        config, network = self.preset.data, self.preset.network
+        if isinstance(source, Path):
+            gt, lq = moving_still(_read_still(source), network.num_frame, config.patch, rng), None
+        else:
+            gt, lq = _window(source, config, network, rng)
+        turn = _Turn.draw(rng, reverse=config.reverse)
+        gt_window = turn(gt)
+        lq_window = degrade(gt_window, self.preset.degradation, rng) if lq is None else turn(lq)
+        return lq_window, gt_window[network.center].clone()
+
+
+def _find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path) -> list[Scene]:
+    scenes = []
+    for n, folder in enumerate(config.gt):
+        paths = _chosen(find_clips(root / folder), config, root)
+        lq_paths = find_clips(root / config.lq[n]) if config.lq else {}
+        for name, path in paths.items():
+            try:
+                scenes += _scenes_of(name, path, lq_paths.get(name), config, network, cache)
+            except (OSError, ValueError) as error:
+                logger.warning("left out: %s", error)
+    return scenes
+
+
+def _scenes_of(
+    name: str, path: Path, lq_path: Path | None, config: DataConfig, network: EDVRConfig, cache: Path
+) -> list[Scene]:
+    gt = open_clip(path, cache, config.max_frames)
+    lq: Clip | None = None
+    paths: tuple[Path, ...] = (path,)
+    if config.lq:
+        if lq_path is None:
+            raise ValueError(f"{path} has no counterpart {name} in data.lq")
+        lq, paths = open_clip(lq_path, cache, config.max_frames), (path, lq_path)
+        if len(lq) != len(gt):
+            raise ValueError(f"{path} has {len(gt)} frames, {lq_path} has {len(lq)}")
+    height, width = gt[0].shape[:2]
+    if min(height, width) < config.patch:
+        raise ValueError(f"{path} is {width}x{height}, smaller than data.patch {config.patch}")
+    limits = [*gt.scene_starts, len(gt)]
+    long_enough = [
+        Scene(paths, gt, lq, start, stop)
+        for start, stop in pairwise(limits)
+        if stop - start >= 1 + (network.num_frame - 1) * min(config.interval)
+    ]
+    if not long_enough:
+        raise ValueError(f"{path} has no scene as long as a window of {network.num_frame} frames")
+    return long_enough
+
+
+def _chosen(paths: dict[str, Path], config: DataConfig, root: Path) -> dict[str, Path]:
+    if config.names:
+        names = (root / config.names).read_text(encoding="utf-8").split()
+        paths = {name: paths[name] for name in names if name in paths}
+    return {name: path for name, path in paths.items() if name not in config.exclude}
+
+
+def _find_stills(config: DataConfig, root: Path) -> list[Path]:
+    stills = []
+    for folder in config.stills:
+        found = sorted(path for path in (root / folder).rglob("*") if path.suffix.lower() in PICTURES)
+        if not found:
+            raise FileNotFoundError(f"no pictures below {root / folder}")
+        stills += [path for path in found if path.relative_to(root / folder).as_posix() not in config.exclude]
+    return stills
+
+
+@functools.lru_cache(64)
+def _read_still(path: Path) -> Frame:
+    """A large JPEG takes longer to decode than all the rest of a sample."""
+    return read_picture(path)
+
+
+def _window(
+    scene: Scene, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Patches of successive frames: of gt, and the same of lq where there is one."""
+    fitting = [i for i in config.interval if 1 + (network.num_frame - 1) * i <= scene.stop - scene.start]
+    interval = fitting[rng.integers(len(fitting))]
+    span = 1 + (network.num_frame - 1) * interval
+    first = scene.start + rng.integers(scene.stop - scene.start - span + 1)
+    numbers = range(first, first + span, interval)
+
+    height, width = scene.gt[numbers[0]].shape[:2]
+    reduce = np.exp(rng.uniform(0, np.log(min(config.reduce, min(height, width) / config.patch))))
+    size = int(config.patch * reduce)
+    scale = network.scale if scene.lq is not None else 1
+    top, left = (scale * int(rng.integers((side - size) // scale + 1)) for side in (height, width))
+    gt = np.stack([_cut(scene.gt, n, top, left, size) for n in numbers])
+    if scene.lq is not None:
+        lq = np.stack([_cut(scene.lq, n, top // scale, left // scale, size // scale) for n in numbers])
+        return gt, lq
+    return np.stack([cv2.resize(frame, (config.patch, config.patch), interpolation=cv2.INTER_AREA) for frame in gt]), None
+
+
+def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> NDArray[np.uint8]:
+    frame = clip[n][top : top + size, left : left + size]
+    if frame.shape[:2] != (size, size):
+        raise ValueError(f"frame {n} of {clip} has another size than the clip's first, or lq and gt do not belong together")
+    return frame
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """The same for all frames of a window: the eight ways to lay a square down, and the direction of time."""
+
+    transpose: bool
+    flip_y: bool
+    flip_x: bool
+    reverse: bool
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, reverse: bool) -> "_Turn":
+        transpose, flip_y, flip_x, back = rng.random(4) < 0.5
+        return cls(transpose, flip_y, flip_x, reverse and bool(back))
+
+    def __call__(self, window: NDArray[np.uint8]) -> Tensor:
+        """(t, h, w, 3) uint8 to (t, 3, h, w) float32 in [0, 1]."""
+        axes = [axis for axis, flip in enumerate((self.reverse, self.flip_y, self.flip_x)) if flip]
+        window = np.flip(window, tuple(axes))
+        window = window.transpose((0, 3, 2, 1) if self.transpose else (0, 3, 1, 2))
+        return torch.from_numpy(np.ascontiguousarray(window)).float() / 255

@@ -1,0 +1,192 @@
+"""What makes lq out of gt: each a step that a preset names by its kind, composed in the preset's order."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from vsedvr.train.resize import imresize
+
+__all__ = ["KINDS", "Bicubic", "BlurDecimate", "Compression", "Degradation", "GaussianBlur", "MotionBlur", "Noise", "degrade"]
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+"""Pictures as (h, w, 3)."""
+
+Range = tuple[float, float]
+"""Smallest and largest; one value is drawn between them for a clip."""
+
+
+class Degradation(Protocol):
+    """One step on a window: (t, 3, h, w) in [0, 1], float32; the same out, of another size or not."""
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor: ...
+
+
+def degrade(window: Tensor, steps: Sequence[Degradation], rng: np.random.Generator) -> Tensor:
+    """All steps in order; the result is in the 256 values that a file of 8 bits holds, rounded half up as MATLAB does."""
+    for step in steps:
+        window = step(window, rng)
+    return (window.clamp(0, 1) * 255 + 0.5).floor() / 255
+
+
+@dataclass(frozen=True)
+class Bicubic:
+    """Reduction as the SR benchmarks do it (see resize.imresize)."""
+
+    scale: int = 4
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        return imresize(window, self.scale)
+
+
+@dataclass(frozen=True)
+class GaussianBlur:
+    """Out of focus: Gaussian of a standard deviation in pixels."""
+
+    sigma: Range = (0.2, 2.0)
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        return _gaussian(window, rng.uniform(*self.sigma))
+
+
+@dataclass(frozen=True)
+class BlurDecimate:
+    """BD, the other degradation of the SR literature: Gaussian (13x13, sigma 1.6), then every fourth pixel from 0."""
+
+    scale: int = 4
+    sigma: float = 1.6
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        return _gaussian(window, self.sigma, radius=6)[..., :: self.scale, :: self.scale]
+
+
+@dataclass(frozen=True)
+class MotionBlur:
+    """An exposure of a part of the frame interval: sub-frames along the optical flow, averaged in linear light.
+
+    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Here DIS flow (Kroeger et
+    al., ECCV 2016) to both neighbours carries the frame to the times between; what it uncovers is not modelled.
+    """
+
+    exposure: Range = (0.25, 1.0)
+    """In frame intervals, centred on the frame."""
+    samples: int = 17
+    gamma: float = 2.2
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        exposure = rng.uniform(*self.exposure)
+        frames = _to_bytes(window)
+        exposed = [self._expose(*of_frame, exposure) for of_frame in zip(frames, *_flows(frames), strict=True)]
+        return torch.from_numpy(np.stack(exposed)).permute(0, 3, 1, 2)
+
+    def _expose(self, frame: Bytes, before: Floats, after: Floats, exposure: float) -> Floats:
+        """The frame's mean over the time from -exposure / 2 to exposure / 2, in [0, 1]."""
+        linear = (frame / np.float32(255)) ** np.float32(self.gamma)
+        y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
+        mean = np.zeros_like(linear)
+        for time in np.linspace(-exposure / 2, exposure / 2, self.samples, dtype=np.float32):
+            flow = after * time if time > 0 else before * -time
+            moved = cv2.remap(linear, x - flow[..., 0], y - flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            mean += moved / np.float32(self.samples)
+        return mean.clip(0) ** np.float32(1 / self.gamma)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A round through an encoder at one quality for the window.
+
+    Before the window its frames run backwards through the encoder: so its first frame is predicted as in the middle of a
+    stream, and not always the one that is coded whole.
+    """
+
+    codec: str = "libx264"
+    """FFmpeg's name of an encoder with a crf option: libx264 or libx265."""
+    crf: Range = (23, 38)
+    preset: str = "medium"
+
+    def __post_init__(self) -> None:
+        if self.codec not in av.codecs_available:
+            raise ValueError(f"this PyAV has no encoder {self.codec!r}")
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        frames = _to_bytes(window)
+        decoded = self._decode(self._encode([*frames[:0:-1], *frames], rng.uniform(*self.crf)))
+        return torch.from_numpy(np.stack(decoded[-len(frames) :])).permute(0, 3, 1, 2).float() / 255
+
+    def _encode(self, frames: Sequence[Bytes], crf: float) -> io.BytesIO:
+        file = io.BytesIO()
+        with av.open(file, "w", format="matroska") as container:
+            options = {"crf": f"{crf:.1f}", "preset": self.preset, "threads": "1", "x265-params": "log-level=none:pools=none"}
+            stream = container.add_stream(self.codec, rate=25, options=options)
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode(None))
+        file.seek(0)
+        return file
+
+    def _decode(self, file: io.BytesIO) -> list[Bytes]:
+        with av.open(file, "r") as container:
+            container.streams.video[0].thread_count = 1
+            return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise, independent in every sample, of a standard deviation in steps of 8 bits."""
+
+    sigma: Range = (5, 50)
+
+    def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
+        noise = rng.standard_normal(window.shape, np.float32) * np.float32(rng.uniform(*self.sigma) / 255)
+        return window + torch.from_numpy(noise)
+
+
+KINDS = {
+    "bicubic": Bicubic,
+    "gaussian_blur": GaussianBlur,
+    "blur_decimate": BlurDecimate,
+    "motion_blur": MotionBlur,
+    "compression": Compression,
+    "noise": Noise,
+}
+"""The steps by their names in presets."""
+
+
+def _gaussian(window: Tensor, sigma: float, radius: int | None = None) -> Tensor:
+    """Of weights that sum to 1; the picture's edge pixels go on beyond it."""
+    radius = int(np.ceil(3 * sigma)) if radius is None else radius
+    weights = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    weights = (weights / weights.sum()).to(window.dtype)
+    shape = window.shape
+    wide = F.pad(window.reshape(-1, 1, *shape[-2:]), (radius,) * 4, "replicate")
+    return F.conv2d(F.conv2d(wide, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1)).view(shape)
+
+
+def _to_bytes(window: Tensor) -> list[Bytes]:
+    return list((window.clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8))
+
+
+def _flows(frames: Sequence[Bytes]) -> tuple[list[Floats], list[Floats]]:
+    """Optical flow from each frame to the one before and to the one after, (h, w, 2) as (x, y) in pixels.
+
+    At the ends of the window the motion goes on as it is on the other side.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    lumas = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    zero = np.zeros((*lumas[0].shape, 2), np.float32)
+    before = [np.asarray(dis.calc(b, a, zero.copy()), np.float32) for a, b in pairwise(lumas)]
+    after = [np.asarray(dis.calc(a, b, zero.copy()), np.float32) for a, b in pairwise(lumas)]
+    return [-after[0], *before], [*after, -before[-1]]

@@ -1,0 +1,220 @@
+"""Presets: what a training consists of, as a TOML file."""
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from vsedvr.model import EDVRConfig
+from vsedvr.train.degradation import KINDS, Degradation
+
+__all__ = ["DataConfig", "Preset", "TrainConfig", "preset_names", "read_preset"]
+
+FOLDER = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where windows come from. Paths are below the root folder that the command line gives."""
+
+    gt: tuple[str, ...] = ()
+    """Folders of clips: folders of frames and video files, however deep."""
+    lq: tuple[str, ...] = ()
+    """For each folder of gt the one with the same clips in low quality; without it the preset's degradations make lq."""
+    stills: tuple[str, ...] = ()
+    """Folders of pictures, each of which becomes clips under synthetic motion."""
+    stills_share: float = 0.5
+    """Share of the windows that come from stills, where there are both."""
+    names: str = ""
+    """A text file with the clips to take, one path below the gt folder a line."""
+    exclude: tuple[str, ...] = ()
+    """Clips and stills to leave out, by their path below their folder."""
+    patch: int = 256
+    """Height and width of a gt patch in pixels."""
+    interval: tuple[int, ...] = (1,)
+    """Frames from one frame of the window to the next, one of these at random."""
+    reverse: bool = False
+    """Half of the windows run backwards."""
+    reduce: float = 1.0
+    """Windows are reduced by up to this factor before all else, at random: sharper gt from soft video."""
+    max_frames: int = 2000
+    """Frames taken of a video file, from its beginning."""
+
+    def __post_init__(self) -> None:
+        if self.lq and len(self.lq) != len(self.gt):
+            raise ValueError(f"data.lq must have one folder for each of data.gt, got {len(self.lq)} for {len(self.gt)}")
+        if not 0 <= self.stills_share <= 1:
+            raise ValueError(f"data.stills_share must be within 0..1, got {self.stills_share}")
+        if not self.interval or min(self.interval) < 1:
+            raise ValueError(f"data.interval must be numbers from 1 on, got {self.interval}")
+        if self.reduce < 1:
+            raise ValueError(f"data.reduce must be at least 1, got {self.reduce}")
+        if self.lq and self.reduce != 1:
+            raise ValueError("data.reduce cannot go with data.lq: the pair would no longer belong together")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation. Numbers of iterations count steps of the optimiser."""
+
+    iterations: int = 600_000
+    batch: int = 32
+    """Windows in one step, over all processes together."""
+    lr: float = 4e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    periods: tuple[int, ...] = (600_000,)
+    """Lengths of the cosine periods, in iterations."""
+    restart_weights: tuple[float, ...] = (1,)
+    """Share of lr that each period begins with."""
+    eta_min: float = 1e-7
+    """Learning rate at the end of a period."""
+    dcn_lr_mul: float = 1.0
+    """Share of the learning rate for the convolutions that predict offsets: lower is stabler."""
+    loss_reduction: str = "sum"
+    """Of the Charbonnier loss over all samples of the batch: sum, as the published networks were trained, or mean."""
+    loss_eps: float = 1e-3
+    """Charbonnier's eps: its square stands under the root."""
+    ema_decay: float = 0.999
+    """Of the moving average of the weights; 0 is none."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0 is no limit."""
+    tsa_warmup: int = 0
+    """First iterations in which only the fusion is trained, in a network that began from one without TSA."""
+    init: str = ""
+    """A checkpoint to begin from, shallower or without TSA too (see checkpoint.initialize)."""
+    precision: str = "fp32"
+    """fp32, or bf16 or fp16 by autocast."""
+    store: str = "fp32"
+    """Precision of the weights in the finished model file: fp32 or fp16."""
+    seed: int = 0
+    workers: int = 4
+    """Processes that prepare data, for each training process."""
+    log_every: int = 100
+    valid_every: int = 5000
+    save_every: int = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "log_every", "valid_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        choices = {"loss_reduction": ("sum", "mean"), "precision": ("fp32", "bf16", "fp16"), "store": ("fp32", "fp16")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"train.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if len(self.periods) != len(self.restart_weights):
+            raise ValueError(f"train.periods {self.periods} and train.restart_weights {self.restart_weights} differ in length")
+        if sum(self.periods) < self.iterations:
+            raise ValueError(f"train.periods end at iteration {sum(self.periods)}, before train.iterations {self.iterations}")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole training."""
+
+    name: str
+    network: EDVRConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    degradation: tuple[Degradation, ...] = ()
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        multiple = self.network.size_multiple * self.network.scale
+        if self.data.patch % multiple:
+            raise ValueError(f"data.patch must be a multiple of {multiple} for this network, got {self.data.patch}")
+        if not self.data.lq and not self.degradation:
+            raise ValueError(f"{self.name} has neither data.lq nor a [[degradation]]: there is nothing to restore")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As read_preset takes it; for the record in checkpoints."""
+        kinds = {step: kind for kind, step in KINDS.items()}
+        tables = {name: dataclasses.asdict(getattr(self, name)) for name in ("network", "data", "train")}
+        steps = [{"kind": kinds[type(step)], **dataclasses.asdict(step)} for step in self.degradation]  # type: ignore[call-overload]
+        return {"name": self.name, **tables, "degradation": steps}
+
+
+def preset_names() -> list[str]:
+    """The presets inside the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
+    """A preset of the package by its name, or any TOML file by its path.
+
+    Args:
+        name_or_path: see preset_names.
+        changes: "table.key=value" in TOML's spelling, each in place of what the file says.
+
+    Raises:
+        FileNotFoundError: if there is no such preset.
+        ValueError: for keys that do not exist and values that make no sense; the message names them.
+    """
+    path = FOLDER / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no preset {name_or_path!r}; there are {', '.join(preset_names())}, and paths of .toml files")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        for change in changes:
+            _apply(tables, change)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return parse_preset({"name": path.stem, **tables})
+
+
+def parse_preset(tables: dict[str, Any]) -> Preset:
+    """A preset from the tables of its TOML file and its name."""
+    tables = dict(tables)
+    steps = tuple(_parse_step(dict(step)) for step in tables.pop("degradation", []))
+    types: dict[str, Any] = {"network": EDVRConfig, "data": DataConfig, "train": TrainConfig}
+    name = tables.pop("name")
+    _check_keys(tables, types, "the tables")
+    parsed = {key: _parse(tables.get(key, {}), type, key) for key, type in types.items()}
+    return Preset(name=name, degradation=steps, **parsed)
+
+
+def _parse_step(step: dict[str, Any]) -> Degradation:
+    kind = step.pop("kind", None)
+    if kind not in KINDS:
+        raise ValueError(f"degradation.kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return _parse(step, KINDS[kind], f"degradation {kind}")
+
+
+def _parse(table: dict[str, Any], type: Any, where: str) -> Any:
+    """A dataclass from a table of TOML values."""
+    hints = get_type_hints(type)
+    _check_keys(table, {entry.name for entry in fields(type)}, where)
+    return type(**{key: _convert(value, hints[key], f"{where}.{key}") for key, value in table.items()})
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """A TOML value as the type of a field: arrays become tuples, whole numbers floats where those are meant."""
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        item, *rest = get_args(hint)
+        hints = [item] * len(value) if rest == [...] else [item, *rest]
+        if len(hints) != len(value):
+            raise ValueError(f"{where} must have {len(hints)} values, got {value!r}")
+        return tuple(_convert(v, h, where) for v, h in zip(value, hints, strict=True))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint and type(value) not in get_args(hint):
+        raise ValueError(f"{where} must be {getattr(hint, '__name__', hint)}, got {value!r}")
+    return value
+
+
+def _check_keys(table: dict[str, Any], known: Any, where: str) -> None:
+    unknown = sorted(table.keys() - set(known))
+    if unknown:
+        raise ValueError(f"{where} has no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+
+
+def _apply(tables: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    table, dot, name = key.strip().partition(".")
+    if not (equals and dot):
+        raise ValueError(f"a change is written table.key=value, got {change!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word on the command line is a string
+    tables.setdefault(table, {})[name.strip()] = parsed
