@@ -55,6 +55,7 @@ class MemoryClip(list[NDArray[np.uint8]]):
 
     def __init__(self, frames: Iterable[NDArray[np.uint8]], scene_starts: Iterable[int] = (0,)) -> None:
         super().__init__(frames)
+        self.size: tuple[int, int] = self[0].shape[0], self[0].shape[1]
         self.scene_starts = list(scene_starts)
 
 

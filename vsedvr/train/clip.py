@@ -46,6 +46,10 @@ class Clip(Protocol):
     """Frames by number, all of one size."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+
+    @property
     def scene_starts(self) -> list[int]:
         """Frames that a scene begins with, the first frame included."""
 
@@ -58,10 +62,11 @@ class FrameFolder:
     """The pictures of a folder, ordered by the numbers in their names (im2 before im10); one scene."""
 
     def __init__(self, folder: Path) -> None:
-        self.scene_starts = [0]
         self.frames = sorted(_pictures(folder), key=_natural)
         if not self.frames:
             raise ValueError(f"no pictures ({', '.join(sorted(PICTURES))}) in {folder}")
+        self.size = _size(self.frames[0])
+        self.scene_starts = [0]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -77,6 +82,7 @@ class DecodedVideo:
         index = json.loads((folder / "index.json").read_text())
         self.file = folder / "frames.rgb"
         self.length, *self.shape = index["shape"]
+        self.size = (self.shape[0], self.shape[1])
         self.scene_starts: list[int] = index["scene_starts"]
 
     def __len__(self) -> int:
@@ -225,6 +231,15 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS and path.is_file()
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Of a picture, without decoding it: a data set may have a hundred thousand clips."""
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
 
 
 def _natural(path: Path) -> list[str | int]:

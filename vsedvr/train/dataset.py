@@ -5,7 +5,6 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -16,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsedvr.model import EDVRConfig
-from vsedvr.train.clip import PICTURES, Clip, Frame, find_clips, fingerprint, open_clip, read_picture
+from vsedvr.train.clip import Clip, Frame, fingerprint, read_picture
 from vsedvr.train.degradation import degrade
 from vsedvr.train.preset import DataConfig, Preset
+from vsedvr.train.sources import Scene, find_scenes, find_stills, span
 from vsedvr.train.synthesis import moving_still
 
 __all__ = ["TrainingData"]
@@ -27,18 +27,6 @@ ATTEMPTS = 20
 """Sources tried for one sample before it is given up."""
 
 logger = logging.getLogger("vsedvr")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A part of a clip that windows may lie in."""
-
-    paths: tuple[Path, ...]
-    """Of gt, and of lq where there is one."""
-    gt: Clip
-    lq: Clip | None
-    start: int
-    stop: int
 
 
 class TrainingData(Dataset[tuple[Tensor, Tensor]]):
@@ -59,8 +47,8 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
             FileNotFoundError, ValueError: if there is nothing to train on; the message says where it was looked for.
         """
         self.preset = preset
-        self.scenes = _find_scenes(preset.data, preset.network, root, cache)
-        self.stills = _find_stills(preset.data, root)
+        self.scenes = find_scenes(preset.data, preset.network, root, cache)
+        self.stills = find_stills(preset.data, root)
         if not self.scenes and not self.stills:
             raise ValueError(f"nothing to train on below {root}: data.gt is {preset.data.gt}, data.stills {preset.data.stills}")
         lengths = np.array([scene.stop - scene.start for scene in self.scenes], np.float64)
@@ -95,7 +83,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
             try:
                 return self._sample(source, rng)
             except (OSError, ValueError) as error:
-                logger.warning("skipped: %s", error)
+                logger.warning("skipped: %s: %s", source if isinstance(source, Path) else source.paths[0], error)
         raise ValueError(f"{ATTEMPTS} clips or pictures in a row could not be used for training; see the warnings above")
 
     def _choose(self, rng: np.random.Generator) -> Scene | Path:
@@ -116,62 +104,6 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         return lq_window, gt_window[network.center].clone()
 
 
-def _find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path) -> list[Scene]:
-    scenes = []
-    for n, folder in enumerate(config.gt):
-        paths = _chosen(find_clips(root / folder), config, root)
-        lq_paths = find_clips(root / config.lq[n]) if config.lq else {}
-        for name, path in paths.items():
-            try:
-                scenes += _scenes_of(name, path, lq_paths.get(name), config, network, cache)
-            except (OSError, ValueError) as error:
-                logger.warning("left out: %s", error)
-    return scenes
-
-
-def _scenes_of(
-    name: str, path: Path, lq_path: Path | None, config: DataConfig, network: EDVRConfig, cache: Path
-) -> list[Scene]:
-    gt = open_clip(path, cache, config.max_frames)
-    lq: Clip | None = None
-    paths: tuple[Path, ...] = (path,)
-    if config.lq:
-        if lq_path is None:
-            raise ValueError(f"{path} has no counterpart {name} in data.lq")
-        lq, paths = open_clip(lq_path, cache, config.max_frames), (path, lq_path)
-        if len(lq) != len(gt):
-            raise ValueError(f"{path} has {len(gt)} frames, {lq_path} has {len(lq)}")
-    height, width = gt[0].shape[:2]
-    if min(height, width) < config.patch:
-        raise ValueError(f"{path} is {width}x{height}, smaller than data.patch {config.patch}")
-    limits = [*gt.scene_starts, len(gt)]
-    long_enough = [
-        Scene(paths, gt, lq, start, stop)
-        for start, stop in pairwise(limits)
-        if stop - start >= 1 + (network.num_frame - 1) * min(config.interval)
-    ]
-    if not long_enough:
-        raise ValueError(f"{path} has no scene as long as a window of {network.num_frame} frames")
-    return long_enough
-
-
-def _chosen(paths: dict[str, Path], config: DataConfig, root: Path) -> dict[str, Path]:
-    if config.names:
-        names = (root / config.names).read_text(encoding="utf-8").split()
-        paths = {name: paths[name] for name in names if name in paths}
-    return {name: path for name, path in paths.items() if name not in config.exclude}
-
-
-def _find_stills(config: DataConfig, root: Path) -> list[Path]:
-    stills = []
-    for folder in config.stills:
-        found = sorted(path for path in (root / folder).rglob("*") if path.suffix.lower() in PICTURES)
-        if not found:
-            raise FileNotFoundError(f"no pictures below {root / folder}")
-        stills += [path for path in found if path.relative_to(root / folder).as_posix() not in config.exclude]
-    return stills
-
-
 @functools.lru_cache(64)
 def _read_still(path: Path) -> Frame:
     """A large JPEG takes longer to decode than all the rest of a sample."""
@@ -182,29 +114,27 @@ def _window(
     scene: Scene, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Patches of successive frames: of gt, and the same of lq where there is one."""
-    fitting = [i for i in config.interval if 1 + (network.num_frame - 1) * i <= scene.stop - scene.start]
-    interval = fitting[rng.integers(len(fitting))]
-    span = 1 + (network.num_frame - 1) * interval
-    first = scene.start + rng.integers(scene.stop - scene.start - span + 1)
-    numbers = range(first, first + span, interval)
+    pair, room = scene.pair, scene.stop - scene.start
+    intervals = [i for i in config.interval if span(network, i) <= room]
+    interval = intervals[rng.integers(len(intervals))]
+    first = scene.start + int(rng.integers(room - span(network, interval) + 1))
+    numbers = range(first, first + span(network, interval), interval)
 
-    height, width = scene.gt[numbers[0]].shape[:2]
-    reduce = np.exp(rng.uniform(0, np.log(min(config.reduce, min(height, width) / config.patch))))
+    reduce = np.exp(rng.uniform(0, np.log(min(config.reduce, min(pair.gt.size) / config.patch))))
     size = int(config.patch * reduce)
-    scale = network.scale if scene.lq is not None else 1
-    top, left = (scale * int(rng.integers((side - size) // scale + 1)) for side in (height, width))
-    gt = np.stack([_cut(scene.gt, n, top, left, size) for n in numbers])
-    if scene.lq is not None:
-        lq = np.stack([_cut(scene.lq, n, top // scale, left // scale, size // scale) for n in numbers])
-        return gt, lq
+    scale = network.scale if pair.lq else 1  # corners that both pictures have
+    top, left = (scale * int(rng.integers((side - size) // scale + 1)) for side in pair.gt.size)
+    gt = np.stack([_cut(pair.gt, n, top, left, size) for n in numbers])
+    if pair.lq:
+        return gt, np.stack([_cut(pair.lq, n, top // scale, left // scale, size // scale) for n in numbers])
     return np.stack([cv2.resize(frame, (config.patch, config.patch), interpolation=cv2.INTER_AREA) for frame in gt]), None
 
 
-def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> NDArray[np.uint8]:
-    frame = clip[n][top : top + size, left : left + size]
-    if frame.shape[:2] != (size, size):
-        raise ValueError(f"frame {n} of {clip} has another size than the clip's first, or lq and gt do not belong together")
-    return frame
+def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> Frame:
+    frame = clip[n]
+    if frame.shape[:2] != clip.size:
+        raise ValueError(f"frame {n} is {frame.shape[1]}x{frame.shape[0]}, the first is {clip.size[1]}x{clip.size[0]}")
+    return frame[top : top + size, left : left + size]
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def open_pair(name: str, paths: tuple[Path, Path | None], cache: Path, scale: in
     lq = open_clip(lq_path, cache, max_frames)
     if min(len(lq), max_frames or len(lq)) != num_frames:
         raise ValueError(f"clip {name}: {len(gt)} frames in {gt_path}, but {len(lq)} in {lq_path}")
-    (gt_width, gt_height), (lq_width, lq_height) = (clip[0].shape[1::-1] for clip in (gt, lq))
+    (gt_height, gt_width), (lq_height, lq_width) = gt.size, lq.size
     if (gt_width // scale, gt_height // scale) != (lq_width, lq_height):
         raise ValueError(
             f"clip {name}: low quality of {lq_width}x{lq_height} does not become ground truth of {gt_width}x{gt_height} "

@@ -28,9 +28,9 @@ class DataConfig:
     stills_share: float = 0.5
     """Share of the windows that come from stills, where there are both."""
     names: str = ""
-    """A text file with the clips to take, one path below the gt folder a line."""
+    """A text file below the root folder with the clips to take: on each line a path below the gt folder."""
     exclude: tuple[str, ...] = ()
-    """Clips and stills to leave out, by their path below their folder."""
+    """Clips and stills to leave out, by their path below the root folder."""
     patch: int = 256
     """Height and width of a gt patch in pixels."""
     interval: tuple[int, ...] = (1,)
