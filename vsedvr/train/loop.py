@@ -45,7 +45,13 @@ class Trainer:
     """
 
     def __init__(
-        self, preset: Preset, data: TrainingData, output: Path, processes: Processes, validation: Validation | None = None
+        self,
+        preset: Preset,
+        data: TrainingData,
+        output: Path,
+        processes: Processes,
+        validation: Validation | None = None,
+        model: EDVR | None = None,
     ) -> None:
         """
         Args:
@@ -54,6 +60,7 @@ class Trainer:
             output: folder for what comes out; made where it is not there.
             processes: this one's place among those that train together.
             validation: what best.safetensors is chosen by; without it there is none.
+            model: a network to train in place of a fresh one of the preset's.
 
         Raises:
             ValueError: if the batch does not divide among the processes.
@@ -66,7 +73,7 @@ class Trainer:
         self.device = processes.device
         self.dtype = PRECISIONS[config.precision]
         torch.manual_seed(config.seed)
-        self.model = EDVR(preset.network)
+        self.model = model or EDVR(preset.network)
         if config.init:
             initialize(self.model, config.init)
         self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
