@@ -101,6 +101,16 @@ def test_the_given_model_is_left_alone() -> None:
     assert all(torch.equal(value, before[key]) and value.dtype == torch.float32 for key, value in model.state_dict().items())
 
 
+def test_bfloat16_predicts_offsets_with_the_weights_of_float32() -> None:
+    model = random_model()
+    engine = Engine(model, dtype=torch.bfloat16)
+    offsets = [name for name, _ in model.named_parameters() if "conv_offset" in name]
+    assert len(offsets) == 8
+    for name in offsets:
+        assert torch.equal(engine.model.get_parameter(name), model.get_parameter(name))
+    assert engine.model.conv_first.weight.dtype == torch.bfloat16
+
+
 def test_output_is_clamped() -> None:
     model = random_model()
     torch.nn.init.constant_(model.conv_last.bias, 5.0)  # type: ignore[arg-type]

@@ -59,9 +59,10 @@ class Engine:
         self.tiling = tiling
         self.model = copy.deepcopy(model).eval().to(device, dtype).to(memory_format=torch.channels_last)
         if dtype == torch.bfloat16:
-            for module in self.model.modules():
-                if isinstance(module, DCNPack):
-                    module.conv_offset.float()
+            for name, module in self.model.named_modules():
+                if isinstance(module, DCNPack):  # with the weights as they were before rounding
+                    exact = model.get_submodule(f"{name}.conv_offset").state_dict()
+                    module.conv_offset.float().load_state_dict(exact)
         self.device = self.model.conv_last.weight.device  # a GPU with its number
         self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
         self.exact: Engine | None = None
