@@ -1,6 +1,7 @@
 """What makes lq out of gt: each a step that a preset names by its kind, composed in the preset's order."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,11 @@ Floats = NDArray[np.float32]
 Range = tuple[float, float]
 """Smallest and largest; one value is drawn between them for a clip."""
 
+ENCODERS = ("libx264", "libx265")
+BLOCK = 128
+"""Height and width that encoders get are multiples of this. Of smaller pictures, and of 192x64 or 144x128, libx264 and
+libx265 make a little different streams each time, as if they read memory that nobody wrote; 34x48 crashes libx265."""
+
 
 class Degradation(Protocol):
     """One step on a window: (t, 3, h, w) in [0, 1], float32; the same out, of another size or not."""
@@ -45,6 +51,9 @@ class Bicubic:
 
     scale: int = 4
 
+    def __post_init__(self) -> None:
+        _check_least("bicubic: scale", self.scale, 1)
+
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         return imresize(window, self.scale)
 
@@ -54,6 +63,9 @@ class GaussianBlur:
     """Out of focus: Gaussian of a standard deviation in pixels."""
 
     sigma: Range = (0.2, 2.0)
+
+    def __post_init__(self) -> None:
+        _check_range("gaussian_blur: sigma", self.sigma)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         return _gaussian(window, rng.uniform(*self.sigma))
@@ -65,6 +77,10 @@ class BlurDecimate:
 
     scale: int = 4
     sigma: float = 1.6
+
+    def __post_init__(self) -> None:
+        _check_least("blur_decimate: scale", self.scale, 1)
+        _check_least("blur_decimate: sigma", self.sigma, 0)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         return _gaussian(window, self.sigma, radius=6)[..., :: self.scale, :: self.scale]
@@ -82,6 +98,11 @@ class MotionBlur:
     """In frame intervals, centred on the frame."""
     samples: int = 17
     gamma: float = 2.2
+
+    def __post_init__(self) -> None:
+        _check_range("motion_blur: exposure", self.exposure)
+        _check_least("motion_blur: samples", self.samples, 1)
+        _check_least("motion_blur: gamma", self.gamma, 1)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         exposure = rng.uniform(*self.exposure)
@@ -106,22 +127,30 @@ class Compression:
     """A round through an encoder at one quality for the window.
 
     Before the window its frames run backwards through the encoder: so its first frame is predicted as in the middle of a
-    stream, and not always the one that is coded whole.
+    stream, and not always the one that is coded whole. For the encoder the frame's edge pixels go on to a
+    multiple of BLOCK.
     """
 
     codec: str = "libx264"
-    """FFmpeg's name of an encoder with a crf option: libx264 or libx265."""
+    """FFmpeg's name of an encoder: libx264 or libx265."""
     crf: Range = (23, 38)
     preset: str = "medium"
 
     def __post_init__(self) -> None:
-        if self.codec not in av.codecs_available:
-            raise ValueError(f"this PyAV has no encoder {self.codec!r}")
+        if self.codec not in ENCODERS:
+            raise ValueError(f"compression: codec must be one of {', '.join(ENCODERS)}, got {self.codec!r}")
+        _check_range("compression: crf", self.crf, most=51)
+        try:  # this PyAV may lack the encoder, and the encoder the preset
+            self._encode([np.zeros((BLOCK, BLOCK, 3), np.uint8)], self.crf[0])
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ValueError(f"compression: {self.codec} with preset {self.preset!r} cannot encode: {error}") from error
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
-        frames = _to_bytes(window)
+        height, width = window.shape[-2:]
+        frames = _to_bytes(F.pad(window, (0, -width % BLOCK, 0, -height % BLOCK), "replicate"))
         decoded = self._decode(self._encode([*frames[:0:-1], *frames], rng.uniform(*self.crf)))
-        return torch.from_numpy(np.stack(decoded[-len(frames) :])).permute(0, 3, 1, 2).float() / 255
+        same = torch.from_numpy(np.stack(decoded[-len(frames) :])).permute(0, 3, 1, 2)
+        return same[..., :height, :width].float() / 255
 
     def _encode(self, frames: Sequence[Bytes], crf: float) -> io.BytesIO:
         file = io.BytesIO()
@@ -149,6 +178,9 @@ class Noise:
 
     sigma: Range = (5, 50)
 
+    def __post_init__(self) -> None:
+        _check_range("noise: sigma", self.sigma)
+
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         noise = rng.standard_normal(window.shape, np.float32) * np.float32(rng.uniform(*self.sigma) / 255)
         return window + torch.from_numpy(noise)
@@ -165,8 +197,20 @@ KINDS = {
 """The steps by their names in presets."""
 
 
+def _check_least(what: str, value: float, least: float) -> None:
+    if not least <= value < math.inf:
+        raise ValueError(f"{what} must be at least {least}, got {value}")
+
+
+def _check_range(what: str, range: Range, most: float = math.inf) -> None:
+    if not (0 <= range[0] <= range[1] <= most and math.isfinite(range[1])):
+        raise ValueError(f"{what} must rise from at least 0{f' to at most {most}' if most < math.inf else ''}, got {range}")
+
+
 def _gaussian(window: Tensor, sigma: float, radius: int | None = None) -> Tensor:
     """Of weights that sum to 1; the picture's edge pixels go on beyond it."""
+    if sigma == 0:
+        return window
     radius = int(np.ceil(3 * sigma)) if radius is None else radius
     weights = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     weights = (weights / weights.sum()).to(window.dtype)

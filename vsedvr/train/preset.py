@@ -1,6 +1,7 @@
 """Presets: what a training consists of, as a TOML file."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -49,6 +50,9 @@ class DataConfig:
             raise ValueError(f"data.stills_share must be within 0..1, got {self.stills_share}")
         if not self.interval or min(self.interval) < 1:
             raise ValueError(f"data.interval must be numbers from 1 on, got {self.interval}")
+        for name in ("patch", "max_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
         if self.reduce < 1:
             raise ValueError(f"data.reduce must be at least 1, got {self.reduce}")
         if self.lq and self.reduce != 1:
@@ -99,6 +103,13 @@ class TrainConfig:
         for name in ("iterations", "batch", "log_every", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("eta_min", "dcn_lr_mul", "grad_clip", "tsa_warmup", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"train.lr must be above 0 and finite, got {self.lr}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must be at least 0 and below 1, got {self.ema_decay}")
         choices = {"loss_reduction": ("sum", "mean"), "precision": ("fp32", "bf16", "fp16"), "store": ("fp32", "fp16")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -123,8 +134,15 @@ class Preset:
         multiple = self.network.size_multiple * self.network.scale
         if self.data.patch % multiple:
             raise ValueError(f"data.patch must be a multiple of {multiple} for this network, got {self.data.patch}")
-        if not self.data.lq and not self.degradation:
-            raise ValueError(f"{self.name} has neither data.lq nor a [[degradation]]: there is nothing to restore")
+        if (self.data.stills or not self.data.lq) and not self.degradation:
+            without = "no [[degradation]] for data.stills" if self.data.lq else "neither data.lq nor a [[degradation]]"
+            raise ValueError(f"{self.name} has {without}: there is nothing to restore")
+        reduction = math.prod(getattr(step, "scale", 1) for step in self.degradation)
+        if self.degradation and reduction != self.network.scale:
+            raise ValueError(
+                f"the degradation reduces {reduction} times, but the network enlarges {self.network.scale} times "
+                f"(network.hr_in is {str(self.network.hr_in).lower()})"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """As read_preset takes it; for the record in checkpoints."""
@@ -164,24 +182,26 @@ def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
 
 def parse_preset(tables: dict[str, Any]) -> Preset:
     """A preset from the tables of its TOML file and its name."""
-    tables = dict(tables)
-    steps = tuple(_parse_step(dict(step)) for step in tables.pop("degradation", []))
     types: dict[str, Any] = {"network": EDVRConfig, "data": DataConfig, "train": TrainConfig}
-    name = tables.pop("name")
-    _check_keys(tables, types, "the tables")
+    _check_keys(tables, {"name", "degradation", *types}, "a preset")
+    steps = tables.get("degradation", [])
+    if not isinstance(steps, list):
+        raise ValueError(f"degradation must be an array of tables, [[degradation]], got {steps!r}")
     parsed = {key: _parse(tables.get(key, {}), type, key) for key, type in types.items()}
-    return Preset(name=name, degradation=steps, **parsed)
+    return Preset(name=_convert(tables["name"], str, "name"), degradation=tuple(map(_parse_step, steps)), **parsed)
 
 
-def _parse_step(step: dict[str, Any]) -> Degradation:
-    kind = step.pop("kind", None)
+def _parse_step(step: Any) -> Degradation:
+    kind = step.get("kind") if isinstance(step, dict) else None
     if kind not in KINDS:
         raise ValueError(f"degradation.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    return _parse(step, KINDS[kind], f"degradation {kind}")
+    return _parse({key: value for key, value in step.items() if key != "kind"}, KINDS[kind], f"degradation {kind}")
 
 
-def _parse(table: dict[str, Any], type: Any, where: str) -> Any:
+def _parse(table: Any, type: Any, where: str) -> Any:
     """A dataclass from a table of TOML values."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be a table, [{where}], got {table!r}")
     hints = get_type_hints(type)
     _check_keys(table, {entry.name for entry in fields(type)}, where)
     return type(**{key: _convert(value, hints[key], f"{where}.{key}") for key, value in table.items()})
@@ -189,8 +209,10 @@ def _parse(table: dict[str, Any], type: Any, where: str) -> Any:
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """A TOML value as the type of a field: arrays become tuples, whole numbers floats where those are meant."""
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+    if get_origin(hint) is tuple:
         item, *rest = get_args(hint)
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} must be an array of {item.__name__}, got {value!r}")
         hints = [item] * len(value) if rest == [...] else [item, *rest]
         if len(hints) != len(value):
             raise ValueError(f"{where} must have {len(hints)} values, got {value!r}")
@@ -211,10 +233,10 @@ def _check_keys(table: dict[str, Any], known: Any, where: str) -> None:
 def _apply(tables: dict[str, Any], change: str) -> None:
     key, equals, value = change.partition("=")
     table, dot, name = key.strip().partition(".")
-    if not (equals and dot):
-        raise ValueError(f"a change is written table.key=value, got {change!r}")
+    if not (equals and dot) or not isinstance(tables.setdefault(table, {}), dict):
+        raise ValueError(f"a change is written table.key=value, with network, data or train as the table, got {change!r}")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()  # a bare word on the command line is a string
-    tables.setdefault(table, {})[name.strip()] = parsed
+    tables[table][name.strip()] = parsed
