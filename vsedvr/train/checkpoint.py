@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from vsedvr.train.atomic import write_whole
 from vsedvr.weights import load_model
 
 __all__ = ["initialize", "load_state", "save_model", "save_state"]
+
+logger = logging.getLogger("vsedvr")
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -27,17 +31,21 @@ def load_state(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it is damaged or holds anything but plain data.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no training to resume at {path}")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or holds more than plain data, so it was not loaded") from error
     return state
 
 
 def save_model(path: Path, model: EDVR, record: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
     """Weights as safetensors with BasicSR's keys; record goes into the file's metadata as JSON under "training"."""
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
-    metadata = {"format": "pt", "training": json.dumps(record)}
+    metadata = {"format": "pt", "training": json.dumps(record, allow_nan=False)}
     write_whole(path, save(tensors, metadata))
 
 
@@ -48,7 +56,7 @@ def initialize(model: EDVR, checkpoint: str) -> None:
     from a network without TSA that is the fusion.
 
     Raises:
-        ValueError: if nothing but blocks fits, so that the checkpoint is of another kind.
+        ValueError: if its width or its deformable groups are others, so that the alignment does not fit.
     """
     donor = load_model(checkpoint)
     counts = {"feature_extraction": donor.config.num_extract_block, "reconstruction": donor.config.num_reconstruct_block}
@@ -63,8 +71,12 @@ def initialize(model: EDVR, checkpoint: str) -> None:
             key_there = key
         if key_there in trained and trained[key_there].shape == value.shape:
             taken[key] = trained[key_there]
-    if "pcd_align.cas_dcnpack.weight" not in taken:
+    if "pcd_align.cas_dcnpack.conv_offset.weight" not in taken:
+        there, wanted = donor.config, model.config
         raise ValueError(
-            f"{checkpoint} does not fit: its num_feat is {donor.config.num_feat}, wanted is {model.config.num_feat}"
+            f"{checkpoint} has num_feat {there.num_feat} and deformable_groups {there.deformable_groups}; "
+            f"to begin from it the network must have the same, not {wanted.num_feat} and {wanted.deformable_groups}"
         )
+    fresh = sorted({key.split(".")[0] for key in own.keys() - taken.keys()})
+    logger.info("begins from %s; fresh: %s", checkpoint, ", ".join(fresh) or "nothing")
     model.load_state_dict({**own, **taken})
