@@ -125,10 +125,10 @@ def test_a_network_with_tsa_begins_from_one_without(tmp_path: Path, caplog: pyte
         assert torch.equal(value, before[key] if key.startswith("fusion.") else without[key]), key
 
 
-@pytest.mark.parametrize("change", [{"num_feat": 16}, {"deformable_groups": 4}])
-def test_a_network_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, int]) -> None:
+@pytest.mark.parametrize("config", [replace(TINY, num_feat=16), replace(TINY, deformable_groups=4)])
+def test_a_network_that_does_not_fit_is_refused(tmp_path: Path, config: EDVRConfig) -> None:
     path, _ = donor(tmp_path, TINY)
-    model = EDVR(replace(TINY, **change))
+    model = EDVR(config)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"has num_feat 8 and deformable_groups 2; .* must have the same, not \d+ and \d"):
         initialize(model, path)

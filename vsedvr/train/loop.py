@@ -166,9 +166,10 @@ class Trainer:
             self.skipped = 0
             self.scaler.step(self.optimizer)
             _average(self.ema, self.model, self.config.ema_decay)
-        elif not self.scaler.is_enabled():  # a scaler overflows now and then, and lowers its scale
+        else:
             self.skipped += 1
-            logger.warning("iteration %d skipped: its gradient is not finite", self.iteration + 1)
+            if not self.scaler.is_enabled():  # which overflows now and then, and lowers its scale
+                logger.warning("iteration %d skipped: its gradient is not finite", self.iteration + 1)
         if self.skipped == MAX_SKIPPED:
             raise ValueError(
                 f"no finite gradient in {MAX_SKIPPED} iterations up to {self.iteration + 1}: go on from an earlier checkpoint "
@@ -194,7 +195,7 @@ class Trainer:
         progress.validated(self.iteration, value, pictures)
         if value > self.best:
             self.best = value
-            self._save_model("best.safetensors")
+            self._save_model("best.safetensors", validation_psnr_y=value)
 
     def _save(self) -> None:
         if not self.processes.is_first:
@@ -205,8 +206,8 @@ class Trainer:
         save_state(self.output / "last.pt", {**state, **numbers})
         self._save_model("last.safetensors")
 
-    def _save_model(self, name: str) -> None:
-        record = {**self._record(), "iteration": self.iteration, "validation_psnr_y": self.best}
+    def _save_model(self, name: str, **figures: float) -> None:
+        record = {**self._record(), "iteration": self.iteration, **figures}
         save_model(self.output / name, self.ema, record, PRECISIONS[self.config.store])
 
     def _record(self) -> dict[str, Any]:
@@ -228,8 +229,9 @@ def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _start_worker(_: int) -> None:
-    """Workers leave the answer to Ctrl+C to the process that saves, and the cores to those that compute."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Workers leave the answer to signals to the process that saves, and the cores to those that compute."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -50,7 +50,7 @@ class Progress:
         if self.silent or iteration % self.config.log_every:
             return
         done = iteration - self.since
-        rate = done / (time.monotonic() - self.began)
+        rate = done / max(time.monotonic() - self.began, 1e-6)
         mean = self.losses / done
         left = (self.config.iterations - iteration) / rate
         logger.info("iteration %d/%d, loss %.6g, %.3g/s, %s left", iteration, self.config.iterations, mean, rate, _hours(left))

@@ -1,0 +1,370 @@
+"""Trainings from their data to their files: what they learn, that they resume exactly, and how they stop."""
+
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.multiprocessing.spawn import spawn
+
+from conftest import moving_frames, write_frames
+from vsedvr import load_model
+from vsedvr.cli import main
+from vsedvr.train.checkpoint import load_state
+from vsedvr.train.dataset import TrainingData
+from vsedvr.train.loop import Trainer
+from vsedvr.train.preset import Preset, read_preset
+from vsedvr.train.processes import Processes
+from vsedvr.train.resize import enlarge
+from vsedvr.train.validation import Validation
+
+PRESET = """
+[network]
+num_feat = 8
+num_frame = 3
+deformable_groups = 2
+num_extract_block = 1
+num_reconstruct_block = 1
+num_tail_feat = 8
+hr_in = true
+[data]
+gt = ["clips"]
+patch = 32
+reverse = true
+[[degradation]]
+kind = "noise"
+sigma = [50, 50]
+[train]
+iterations = 6
+batch = 2
+periods = [1_000_000]
+lr = 4e-3
+loss_reduction = "mean"
+ema_decay = 0.9
+workers = 0
+log_every = 1
+valid_every = 1000
+save_every = 1000
+"""
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks as small as these lose more than they gain by threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    (root / "preset.toml").write_text(PRESET)
+    write_frames(root / "clips/a", moving_frames(4, 40, 48))
+    write_frames(root / "valid/b", moving_frames(3, 32, 48, (2, 0)))
+    return root
+
+
+def preset_of(root: Path, *changes: str) -> Preset:
+    return read_preset(str(root / "preset.toml"), changes)
+
+
+def trainer_of(root: Path, output: Path, *changes: str, validate: bool = False, processes: Processes = ALONE) -> Trainer:
+    preset = preset_of(root, *changes)
+    validation = Validation(preset, root / "valid", root / "cache") if validate else None
+    return Trainer(preset, TrainingData(preset, root, root / "cache"), output, processes, validation)
+
+
+def losses_of(trainer: Trainer, stop_after: int | None = None) -> list[float]:
+    """Runs a training, and stops it when it has come to an iteration."""
+    losses, step = [], trainer._step
+
+    def record(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
+        losses.append(step(network, lq, gt))
+        trainer.stop_asked = trainer.iteration + 1 == stop_after
+        return losses[-1]
+
+    trainer._step = record  # type: ignore[method-assign]
+    trainer.run()
+    return losses
+
+
+def weights_of(trainer: Trainer) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value for name in ("model", "ema") for key, value in getattr(trainer, name).state_dict().items()}
+
+
+def test_a_training_learns_its_clip(tmp_path: Path) -> None:
+    text = PRESET.replace("hr_in = true", "").replace("_feat = 8", "_feat = 16")
+    (tmp_path / "preset.toml").write_text(text.replace('"noise"\nsigma = [50, 50]', '"blur_decimate"'))
+    write_frames(tmp_path / "clips/a", moving_frames(3, 32, 32))
+    trainer = trainer_of(tmp_path, tmp_path / "o", "train.iterations=250", "train.periods=[250]")
+    losses = losses_of(trainer)
+    assert np.mean(losses[-10:]) < 0.7 * losses[0], "from that of the enlarged input, which a fresh network returns"
+    lq, gt = (torch.stack(batch) for batch in zip(*(trainer.data[n] for n in range(4)), strict=True))
+    with torch.no_grad():
+        restored = trainer.ema(lq)
+    mse, mse_of_input = ((picture - gt).square().mean() for picture in (restored, enlarge(lq[:, 1], 4)))
+    assert 10 * (mse_of_input / mse).log10() > 2, "dB above bicubic"
+
+
+@pytest.mark.parametrize("changes", [[], ["train.precision=bf16", "train.grad_clip=0.1", "train.workers=1"]])
+def test_resuming_changes_nothing(root: Path, tmp_path: Path, changes: list[str]) -> None:
+    whole = trainer_of(root, tmp_path / "whole", *changes)
+    expected = losses_of(whole)
+    assert len(expected) == 6
+    first = trainer_of(root, tmp_path / "parts", *changes)
+    losses = losses_of(first, stop_after=2)
+    assert len(losses) == 2
+    torch.manual_seed(99)
+    second = trainer_of(root, tmp_path / "parts", *changes, "train.log_every=3", "train.save_every=7")
+    second.resume()
+    assert losses + losses_of(second) == expected
+    of_whole = weights_of(whole)
+    for key, value in weights_of(second).items():
+        assert torch.equal(value, of_whole[key]), key
+    assert not torch.equal(of_whole["model.conv_last.weight"], of_whole["ema.conv_last.weight"])
+
+
+def test_resuming_another_training_is_refused(root: Path, tmp_path: Path) -> None:
+    losses_of(trainer_of(root, tmp_path / "o"), stop_after=1)
+    for changes, message in (
+        (["train.lr=1e-3", "train.seed=3"], r"train\.lr, train\.seed changed; begin anew with --init"),
+        (["data.interval=[1, 1]"], r"and data changed"),
+        (["network.num_extract_block=2"], r"and network changed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trainer_of(root, tmp_path / "o", *changes).resume()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "preset.toml").write_text(PRESET)
+    write_frames(other / "clips/a", moving_frames(4, 40, 48, (0, 1)))
+    with pytest.raises(ValueError, match="the same data only, and files changed since"):
+        trainer_of(other, tmp_path / "o").resume()
+    with pytest.raises(FileNotFoundError, match="no training to resume"):
+        trainer_of(root, tmp_path / "none").resume()
+
+
+def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    command = ["train", str(root / "preset.toml"), "--root", str(root), "--output", str(output), "--device", "cpu"]
+    command += ["--valid", str(root / "valid"), "--set", "train.valid_every=2", "--set", "train.store=fp16"]
+    assert main(command) == 0
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"vsedvr train: {output} holds a training already: --resume goes on with it" in err
+
+    rows = list(csv.DictReader((output / "log.csv").read_text().splitlines()))
+    assert [row["iteration"] for row in rows if row["loss"]] == [str(n) for n in range(1, 7)]
+    scores = {int(row["iteration"]): float(row["validation_psnr_y"]) for row in rows if row["validation_psnr_y"]}
+    assert list(scores) == [2, 4, 6]
+    assert any((output / "tensorboard").iterdir())
+    with safe_open(output / "best.safetensors", "pt") as file:
+        training = json.loads(file.metadata()["training"])
+    assert training["validation_psnr_y"] == pytest.approx(max(scores.values()), abs=1e-4)
+    assert scores[training["iteration"]] == max(scores.values())
+    assert training["preset"]["train"]["lr"] == 4e-3
+    best = load_model(output / "best.safetensors")
+    preset = preset_of(root)
+    value, _ = Validation(preset, root / "valid", root / "cache")(best)
+    assert value == pytest.approx(max(scores.values()), abs=0.05), "but for the half precision of the file"
+    load_model(output / "last.safetensors")
+    assert not list(output.glob(".*"))
+
+
+def test_sigterm_to_all_of_its_processes_saves_and_ends_well(root: Path, tmp_path: Path) -> None:
+    changes = ["train.iterations=1_000_000", "train.workers=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "vsedvr",
+        "train",
+        str(root / "preset.toml"),
+        "--root",
+        str(root),
+        "--output",
+        str(tmp_path),
+    ]
+    command += ["--device", "cpu", *(part for change in changes for part in ("--set", change))]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if " iteration " in line:
+                break
+        os.killpg(process.pid, signal.SIGTERM)
+        lines += process.stderr.readlines()
+    assert process.returncode == 0, "".join(lines)
+    stopped = load_state(tmp_path / "last.pt")["iteration"]
+    assert f"stopped after iteration {stopped} and saved; --resume goes on from there" in lines[-1]
+    trainer = trainer_of(root, tmp_path, "train.iterations=1_000_000")
+    trainer.resume()
+    assert trainer.iteration == stopped >= 1
+    assert len(losses_of(trainer, stop_after=stopped + 2)) == 2
+
+
+def test_a_signal_asks_once_and_then_has_its_usual_effect(root: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(root, tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    step = trainer._step
+
+    def interrupted(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        if trainer.iteration == 1:
+            assert signal.getsignal(signal.SIGINT) == before
+        return step(network, lq, gt)
+
+    trainer._step = interrupted  # type: ignore[method-assign]
+    trainer.run()
+    assert trainer.iteration == 1
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_steps_without_a_finite_gradient_are_skipped(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = iter([False, True, False, False, True, True, True, True])
+    monkeypatch.setattr("vsedvr.train.loop.MAX_SKIPPED", 3)
+
+    def loss(restored: Tensor, gt: Tensor, *_: object) -> Tensor:
+        return (restored - gt).abs().mean() * (math.nan if next(broken) else 1)
+
+    monkeypatch.setattr("vsedvr.train.loop.charbonnier", loss)
+    trainer = trainer_of(root, tmp_path, "train.iterations=8")
+    with (
+        caplog.at_level(logging.WARNING, "vsedvr"),
+        pytest.raises(ValueError, match=r"no finite gradient in 3 iterations up to 7: .*lower train\.lr \(now 0\.004\)"),
+    ):
+        trainer.run()
+    assert [record.message for record in caplog.records] == [
+        f"iteration {n} skipped: its gradient is not finite" for n in (2, 5, 6, 7)
+    ]
+    assert all(value.isfinite().all() for value in weights_of(trainer).values())
+
+
+def test_fp16_does_not_go_on_for_ever_either(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vsedvr.train.loop.MAX_SKIPPED", 3)
+    monkeypatch.setattr("vsedvr.train.loop.charbonnier", lambda restored, gt, *_: (restored - gt).sum() * math.nan)
+    with pytest.raises(ValueError, match="no finite gradient in 3 iterations"):
+        trainer_of(root, tmp_path, "train.precision=fp16").run()
+
+
+def test_only_the_fusion_learns_while_it_warms_up(root: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(root, tmp_path, "train.tsa_warmup=2")
+    names = [name for name, _ in trainer.model.named_parameters()]
+    moved = []
+    update = trainer._update
+
+    def compare() -> None:
+        before = [value.detach().clone() for value in trainer.model.parameters()]
+        update()
+        after = trainer.model.parameters()
+        moved.append({name for name, a, b in zip(names, before, after, strict=True) if not torch.equal(a, b)})
+
+    trainer._update = compare  # type: ignore[method-assign]
+    losses_of(trainer, stop_after=3)
+    for of_step in moved[:2]:
+        assert of_step
+        assert all(name.startswith("fusion.") for name in of_step)
+    assert {name.split(".")[0] for name in moved[2]} >= {"conv_first", "pcd_align", "fusion", "reconstruction", "conv_last"}
+
+
+def first_gradients(state: dict[str, Any]) -> list[Tensor]:
+    """Adam's first moment after one step, with its weight of 1 - 0.9 taken out: it tells the gradient's size, too."""
+    return [value["exp_avg"] / 0.1 for value in state["optimizer"]["state"].values()]
+
+
+def one_step(root: Path, output: Path, *changes: str, processes: Processes = ALONE) -> list[Tensor]:
+    trainer = trainer_of(root, output, "train.iterations=1", "train.batch=4", *changes, processes=processes)
+    trainer.run()
+    return first_gradients({"optimizer": trainer.optimizer.state_dict()})
+
+
+def test_grad_clip_limits_the_norm(root: Path, tmp_path: Path) -> None:
+    free = torch.cat([value.flatten() for value in one_step(root, tmp_path / "free")])
+    clipped = torch.cat([value.flatten() for value in one_step(root, tmp_path / "clip", "train.grad_clip=1e-3")])
+    assert free.norm() > 1e-2
+    assert clipped.norm() == pytest.approx(1e-3, rel=1e-2)
+    torch.testing.assert_close(clipped / clipped.norm(), free / free.norm(), rtol=1e-3, atol=1e-6)
+
+
+def of_two(rank: int, port: int, root: Path, output: Path) -> None:
+    """One of two processes, as torchrun starts them: with the same environment, and a store that outlives them."""
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    torch.set_num_threads(1)
+    processes = Processes.join("cpu")
+    for reduction in ("sum", "mean"):
+        one_step(root, output / reduction, f"train.loss_reduction={reduction}", processes=processes)
+    three = trainer_of(root, output / "more", "train.iterations=3", "train.tsa_warmup=1", processes=processes)
+    three.run()
+    processes.leave()
+
+
+def test_two_processes_have_the_gradients_of_one(root: Path, tmp_path: Path) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    spawn(of_two, (store.port, root, tmp_path / "two"), nprocs=2)
+    for reduction in ("sum", "mean"):
+        one = one_step(root, tmp_path / f"one_{reduction}", f"train.loss_reduction={reduction}")
+        two = first_gradients(load_state(tmp_path / "two" / reduction / "last.pt"))
+        scale = max(float(value.abs().max()) for value in one)
+        assert len(one) == len(two)
+        for a, b in zip(one, two, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6 * scale)
+    whole = trainer_of(root, tmp_path / "one_more", "train.iterations=3", "train.tsa_warmup=1")
+    whole.run()
+    more = load_state(tmp_path / "two/more/last.pt")
+    assert more["iteration"] == 3
+    for key, value in whole.ema.state_dict().items():
+        torch.testing.assert_close(more["ema"][key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_sums_have_gradients_as_many_times_larger_as_there_are_samples(root: Path, tmp_path: Path) -> None:
+    mean = one_step(root, tmp_path / "mean", "train.loss_reduction=mean")
+    total = one_step(root, tmp_path / "sum", "train.loss_reduction=sum")
+    samples = 4 * 3 * 32 * 32
+    scale = max(float(value.abs().max()) for value in total)
+    for a, b in zip(mean, total, strict=True):
+        torch.testing.assert_close(a * samples, b, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_a_batch_that_does_not_divide_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.batch 2 does not divide among 3 processes"):
+        trainer_of(root, tmp_path, processes=Processes(0, 3, torch.device("cpu")))
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"device cuda:3 is not there: 1 GPUs found; --device cpu trains without"):
+        Processes.join("cuda:3")
+
+
+def test_a_corrupt_frame_does_not_end_a_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "preset.toml").write_text(PRESET)
+    for clip in ("a", "b"):
+        write_frames(tmp_path / "clips" / clip, moving_frames(4, 40, 48))
+    broken = tmp_path / "clips/b/00000002.png"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with caplog.at_level(logging.WARNING, "vsedvr"):
+        losses = losses_of(trainer_of(tmp_path, tmp_path / "o"))
+    assert len(losses) == 6
+    assert all(math.isfinite(loss) for loss in losses)
+    assert caplog.records
+    assert all(str(broken) in record.message for record in caplog.records)
