@@ -19,17 +19,24 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit status: 0, 1 after an error that its message explains, 2 for wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    name = argv[0] if argv and argv[0] in COMMANDS else None
+    try:  # the others need not be loaded: torch takes a second
+        command = import_module(f"vsedvr.cli.{name}") if name else None
+    except ModuleNotFoundError as error:
+        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[train]" brings it', file=sys.stderr)
+        return 1
     parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
     parser.add_argument("--version", action="version", version=f"vsedvr {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
-        if argv and argv[0] == name:  # the others need not be loaded: torch takes a second
-            import_module(f"vsedvr.cli.{name}").add_arguments(command)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for known, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(known, help=summary, description=summary)
+        if command and known == name:
+            command.add_arguments(subparser)
     args = parser.parse_args(argv)
+    assert command is not None  # without one the parser exits
     try:
-        import_module(f"vsedvr.cli.{args.command}").run(args)
+        command.run(args)
     except (OSError, ValueError, MemoryError, ImportError) as error:
-        print(f"vsedvr {args.command}: {error}", file=sys.stderr)
+        print(f"vsedvr {name}: {error}", file=sys.stderr)
         return 1
     return 0
