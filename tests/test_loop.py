@@ -86,7 +86,7 @@ def preset_of(root: Path, *changes: str) -> Preset:
 
 def trainer_of(root: Path, output: Path, *changes: str, validate: bool = False, processes: Processes = ALONE) -> Trainer:
     preset = preset_of(root, *changes)
-    validation = Validation(preset, root / "valid", root / "cache") if validate else None
+    validation = Validation(preset, root / "valid", None, root / "cache") if validate else None
     return Trainer(preset, TrainingData(preset, root, root / "cache"), output, processes, validation)
 
 
@@ -181,7 +181,7 @@ def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert training["preset"]["train"]["lr"] == 4e-3
     best = load_model(output / "best.safetensors")
     preset = preset_of(root)
-    value, _ = Validation(preset, root / "valid", root / "cache")(best)
+    value, _ = Validation(preset, root / "valid", None, root / "cache")(best)
     assert value == pytest.approx(max(scores.values()), abs=0.05), "but for the half precision of the file"
     load_model(output / "last.safetensors")
     assert not list(output.glob(".*"))

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, default=Path(), help="folder that the preset's paths lie below (default: here)")
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, log and TensorBoard")
     parser.add_argument("--valid", type=Path, help="clips to choose the best weights by; not to be trained on")
+    parser.add_argument("--valid-lq", type=Path, help="these clips in low quality, where the preset does not make it")
     parser.add_argument("--init", help="checkpoint or model name to begin from, in place of the preset's train.init")
     parser.add_argument("--resume", action="store_true", help="go on exactly where the training in --output stopped")
     parser.add_argument("--device", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
@@ -31,10 +32,12 @@ def run(args: argparse.Namespace) -> None:
     logging.getLogger("vsedvr").setLevel(logging.INFO)
     changes = [*args.set, *([f"train.init={args.init}"] if args.init else [])]
     preset = read_preset(args.preset, changes)
+    if args.valid_lq and not args.valid:
+        raise ValueError("--valid-lq needs --valid: it is the same clips in low quality")
     _check_output(args.output, args.resume)
     cache = args.output / "cache"
     data = TrainingData(preset, args.root, cache)
-    validation = Validation(preset, args.valid, cache) if args.valid else None
+    validation = Validation(preset, args.valid, args.valid_lq, cache) if args.valid else None
     processes = Processes.join(args.device)
     try:
         trainer = Trainer(preset, data, args.output, processes, validation)

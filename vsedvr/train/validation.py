@@ -9,10 +9,10 @@ from torch import Tensor
 
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR
-from vsedvr.train.clip import Clip, Frame, find_clips, open_clip
+from vsedvr.train.clip import Frame
 from vsedvr.train.degradation import degrade
 from vsedvr.train.metrics import psnr, rgb_to_y
-from vsedvr.train.pairs import to_frame, to_tensor
+from vsedvr.train.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
 from vsedvr.train.preset import Preset
 
 __all__ = ["Validation"]
@@ -26,27 +26,30 @@ class _Case(NamedTuple):
 
 
 class Validation:
-    """Windows from the middle of clips, degraded in the preset's way, always the same."""
+    """Windows of clips, as they are or degraded in the preset's way, always the same."""
 
-    def __init__(self, preset: Preset, folder: Path, cache: Path, windows: int = 2) -> None:
+    def __init__(self, preset: Preset, gt: Path, lq: Path | None, cache: Path, windows: int = 2) -> None:
         """
         Args:
             preset: of which network, degradation and data count.
-            folder: clips that are not trained on.
+            gt: clips that are not trained on.
+            lq: the same clips in low quality; without it the preset's degradations make lq.
             cache: folder for decoded videos (see clip.open_clip).
             windows: how many to take of a clip, evenly spread.
 
         Raises:
-            FileNotFoundError, ValueError: if there is no clip as long as a window.
+            FileNotFoundError, ValueError: if there is no clip as long as a window, or lq neither given nor made.
         """
+        if lq is None and preset.data.lq:
+            raise ValueError(f"{preset.name} learns from pairs: to be validated on {gt} it needs the same clips in low quality")
         self.cases: list[_Case] = []
-        for path in find_clips(folder).values():
-            clip = open_clip(path, cache, preset.data.max_frames)
-            places = len(clip) - preset.network.num_frame + 1
+        for name, paths in find_pairs(gt, lq).items():
+            pair = open_pair(name, paths, cache, preset.network.scale, preset.data.max_frames)
+            places = pair.num_frames - preset.network.num_frame + 1
             starts = sorted({int(places * (n + 0.5) / windows) for n in range(windows)}) if places > 0 else []
-            self.cases += [_case(clip, start, preset, seed) for seed, start in enumerate(starts, len(self.cases))]
+            self.cases += [_case(pair, start, preset, seed) for seed, start in enumerate(starts, len(self.cases))]
         if not self.cases:
-            raise ValueError(f"no clip in {folder} has {preset.network.num_frame} frames")
+            raise ValueError(f"no clip in {gt} has {preset.network.num_frame} frames")
 
     def __call__(self, model: EDVR) -> tuple[float, list[Frame]]:
         """Mean Y-PSNR in dB over all windows, and their restored frames."""
@@ -55,13 +58,14 @@ class Validation:
         return float(np.mean(scores)), restored
 
 
-def _case(clip: Clip, start: int, preset: Preset, seed: int) -> _Case:
-    network = preset.network
-    multiple = 4 * network.scale
-    height, width = (side // multiple * multiple for side in clip[start].shape[:2])
-    frames = np.stack([clip[start + n][:height, :width] for n in range(network.num_frame)])
-    window = torch.stack([to_tensor(frame) for frame in frames])
-    return _Case(degrade(window, preset.degradation, np.random.default_rng(seed)), frames[network.center])
+def _case(pair: Pair, start: int, preset: Preset, seed: int) -> _Case:
+    numbers = range(start, start + preset.network.num_frame)
+    gt = [pair.gt_frame(n) for n in numbers]
+    if pair.lq:
+        window = torch.stack([to_tensor(pair.lq_frame(n)) for n in numbers])
+    else:
+        window = degrade(torch.stack([to_tensor(frame) for frame in gt]), preset.degradation, np.random.default_rng(seed))
+    return _Case(window, gt[preset.network.center])
 
 
 def _restore(model: EDVR, lq: Tensor) -> Frame:
