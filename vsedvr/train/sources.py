@@ -42,11 +42,14 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
     Raises:
         FileNotFoundError, ValueError: if a folder is not there or has no clips.
     """
-    names = set((root / config.names).read_text(encoding="utf-8").split()) if config.names else None
+    names = dict.fromkeys((root / config.names).read_text(encoding="utf-8").splitlines()) if config.names else None
     scenes = []
+    there: set[str] = set()
     for n, folder in enumerate(config.gt):
         lq_paths = find_clips(root / config.lq[n]) if config.lq else None
-        for name, path in find_clips(root / folder).items():
+        clips = find_clips(root / folder)
+        there |= clips.keys()
+        for name, path in clips.items():
             if f"{folder}/{name}" in config.exclude or (names is not None and name not in names):
                 continue
             try:
@@ -55,6 +58,9 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
                 scenes += _scenes(pair, paths, config, network)
             except (OSError, ValueError) as error:
                 logger.warning("left out: %s", error)
+    missing = [name for name in names or () if name and name not in there]
+    if missing:
+        logger.warning("%d clips of %s are not there, the first is %s", len(missing), config.names, missing[0])
     return scenes
 
 
