@@ -1,4 +1,4 @@
-"""A clip made from a still: the camera moves over the picture, and sometimes something moves in front of it."""
+"""A clip made from a still: the camera moves over the picture, and sometimes a piece of it moves in front of the rest."""
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ ZOOM = 0.01
 OCCLUDED = 0.5
 """Share of clips in which something moves in front."""
 
+Corner = tuple[int, int]
+
 
 def moving_still(still: Frame, num_frame: int, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Frames of a camera that moves steadily over a random part of a picture at a random size.
@@ -32,11 +34,15 @@ def moving_still(still: Frame, num_frame: int, patch: int, rng: np.random.Genera
     Raises:
         ValueError: if the picture is smaller than patch.
     """
-    scene = _camera(_part(still, patch, rng), num_frame, patch, rng)
+    part = _part(still, patch, rng)
+    scene = _camera(part, _corner(part, patch, rng), num_frame, patch, rng)
     if rng.random() < OCCLUDED:
-        front = _camera(_part(still, patch, rng), num_frame, patch, rng)
-        scene = [np.where(mask, a, b) for mask, a, b in zip(_masks(num_frame, patch, rng), front, scene, strict=True)]
-    return np.stack(scene)
+        part = _part(still, patch, rng)
+        corner = _corner(part, patch, rng)
+        piece = np.dstack([part, _mask(part, corner, patch, rng)])
+        front = _camera(piece, corner, num_frame, patch, rng)
+        return np.where(front[..., 3:] > 127, front[..., :3], scene)
+    return scene
 
 
 def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
@@ -52,12 +58,17 @@ def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
     return np.asarray(cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _camera(picture: Frame, num_frame: int, patch: int, rng: np.random.Generator) -> list[Frame]:
+def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
+    """Where in the part the view begins in the middle frame, as (x, y)."""
+    x, y = rng.integers(part.shape[0] - patch + 1, size=2)
+    return int(x), int(y)
+
+
+def _camera(picture: Frame, corner: Corner, num_frame: int, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The view moves, turns and zooms at a steady rate that changes a little from frame to frame.
 
     The middle frame shows pixels as they are, so that the sharpest frame is the one that training restores.
     """
-    corner = rng.integers(picture.shape[0] - patch + 1, size=2).astype(np.float64)
     half = (patch - 1) / 2
     velocity = _velocity(rng)
     turn, zoom = rng.normal(0, TURN), rng.normal(0, ZOOM)
@@ -67,10 +78,10 @@ def _camera(picture: Frame, num_frame: int, patch: int, rng: np.random.Generator
         angle, factor = time * turn, np.exp(time * zoom)
         shake = rng.normal(0, 0.1, 2) * np.linalg.norm(velocity) * (time != 0)
         rotation = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        shift = corner + half + time * velocity + shake - rotation @ (half, half)
+        shift = np.add(corner, half) + time * velocity + shake - rotation @ (half, half)
         matrix = np.hstack([rotation, shift[:, None]])
         frames.append(_warp(picture, matrix, patch))
-    return frames
+    return np.stack(frames)
 
 
 def _warp(picture: Frame, matrix: NDArray[np.float64], patch: int) -> Frame:
@@ -83,15 +94,11 @@ def _velocity(rng: np.random.Generator) -> NDArray[np.float64]:
     return speed * np.array([np.cos(direction), np.sin(direction)])
 
 
-def _masks(num_frame: int, patch: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """Where the front covers the scene: a polygon that passes through the patch."""
+def _mask(part: Frame, corner: Corner, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """255 in a polygon about a point of the view, 0 elsewhere; it moves with what it shows."""
     corners = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
     radius = rng.uniform(0.1, 0.5) * patch * rng.uniform(0.5, 1, len(corners))
     outline = np.stack([np.cos(corners), np.sin(corners)], 1) * radius[:, None]
-    centre, velocity = rng.uniform(0, patch, 2), _velocity(rng)
-    masks = []
-    for time in np.arange(num_frame) - num_frame // 2:
-        mask = np.zeros((patch, patch), np.uint8)
-        cv2.fillPoly(mask, [np.rint(outline + centre + time * velocity).astype(np.int32)], 1)
-        masks.append(mask.astype(bool)[:, :, None])
-    return masks
+    mask = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint(outline + corner + rng.uniform(0, patch, 2)).astype(np.int32)], 255)
+    return mask
