@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from test_clip import flat, write_video
 
 from conftest import moving_frames, write_frames
-from test_clip import flat, write_video
 from vsedvr.model import EDVRConfig
 from vsedvr.train.preset import DataConfig
 from vsedvr.train.sources import Scene, find_scenes, find_stills, span
