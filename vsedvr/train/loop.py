@@ -141,6 +141,8 @@ class Trainer:
             num_workers=self.config.workers,
             pin_memory=self.device.type == "cuda",
             worker_init_fn=_start_worker,
+            # a forked process hangs in OpenCV once this one has used its threads, as validation does for motion blur
+            multiprocessing_context="spawn" if self.config.workers else None,
         )
         for lq, gt in loader:
             yield lq.to(self.device, non_blocking=True), gt.to(self.device, non_blocking=True)
