@@ -297,6 +297,12 @@ def one_step(root: Path, output: Path, *changes: str, processes: Processes = ALO
     return first_gradients({"optimizer": trainer.optimizer.state_dict()})
 
 
+def test_warming_up_needs_a_network_that_can_align(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "edvr_m_x4_reds", "--output", str(tmp_path / "out")]) == 1
+    assert "give that as --init, or train everything from the start with --set train.tsa_warmup=0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_grad_clip_limits_the_norm(root: Path, tmp_path: Path) -> None:
     free = torch.cat([value.flatten() for value in one_step(root, tmp_path / "free")])
     clipped = torch.cat([value.flatten() for value in one_step(root, tmp_path / "clip", "train.grad_clip=1e-3")])

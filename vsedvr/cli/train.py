@@ -34,6 +34,11 @@ def run(args: argparse.Namespace) -> None:
     preset = read_preset(args.preset, changes)
     if args.valid_lq and not args.valid:
         raise ValueError("--valid-lq needs --valid: it is the same clips in low quality")
+    if preset.train.tsa_warmup and not preset.train.init:
+        raise ValueError(
+            f"{preset.name} begins with the fusion alone, in a network that has learned to align: give that as --init, or train "
+            "everything from the start with --set train.tsa_warmup=0"
+        )
     _check_output(args.output, args.resume)
     cache = args.output / "cache"
     data = TrainingData(preset, args.root, cache)
