@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--valid-lq needs --valid: it is the same clips in low quality")
     if preset.train.tsa_warmup and not preset.train.init:
         raise ValueError(
-            f"{preset.name} begins with the fusion alone, in a network that has learned to align: give that as --init, or train "
-            "everything from the start with --set train.tsa_warmup=0"
+            f"{preset.name} begins with the fusion alone, in a network that has learned to align: give that as --init, "
+            "or train everything from the start with --set train.tsa_warmup=0"
         )
     _check_output(args.output, args.resume)
     cache = args.output / "cache"

@@ -98,10 +98,11 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
             gt, lq = moving_still(_read_still(source), network.num_frame, config.patch, rng), None
         else:
             gt, lq = _window(source, config, network, rng)
-        turn = _Turn.draw(rng, reverse=config.reverse)
+        turn = _Turn.draw(rng)
+        if lq is not None:
+            return turn(lq), turn(gt)[0]
         gt_window = turn(gt)
-        lq_window = degrade(gt_window, self.preset.degradation, rng) if lq is None else turn(lq)
-        return lq_window, gt_window[network.center].clone()
+        return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
 
 
 @functools.lru_cache(64)
@@ -113,20 +114,23 @@ def _read_still(path: Path) -> Frame:
 def _window(
     scene: Scene, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Patches of successive frames: of gt, and the same of lq where there is one."""
+    """Patches of a window: all frames of gt; where there is lq, all of that and gt's centre frame."""
     pair, room = scene.pair, scene.stop - scene.start
     intervals = [i for i in config.interval if span(network, i) <= room]
     interval = intervals[rng.integers(len(intervals))]
     first = scene.start + int(rng.integers(room - span(network, interval) + 1))
     numbers = range(first, first + span(network, interval), interval)
+    if config.reverse and rng.random() < 0.5:
+        numbers = numbers[::-1]
 
     reduce = np.exp(rng.uniform(0, np.log(min(config.reduce, min(pair.gt.size) / config.patch))))
     size = int(config.patch * reduce)
     scale = network.scale if pair.lq else 1  # corners that both pictures have
     top, left = (scale * int(rng.integers((side - size) // scale + 1)) for side in pair.gt.size)
-    gt = np.stack([_cut(pair.gt, n, top, left, size) for n in numbers])
     if pair.lq:
-        return gt, np.stack([_cut(pair.lq, n, top // scale, left // scale, size // scale) for n in numbers])
+        lq = np.stack([_cut(pair.lq, n, top // scale, left // scale, size // scale) for n in numbers])
+        return _cut(pair.gt, numbers[network.center], top, left, size)[None], lq
+    gt = [_cut(pair.gt, n, top, left, size) for n in numbers]
     return np.stack([cv2.resize(frame, (config.patch, config.patch), interpolation=cv2.INTER_AREA) for frame in gt]), None
 
 
@@ -139,21 +143,19 @@ def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> Frame:
 
 @dataclass(frozen=True)
 class _Turn:
-    """The same for all frames of a window: the eight ways to lay a square down, and the direction of time."""
+    """One of the eight ways to lay a square down, the same for all frames of a window."""
 
     transpose: bool
     flip_y: bool
     flip_x: bool
-    reverse: bool
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, reverse: bool) -> "_Turn":
-        transpose, flip_y, flip_x, back = rng.random(4) < 0.5
-        return cls(transpose, flip_y, flip_x, reverse and bool(back))
+    def draw(cls, rng: np.random.Generator) -> "_Turn":
+        return cls(*(rng.random(3) < 0.5))
 
     def __call__(self, window: NDArray[np.uint8]) -> Tensor:
         """(t, h, w, 3) uint8 to (t, 3, h, w) float32 in [0, 1]."""
-        axes = [axis for axis, flip in enumerate((self.reverse, self.flip_y, self.flip_x)) if flip]
+        axes = [axis for axis, flip in ((1, self.flip_y), (2, self.flip_x)) if flip]
         window = np.flip(window, tuple(axes))
         window = window.transpose((0, 3, 2, 1) if self.transpose else (0, 3, 1, 2))
         return torch.from_numpy(np.ascontiguousarray(window)).float() / 255
