@@ -57,12 +57,11 @@ class Engine:
         self.config = model.config
         self.dtype = dtype
         self.tiling = tiling
-        self.model = copy.deepcopy(model).eval().to(device, dtype).to(memory_format=torch.channels_last)
+        self.model = copy.deepcopy(model).eval().to(device, dtype)
         if dtype == torch.bfloat16:
-            for name, module in self.model.named_modules():
-                if isinstance(module, DCNPack):  # with the weights as they were before rounding
-                    exact = model.get_submodule(f"{name}.conv_offset").state_dict()
-                    module.conv_offset.float().load_state_dict(exact)
+            for pack, exact in zip(_dcn_packs(self.model), _dcn_packs(model), strict=True):
+                pack.conv_offset = copy.deepcopy(exact.conv_offset).to(device)
+        self.model = self.model.to(memory_format=torch.channels_last)
         self.device = self.model.conv_last.weight.device  # a GPU with its number
         self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
         self.exact: Engine | None = None
@@ -194,6 +193,10 @@ class Engine:
     def _new_cache(self, max_bytes: int) -> FrameCache:
         tiles = len(self.tiling.tiles) if self.tiling else 1
         return FrameCache((self.config.num_frame + 2) * tiles, max_bytes)
+
+
+def _dcn_packs(model: EDVR) -> list[DCNPack]:
+    return [module for module in model.modules() if isinstance(module, DCNPack)]
 
 
 def _blame(indices: Sequence[int], load: Callable[[int], Tensor], error: FloatingPointError) -> str:
