@@ -187,6 +187,17 @@ def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert not list(output.glob(".*"))
 
 
+def test_a_model_does_not_tell_where_files_lie(root: Path, tmp_path: Path) -> None:
+    trainer_of(root, tmp_path / "first", "train.iterations=1").run()
+    init = tmp_path / "first" / "last.safetensors"
+    trainer_of(root, tmp_path / "second", "train.iterations=1", f"train.init={init}").run()
+    with safe_open(tmp_path / "second" / "last.safetensors", "pt") as file:
+        training = file.metadata()["training"]
+    assert json.loads(training)["preset"]["train"]["init"] == "last.safetensors"
+    assert str(tmp_path) not in training
+    assert load_state(tmp_path / "second" / "last.pt")["record"]["preset"]["train"]["init"] == str(init), "resuming needs it"
+
+
 def test_sigterm_to_all_of_its_processes_saves_and_ends_well(root: Path, tmp_path: Path) -> None:
     changes = ["train.iterations=1_000_000", "train.workers=1"]
     command = [

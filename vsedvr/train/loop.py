@@ -210,6 +210,8 @@ class Trainer:
 
     def _save_model(self, name: str, **figures: float) -> None:
         record = {**self._record(), "iteration": self.iteration, **figures}
+        # Models are passed on: they tell which checkpoint they began from, and not where it lay
+        record["preset"]["train"]["init"] = Path(self.config.init).name
         save_model(self.output / name, self.ema, record, PRECISIONS[self.config.store])
 
     def _record(self) -> dict[str, Any]:
