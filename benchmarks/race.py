@@ -25,7 +25,7 @@ from cccv import ARCH_REGISTRY, ArchType, AutoModel
 from cccv.config.vsr.edvr_config import EDVRConfig as CccvConfig
 from clips import clip_of, one_by_one, pixels, play
 from inputs import moving_texture, random_weights
-from timing import medians
+from timing import medians, processor
 
 import vsedvr
 from vsedvr.infer import Engine, window_indices
@@ -163,12 +163,6 @@ def run_parts(times: int) -> None:
         print(f"\n{label}" + "".join(f", {name}={value}" for name, value in environment.items()) + ":\n", flush=True)
         command = [sys.executable, __file__, "--part", part, "--times", str(times)]
         subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **environment}, check=True)
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """Times of runs that are compared: on a GPU by CUDA events."""
 
 import math
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
 from vsedvr.infer.memory import is_out_of_memory
 
-__all__ = ["Budget", "medians"]
+__all__ = ["Budget", "medians", "processor"]
 
 CPU = torch.device("cpu")
 MIN_SECONDS = 0.005
@@ -85,3 +87,9 @@ def _on_gpu(run: Callable[[], object], calls: int) -> float:
     end.record()
     end.synchronize()
     return start.elapsed_time(end) / 1000 / calls
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()

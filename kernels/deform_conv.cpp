@@ -1,4 +1,4 @@
-// Modulated deformable convolution for CPUs: EDVR's `dcn`, forward only. Plain C ABI, loaded by vsedvr/ops/native.py.
+// Modulated deformable convolution for CPUs: EDVR's `dcn` and its gradients. Plain C ABI, loaded by vsedvr/ops/native.py.
 //
 // out[p][o] = lrelu(bias[o] + sum over taps t and channels c of weight[o][c][t] * sample(p, t, c)), where sample is
 // x[c] at (y + ky + dy, x + kx + dx), bilinear and zero outside, times sigmoid(mask logit). Layouts are NHWC, which is
@@ -8,6 +8,10 @@
 //   weight       (out_channels, channels, kernel, kernel)
 //   out          (batch, height, width, out_channels)
 // x, weight and out are float32, or bfloat16 given as uint16_t; all else is float32, positions and sums included.
+//
+// The gradients of everything but the product: grad_columns, the gradient of the samples, is (batch, height, width, taps,
+// channels). Writes the samples with their masks into columns, in the same form, for the weight's gradient; writes
+// grad_conv_offset; adds to grad_x. Offsets on whole numbers have the derivative to the right, as torchvision's.
 
 #include "common.hpp"
 
@@ -55,6 +59,19 @@ void dcn(const Shape& s, const Element* x, const float* conv_offset, const Eleme
 #undef RUN
 }
 
+void dcn_backward(const Shape& s, const float* x, const float* conv_offset, const float* grad_columns, float* columns,
+                  float* grad_x, float* grad_conv_offset, int threads, int isa) {
+#define RUN(ISA)                                                                                             \
+    {                                                                                                        \
+        const ISA::Gradients gradients{s, x, conv_offset, grad_columns, columns, grad_x, grad_conv_offset}; \
+        run_threads(gradients, s.batch, 1, threads);                                                         \
+    }
+    RUN_BEST(isa, RUN)
+#undef RUN
+}
+
+Shape read(const int64_t* shape) { return {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]}; }
+
 }  // namespace
 
 // shape: batch, height, width, channels, out_channels, groups, kernel; height * width below 2^31.
@@ -62,11 +79,15 @@ void dcn(const Shape& s, const Element* x, const float* conv_offset, const Eleme
 #define DEFINE(name, Element)                                                                                              \
     EXPORT void name(const int64_t* shape, const Element* x, const float* conv_offset, const Element* weight,              \
                      const float* bias, Element* out, float slope, int threads, int isa) {                                 \
-        const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6]};                               \
-        dcn(s, x, conv_offset, weight, bias, out, slope, threads, isa);                                                    \
+        dcn(read(shape), x, conv_offset, weight, bias, out, slope, threads, isa);                                          \
     }
 DEFINE(vsedvr_dcn_float32, float)
 DEFINE(vsedvr_dcn_bfloat16, uint16_t)
+EXPORT void vsedvr_dcn_backward_float32(const int64_t* shape, const float* x, const float* conv_offset,
+                                        const float* grad_columns, float* columns, float* grad_x, float* grad_conv_offset,
+                                        int threads, int isa) {
+    dcn_backward(read(shape), x, conv_offset, grad_columns, columns, grad_x, grad_conv_offset, threads, isa);
+}
 EXPORT int vsedvr_best_isa() { return best_isa(); }
 
 // Never called: the linker of Windows wants it of everything that setuptools builds.

@@ -1,4 +1,4 @@
-// The deformable convolution of a range of pixels: the body of deform_conv.cpp, compiled for each instruction set.
+// The deformable convolution of a range of pixels, and its gradients: the body of deform_conv.cpp, compiled for each instruction set.
 
 #if LANES == 4
 #define EVEN 0, 2, 4, 6
@@ -48,16 +48,44 @@ inline Vector sigmoid(Vector x) {
     return 1.f / (1.f + p * reinterpret_cast<const Vector&>(bits));
 }
 
-// Where the samples of one pixel lie: four corners for each group and tap, as pixel numbers and weights.
+// Linear interpolation along one axis: the two pixels around a position, their weights and the derivatives of these. Pixels
+// outside of the picture have 0 for both and `at` one inside. A NaN position makes the first weight NaN.
+struct Between {
+    Integers at[2];
+    Vector weight[2], slope[2];
+};
+
+inline Between find_between(Vector position, int32_t size) {
+    const Vector zero = {}, outside = zero - 1.f, end = zero + float(size);
+    Vector inside = position < -1.f ? outside : position;
+    inside = inside > end ? end : inside;
+    const Vector nan = inside - inside;
+    inside = inside == inside ? inside : outside;
+    const Integers first = __builtin_convertvector(inside + 1.f, Integers) - 1;  // the floor, since inside + 1 >= 0
+    const Vector part = inside - __builtin_convertvector(first, Vector);
+    const Integers has_first = (first >= 0) & (first < size), has_second = first + 1 < size;
+    const Integers moves = (position >= -1.f) & (position < float(size));
+    return {{clamp(first, size - 1), clamp(first + 1, size - 1)},
+            {(has_first ? 1.f - part : zero) + nan, has_second ? part : zero},
+            {(has_first & moves) ? outside : zero, (has_second & moves) ? zero + 1.f : zero}};
+}
+
+// Where the samples of one pixel lie: four corners for each group and tap, as pixel numbers and as weights with the mask in
+// them; for gradients the mask too, and the derivatives of the weights by the position.
 struct Corners {
     std::vector<int32_t> at[4];
-    std::vector<float> weight[4];
+    std::vector<float> weight[4], slope_y[4], slope_x[4], mask;
     std::vector<float> tap_y, tap_x, padded;
 
-    explicit Corners(const Shape& s) {
+    explicit Corners(const Shape& s, bool for_gradients = false) {
         const int64_t n = s.groups * s.taps(), size = std::max<int64_t>(n, LANES);
         for (auto& v : at) v.resize(size);
         for (auto* v : {&weight[0], &weight[1], &weight[2], &weight[3], &tap_y, &tap_x}) v->resize(size);
+        if (for_gradients) {
+            for (auto& v : slope_y) v.resize(size);
+            for (auto& v : slope_x) v.resize(size);
+            mask.resize(size);
+        }
         for (int64_t j = 0; j < n; j++) {
             tap_y[j] = float(j % s.taps() / s.kernel - s.kernel / 2);
             tap_x[j] = float(j % s.taps() % s.kernel - s.kernel / 2);
@@ -81,37 +109,22 @@ struct Corners {
         }
     }
 
-    // Corners outside the picture get the weight 0 and a place inside. A NaN offset makes the first weight NaN.
     void find_vector(const Shape& s, int64_t j, const float* pairs, const float* logits, float row, float column) {
-        const int32_t height = int32_t(s.height), width = int32_t(s.width);
-        const Vector zero = {}, outside = zero - 1.f, some = load(pairs), more = load(pairs + LANES);
-        Vector y = __builtin_shufflevector(some, more, EVEN) + (load(&tap_y[j]) + row);
-        Vector x = __builtin_shufflevector(some, more, ODD) + (load(&tap_x[j]) + column);
-        y = y < -1.f ? outside : y;
-        x = x < -1.f ? outside : x;
-        y = y > float(height) ? zero + float(height) : y;
-        x = x > float(width) ? zero + float(width) : x;
-        const Vector nan = (y - y) + (x - x);
-        y = y == y ? y : outside;
-        x = x == x ? x : outside;
-        const Integers top = __builtin_convertvector(y + 1.f, Integers) - 1;  // the floor, since y + 1 >= 0
-        const Integers left = __builtin_convertvector(x + 1.f, Integers) - 1;
-        const Vector mask = sigmoid(load(logits));
-        const Vector ly = y - __builtin_convertvector(top, Vector), lx = x - __builtin_convertvector(left, Vector);
-        const Vector above = ((top >= 0) & (top < height)) ? (1.f - ly) * mask : zero;
-        const Vector below = top + 1 < height ? ly * mask : zero;
-        const Vector before = ((left >= 0) & (left < width)) ? 1.f - lx : zero;
-        const Vector after = left + 1 < width ? lx : zero;
-        const Integers y0 = clamp(top, height - 1) * width, y1 = clamp(top + 1, height - 1) * width;
-        const Integers x0 = clamp(left, width - 1), x1 = clamp(left + 1, width - 1);
-        store(&at[0][j], y0 + x0);
-        store(&at[1][j], y0 + x1);
-        store(&at[2][j], y1 + x0);
-        store(&at[3][j], y1 + x1);
-        store(&weight[0][j], above * before + nan);
-        store(&weight[1][j], above * after);
-        store(&weight[2][j], below * before);
-        store(&weight[3][j], below * after);
+        const Vector some = load(pairs), more = load(pairs + LANES), masks = sigmoid(load(logits));
+        const Vector y = __builtin_shufflevector(some, more, EVEN) + (load(&tap_y[j]) + row);
+        const Vector x = __builtin_shufflevector(some, more, ODD) + (load(&tap_x[j]) + column);
+        const Between vertical = find_between(y, int32_t(s.height)), horizontal = find_between(x, int32_t(s.width));
+        const Vector rows[2] = {vertical.weight[0] * masks, vertical.weight[1] * masks};
+        for (int k = 0; k < 4; k++) {
+            store(&at[k][j], vertical.at[k / 2] * int32_t(s.width) + horizontal.at[k % 2]);
+            store(&weight[k][j], rows[k / 2] * horizontal.weight[k % 2]);
+        }
+        if (mask.empty()) return;
+        store(&mask[j], masks);
+        for (int k = 0; k < 4; k++) {
+            store(&slope_y[k][j], vertical.slope[k / 2] * masks * horizontal.weight[k % 2]);
+            store(&slope_x[k][j], rows[k / 2] * horizontal.slope[k % 2]);
+        }
     }
 };
 
@@ -199,6 +212,8 @@ struct Convolution {
         }
     }
 };
+
+#include "deform_conv_backward.hpp"
 
 }  // namespace ISA
 }  // namespace

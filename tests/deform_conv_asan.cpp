@@ -1,4 +1,4 @@
-// Runs the deformable convolution under AddressSanitizer: buffers of exactly the right size, awkward shapes, offsets of
+// Runs the deformable convolution and its gradients under AddressSanitizer: buffers of exactly the right size, awkward shapes, offsets of
 // every kind. Built and run by test_native.py; prints what it did and exits with 0, or the sanitizer ends it.
 
 #include "../kernels/deform_conv.cpp"
@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <type_traits>
 
 template <typename Element>
 void run(const Shape& s, float reach, int isa, int threads) {
@@ -22,6 +23,13 @@ void run(const Shape& s, float reach, int isa, int threads) {
         conv_offset[k] = state >> 28 ? (float(state >> 8) / (1 << 23) - 1.f) * reach : odd_ones[(state >> 24) % 8];
     }
     dcn(s, x.get(), conv_offset.get(), weight.get(), bias.get(), out.get(), .1f, threads, isa);
+    if constexpr (std::is_same_v<Element, float>) {
+        const int64_t samples = s.pixels() * s.taps() * s.channels;
+        std::unique_ptr<float[]> grad_columns(new float[samples]()), columns(new float[samples]);
+        std::unique_ptr<float[]> grad_x(new float[s.pixels() * s.channels]()), grad_conv_offset(new float[offsets]);
+        dcn_backward(s, x.get(), conv_offset.get(), grad_columns.get(), columns.get(), grad_x.get(), grad_conv_offset.get(),
+                     threads, isa);
+    }
 }
 
 int main() {

@@ -101,6 +101,63 @@ class TestKernel:
         assert native.dcn(*inputs(0, 4, 6, 1, 5, 6), 0.1).shape == (0, 6, 5, 6)
 
 
+@needs_kernel
+class TestKernelsGradients:
+    @pytest.mark.parametrize("shape", SHAPES)
+    @pytest.mark.parametrize("isa", ISAS)
+    @pytest.mark.parametrize("reach", [0, 3, 200])
+    def test_equal_torchvisions_in_float64(self, shape: tuple[int, ...], isa: int, reach: float) -> None:
+        args = inputs(*shape, reach=reach)  # type: ignore[misc]
+        self.check(args, torch.randn(shape[0], shape[2], *shape[4:]), isa)
+
+    def test_offsets_on_the_border_and_on_whole_numbers(self) -> None:
+        """Where the derivative is not defined: torchvision's takes that to the right, and none from outside of the border."""
+        x, conv_offset_output, weight, bias = inputs(1, 8, 8, 1, 6, 7)
+        for place in (-1.0, -1 + 2**-10, -1 - 2**-10, 0.0, 5.0, 6.0, 7.0, 7 - 2**-10):
+            conv_offset_output[:, :18] = place - torch.randint(0, 6, (1, 18, 6, 7))
+            self.check((x, conv_offset_output, weight, bias), torch.randn(1, 8, 6, 7), None)
+
+    def check(self, args: tuple[Tensor, Tensor, Tensor, Tensor], grad: Tensor, isa: int | None) -> None:
+        x, conv_offset_output, weight = exact = [tensor.double().requires_grad_() for tensor in args[:3]]
+        right = torch.autograd.grad(expected(x, conv_offset_output, weight, args[3], 1.0), exact, grad.double())
+        for actual, gradient in zip(native.dcn_backward(grad, *args[:3], isa), right, strict=True):
+            assert (actual - gradient).abs().max() <= 1e-5 * gradient.abs().max()
+
+    @pytest.mark.parametrize("isa", ISAS)
+    @pytest.mark.parametrize("channel", [8, 9, 22])
+    def test_nan_shows_in_every_gradient(self, isa: int, channel: int) -> None:
+        """So that a training notices it and leaves the step out."""
+        x, conv_offset_output, weight, _ = inputs(1, 4, 3, 1, 5, 7)
+        conv_offset_output[0, channel, 2, 3] = float("nan")
+        for gradient in native.dcn_backward(torch.ones(1, 3, 5, 7), x, conv_offset_output, weight, isa):
+            assert gradient.isnan().any()
+
+    def test_layouts_threads_and_parts_change_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        x, conv_offset_output, weight, _ = inputs(5, 16, 8, 2, 9, 11)
+        run: Any = native.dcn_backward
+        args = torch.randn(5, 8, 9, 11), x, conv_offset_output, weight
+        right = native.dcn_backward(*args)
+        strided: list[Any] = [t.repeat_interleave(2, -1)[..., ::2] for t in args]
+        threads = torch.get_num_threads()
+        try:
+            for number in (1, 2, 7):
+                torch.set_num_threads(number)
+                for actual, gradient in zip(run(*strided), right, strict=True):
+                    assert torch.equal(actual, gradient)
+        finally:
+            torch.set_num_threads(threads)
+        monkeypatch.setattr(native, "COLUMN_BYTES", 2 * 4 * 9 * 11 * 9 * 16)  # two pictures at a time, one at last
+        grad_x, grad_offset, grad_weight = native.dcn_backward(*args)
+        assert torch.equal(grad_x, right[0])
+        assert torch.equal(grad_offset, right[1])
+        assert (grad_weight - right[2]).abs().max() < 1e-5 * right[2].abs().max(), "sums of parts are added in another order"
+
+    def test_batch_of_none(self) -> None:
+        x, conv_offset_output, weight, _ = inputs(0, 4, 6, 1, 5, 6)
+        shapes = [gradient.shape for gradient in native.dcn_backward(torch.zeros(0, 6, 5, 6), x, conv_offset_output, weight)]
+        assert shapes == [x.shape, conv_offset_output.shape, weight.shape]
+
+
 def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     args = inputs(1, 16, 16, 2, 11, 14)
     one = dcn(*args, 0.1)
@@ -110,9 +167,25 @@ def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.stride() == other.stride()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("slope", [0.1, 1.0])
+def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, slope: float) -> None:
+    operator: Any = dcn
+    x, conv_offset_output, weight, bias = inputs(2, 16, 24, 2, 11, 14)
+    args = [tensor.requires_grad_() for tensor in (x.to(dtype), conv_offset_output, weight.to(dtype), bias)]
+    grad = torch.randn(2, 24, 11, 14).to(dtype)
+    gradients = torch.autograd.grad(operator(*args, slope), args, grad)
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    composed = torch.autograd.grad(operator(*args, slope), args, grad)
+    tolerance = 1e-5 if dtype == torch.float32 else 2**-7
+    for one, other in zip(gradients, composed, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - other).abs().max() <= tolerance * other.abs().max()
+
+
 @pytest.mark.parametrize("slope", [0.1, 1.0])
 def test_gradients_equal_torchvisions(slope: float) -> None:
-    """Both of the form that trains and of the operator in traced graphs."""
+    """In float64, for which there is no kernel: of the form composed of torch's operators, and of that in traced graphs."""
     x, conv_offset_output, weight, bias = (tensor.double().requires_grad_() for tensor in inputs(1, 4, 6, 2, 5, 6))
     args = x, conv_offset_output, weight, bias
     reference = torch.autograd.grad(expected(*args, slope).square().sum(), args)
@@ -186,11 +259,15 @@ def test_tensors_on_several_devices() -> None:
         _check_shapes(x, conv_offset_output, weight, bias.to("meta"))
 
 
-@pytest.mark.parametrize(("device", "goes_through"), [("cpu", False), ("cuda", True)])
-def test_training_goes_through_the_operator_on_a_gpu(device: str, goes_through: bool) -> None:
-    """Where its kernels have both directions; seen without a GPU, since nothing is computed."""
+@pytest.mark.parametrize(
+    ("device", "dtype", "goes_through"),
+    [("cpu", torch.float32, native.is_available()), ("cpu", torch.float64, False), ("cuda", torch.float32, True)],
+)
+def test_training_goes_through_the_operator_where_it_has_kernels(device: str, dtype: torch.dtype, goes_through: bool) -> None:
+    """Seen without a GPU, since nothing is computed."""
     with FakeTensorMode():
-        x, conv_offset_output, weight, bias = (tensor.to(device).requires_grad_() for tensor in inputs(1, 64, 64, 8, 5, 6))
+        tensors = (tensor.to(device, dtype).requires_grad_() for tensor in inputs(1, 64, 64, 8, 5, 6))
+        x, conv_offset_output, weight, bias = tensors
         out = dcn(x, conv_offset_output, weight, bias, 0.1)
     assert out.device.type == device
     assert out.shape == (1, 64, 5, 6)

@@ -1,7 +1,6 @@
 """The one operator that the network calls, as a torch operator: `vsedvr::dcn`.
 
-It runs a kernel where there is one, and composes torch's own operators elsewhere. Where a gradient is wanted it composes them
-on a CPU, and on a GPU runs the kernels of both directions.
+It runs the kernels of both directions where there are some, and composes torch's own operators elsewhere.
 """
 
 import warnings
@@ -36,7 +35,8 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
         ValueError: if shapes do not belong together; the message has the shape expected and the one given.
     """
     tensors = (x, conv_offset_output, weight, bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors) and not x.is_cuda:
+    wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if wants_grad and not x.is_cuda and not _has_native(x):  # torch's own gradients run on every core, torchvision's on one
         return _compose(*tensors, slope)
     out: Tensor = torch.ops.vsedvr.dcn(*tensors, slope)
     return out
@@ -54,9 +54,13 @@ def _split(conv_offset_output: Tensor) -> tuple[Tensor, Tensor]:
     return conv_offset_output[:, :num_offset], conv_offset_output[:, num_offset:].sigmoid()
 
 
+def _has_native(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in native.DCN and native.is_available()
+
+
 @torch.library.custom_op("vsedvr::dcn", mutates_args=())
 def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    if not native.is_available() or x.device.type != "cpu" or x.dtype not in native.DCN:
+    if not _has_native(x):
         return _compose(x, conv_offset_output, weight, bias, slope)
     _check_shapes(x, conv_offset_output, weight, bias)
     return native.dcn(x, conv_offset_output, weight, bias, slope)
@@ -78,7 +82,7 @@ def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope
 def _backward_with_torchvision(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias; on a CPU for graphs that were traced through the operator."""
+    """Gradients of x, conv_offset_output, weight and bias."""
     import torchvision  # noqa: F401 (registers the operator)
 
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -97,7 +101,21 @@ def _backward_with_torchvision(
     )
 
 
-_dcn_backward = torch.library.custom_op("vsedvr::dcn_backward", _backward_with_torchvision, mutates_args=())
+@torch.library.custom_op("vsedvr::dcn_backward", mutates_args=())
+def _dcn_backward(
+    grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if not _has_native(x):
+        return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
+    _check_shapes(x, conv_offset_output, weight, bias)
+    before = _before_leaky_relu(grad.float(), out, slope)
+    grad_x, grad_conv_offset, grad_weight = native.dcn_backward(before, x, conv_offset_output, weight)
+    return (
+        grad_x.to(x.dtype),
+        grad_conv_offset.to(conv_offset_output.dtype),
+        grad_weight.to(weight.dtype).contiguous(),
+        before.sum((0, 2, 3)).to(bias.dtype),
+    )
 
 
 @_dcn_backward.register_kernel("cuda")
