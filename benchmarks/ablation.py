@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from vsedvr import EDVR
+from vsedvr.data.atomic import write_whole
+from vsedvr.data.clip import FrameFolder
+from vsedvr.data.pairs import Pair, find_pairs, open_pair
+from vsedvr.evaluation.complexity import measure_complexity
+from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
+from vsedvr.evaluation.metrics import Protocol
 from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu
 from vsedvr.model.pcd import FrameFeatures
-from vsedvr.train.atomic import write_whole
-from vsedvr.train.clip import FrameFolder
-from vsedvr.train.complexity import measure_complexity
 from vsedvr.train.dataset import TrainingData
-from vsedvr.train.evaluate import Restore, Restorer, baseline, evaluate, mean_score
 from vsedvr.train.loop import Trainer
-from vsedvr.train.metrics import Protocol
-from vsedvr.train.pairs import Pair, find_pairs, open_pair
 from vsedvr.train.preset import Preset, parse_preset, read_preset
 from vsedvr.train.processes import Processes
 from vsedvr.train.sources import find_scenes

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from vsedvr import load_model
-from vsedvr.train.atomic import write_whole
+from vsedvr.data.atomic import write_whole
+from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
+from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
+from vsedvr.evaluation.metrics import Protocol
 from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
-from vsedvr.train.evaluate import Restore, Restorer, baseline, evaluate, mean_score
-from vsedvr.train.metrics import Protocol
-from vsedvr.train.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
 from vsedvr.weights import EMBEDDED
 
 CPU = torch.device("cpu")

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from conftest import TINY, moving_frames, random_model
+from vsedvr.data.pairs import to_tensor
+from vsedvr.evaluation.alignment import mean_length, view_window
 from vsedvr.infer import Engine, Tiling
 from vsedvr.model import EDVR, EDVRConfig, FrameFeatures
 from vsedvr.model.pcd import PCDAlignment
-from vsedvr.train.alignment import mean_length, view_window
-from vsedvr.train.pairs import to_tensor
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vsedvr.train.atomic import write_whole
+from vsedvr.data.atomic import write_whole
 
 
 def test_the_file_is_whole_and_alone(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from conftest import moving_frames, write_frames
+from vsedvr.evaluation.benchmarks import BENCHMARKS
 from vsedvr.infer import PADDINGS
-from vsedvr.train.benchmarks import BENCHMARKS
 
 
 def clip(folder: Path) -> Path:

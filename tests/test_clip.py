@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vsedvr.train.clip import find_clips, open_clip, read_picture
+from vsedvr.data.clip import find_clips, open_clip, read_picture
 
 # 8-bit limited-range (Y, U, V) of pure red by the matrices' definitions: ITU-R BT.601 and BT.709
 RED = {"bt601": (81, 90, 240), "bt709": (63, 102, 240)}

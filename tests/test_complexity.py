@@ -1,9 +1,9 @@
 import pytest
 
 from conftest import random_model
+from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.ops import native
-from vsedvr.train.complexity import measure_complexity
 
 
 @pytest.mark.parametrize(

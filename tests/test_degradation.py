@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from conftest import moving_frames
+from vsedvr.data.pairs import to_tensor
+from vsedvr.data.resize import imresize
 from vsedvr.train.degradation import (
     Bicubic,
     BlurDecimate,
@@ -20,8 +22,6 @@ from vsedvr.train.degradation import (
     Noise,
     degrade,
 )
-from vsedvr.train.pairs import to_tensor
-from vsedvr.train.resize import imresize
 
 
 def rng(seed: int = 0) -> np.random.Generator:

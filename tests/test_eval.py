@@ -11,9 +11,9 @@ from PIL import Image
 
 from conftest import moving_frames, random_model, write_frames
 from vsedvr.cli import main
+from vsedvr.data.clip import read_picture
+from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.model import EDVRConfig
-from vsedvr.train.clip import read_picture
-from vsedvr.train.metrics import psnr, rgb_to_y
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 

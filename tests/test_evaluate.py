@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from conftest import MemoryClip, moving_frames, random_model, write_frames
+from vsedvr.data.clip import Frame, open_clip
+from vsedvr.data.pairs import Pair, to_tensor
+from vsedvr.evaluation.evaluate import Restorer, baseline, evaluate, mean_score
+from vsedvr.evaluation.metrics import Protocol, Score
 from vsedvr.infer import window_indices
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.train.clip import Frame, open_clip
-from vsedvr.train.evaluate import Restorer, baseline, evaluate, mean_score
-from vsedvr.train.metrics import Protocol, Score
-from vsedvr.train.pairs import Pair, to_tensor
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 CPU = torch.device("cpu")

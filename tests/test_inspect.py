@@ -10,8 +10,8 @@ from PIL import Image
 
 from conftest import moving_frames, random_model, write_frames
 from vsedvr.cli import main
+from vsedvr.data.clip import read_video
 from vsedvr.model import EDVRConfig
-from vsedvr.train.clip import read_video
 
 
 @pytest.fixture(scope="session")

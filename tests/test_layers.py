@@ -12,9 +12,11 @@ MAY_IMPORT = {
     "model": {"ops"},
     "weights": {"model"},
     "infer": {"model", "ops"},
-    "train": {"model", "weights", "infer"},
+    "data": {"infer"},
+    "evaluation": {"model", "infer", "data"},
+    "train": {"model", "weights", "infer", "data", "evaluation"},
     "filter": {"model", "infer", "weights"},
-    "cli": {"infer", "weights", "train"},
+    "cli": {"infer", "weights", "data", "evaluation", "train"},
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

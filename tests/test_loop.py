@@ -23,12 +23,12 @@ from torch.multiprocessing.spawn import spawn
 from conftest import moving_frames, write_frames
 from vsedvr import load_model
 from vsedvr.cli import main
+from vsedvr.data.resize import enlarge
 from vsedvr.train.checkpoint import load_state
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
 from vsedvr.train.preset import Preset, read_preset
 from vsedvr.train.processes import Processes
-from vsedvr.train.resize import enlarge
 from vsedvr.train.validation import Validation
 
 PRESET = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vsedvr.train.metrics import Protocol, psnr, rgb_to_y, ssim
+from vsedvr.evaluation.metrics import Protocol, psnr, rgb_to_y, ssim
 
 
 def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

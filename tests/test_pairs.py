@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conftest import moving_frames, write_frames
-from vsedvr.train.pairs import find_pairs, open_pair, to_frame, to_tensor
+from vsedvr.data.pairs import find_pairs, open_pair, to_frame, to_tensor
 
 
 def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:

@@ -4,10 +4,10 @@ import numpy as np
 from PIL import Image
 
 from conftest import MemoryClip
-from vsedvr.train.metrics import Protocol, Score
-from vsedvr.train.pairs import Pair
-from vsedvr.train.pictures import Details, Region, detailed_region, labelled_row, plot_psnr
-from vsedvr.train.report import Method
+from vsedvr.data.pairs import Pair
+from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.evaluation.pictures import Details, Region, detailed_region, labelled_row, plot_psnr
+from vsedvr.evaluation.report import Method
 
 
 def test_the_region_is_where_the_detail_is() -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vsedvr.train.benchmarks import BENCHMARKS
-from vsedvr.train.published import PUBLISHED, Published
+from vsedvr.evaluation.benchmarks import BENCHMARKS
+from vsedvr.evaluation.published import PUBLISHED, Published
 
 ROWS = [(name, row) for name, rows in PUBLISHED.items() for row in rows]
 

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from vsedvr.train.complexity import Complexity
-from vsedvr.train.metrics import Protocol, Score
-from vsedvr.train.published import Published
-from vsedvr.train.report import Method, Report
+from vsedvr.evaluation.complexity import Complexity
+from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.evaluation.published import Published
+from vsedvr.evaluation.report import Method, Report
 
 BICUBIC = Method("bicubic", {"a": {0: Score(20, 0.5), 1: Score(22, 0.6)}, "b": {0: Score(31, 0.9)}})
 MODEL = Method(

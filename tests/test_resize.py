@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsedvr.train.resize import enlarge, imresize
+from vsedvr.data.resize import enlarge, imresize
 
 # imresize(x, 1/4, 'bicubic') weighs 16 pixels, symmetrically; the first 8 of its weights
 HALF = (-0.00170898, -0.01098633, -0.01831055, -0.01196289, 0.02270508, 0.09741211, 0.18188477, 0.24096680)

@@ -13,14 +13,14 @@ import numpy as np
 
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
 from vsedvr.cli.progress import Progress
+from vsedvr.data.atomic import write_whole
+from vsedvr.data.clip import Clip, Frame, open_clip
+from vsedvr.data.lossless import lossless_video
+from vsedvr.data.pairs import to_tensor
+from vsedvr.evaluation.alignment import mean_length, view_window
+from vsedvr.evaluation.alignment_pictures import STRIPS, flow_scale, sheet, strips
+from vsedvr.evaluation.pictures import png
 from vsedvr.infer import Engine, Tiling, published_padding, window_indices, within_scene
-from vsedvr.train.alignment import mean_length, view_window
-from vsedvr.train.alignment_pictures import STRIPS, flow_scale, sheet, strips
-from vsedvr.train.atomic import write_whole
-from vsedvr.train.clip import Clip, Frame, open_clip
-from vsedvr.train.lossless import lossless_video
-from vsedvr.train.pairs import to_tensor
-from vsedvr.train.pictures import png
 from vsedvr.weights import load_model
 
 __all__ = ["add_arguments", "run"]

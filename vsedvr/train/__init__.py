@@ -1,1 +1,1 @@
-"""Training and evaluation: data, degradation, the loop, and the field's metrics."""
+"""Training: what is learnt from, degradation, and the loop."""

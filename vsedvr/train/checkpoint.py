@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from vsedvr.data.atomic import write_whole
 from vsedvr.model import EDVR
-from vsedvr.train.atomic import write_whole
 from vsedvr.weights import load_model
 
 __all__ = ["initialize", "load_state", "save_model", "save_state"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsedvr.data.clip import Clip, Frame, fingerprint, read_picture
 from vsedvr.model import EDVRConfig
-from vsedvr.train.clip import Clip, Frame, fingerprint, read_picture
 from vsedvr.train.degradation import degrade
 from vsedvr.train.preset import DataConfig, Preset
 from vsedvr.train.sources import Scene, find_scenes, find_stills, span

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.train.resize import imresize
+from vsedvr.data.resize import imresize
 
 __all__ = ["KINDS", "Bicubic", "BlurDecimate", "Compression", "Degradation", "GaussianBlur", "MotionBlur", "Noise", "degrade"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from vsedvr.data.clip import PICTURES, find_clips
+from vsedvr.data.pairs import Pair, open_pair
 from vsedvr.model import EDVRConfig
-from vsedvr.train.clip import PICTURES, find_clips
-from vsedvr.train.pairs import Pair, open_pair
 from vsedvr.train.preset import DataConfig
 
 __all__ = ["Scene", "find_scenes", "find_stills", "span"]

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vsedvr.train.clip import Frame
+from vsedvr.data.clip import Frame
 
 __all__ = ["moving_still"]
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
+from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR
-from vsedvr.train.clip import Frame
 from vsedvr.train.degradation import degrade
-from vsedvr.train.metrics import psnr, rgb_to_y
-from vsedvr.train.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
 from vsedvr.train.preset import Preset
 
 __all__ = ["Validation"]

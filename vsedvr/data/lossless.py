@@ -8,7 +8,7 @@ from typing import Protocol
 
 import av
 
-from vsedvr.train.clip import Frame
+from vsedvr.data.clip import Frame
 
 __all__ = ["lossless_video"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsedvr.train.metrics import Protocol
-from vsedvr.train.pairs import PairPaths, find_pairs
+from vsedvr.data.pairs import PairPaths, find_pairs
+from vsedvr.evaluation.metrics import Protocol
 
 __all__ = ["BENCHMARKS", "Benchmark"]
 

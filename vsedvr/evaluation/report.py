@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vsedvr.train.complexity import Complexity
-from vsedvr.train.evaluate import Scores, mean_score
-from vsedvr.train.metrics import Protocol, Score
-from vsedvr.train.published import Published
+from vsedvr.evaluation.complexity import Complexity
+from vsedvr.evaluation.evaluate import Scores, mean_score
+from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.evaluation.published import Published
 
 __all__ = ["Method", "Report"]
 

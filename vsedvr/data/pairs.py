@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsedvr.train.clip import Clip, Frame, find_clips, open_clip
-from vsedvr.train.resize import imresize
+from vsedvr.data.clip import Clip, Frame, find_clips, open_clip
+from vsedvr.data.resize import imresize
 
 __all__ = ["Pair", "PairPaths", "find_pairs", "open_pair", "to_frame", "to_tensor"]
 

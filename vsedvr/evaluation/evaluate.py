@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import Pair, to_frame, to_tensor
+from vsedvr.data.resize import enlarge
+from vsedvr.evaluation.metrics import Protocol, Score
 from vsedvr.infer import Engine, build_engine, published_padding, window_indices, within_scene
 from vsedvr.model import EDVR
-from vsedvr.train.clip import Frame
-from vsedvr.train.metrics import Protocol, Score
-from vsedvr.train.pairs import Pair, to_frame, to_tensor
-from vsedvr.train.resize import enlarge
 
 __all__ = ["Restore", "Restorer", "Scores", "baseline", "baseline_name", "check_not_saved", "evaluate", "mean_score"]
 

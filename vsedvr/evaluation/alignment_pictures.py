@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vsedvr.train.alignment import Flow, Gray, PlaceView, mean_length
-from vsedvr.train.clip import Frame
+from vsedvr.data.clip import Frame
+from vsedvr.evaluation.alignment import Flow, Gray, PlaceView, mean_length
 
 __all__ = ["STRIPS", "color_wheel", "flow_scale", "sheet", "strips"]
 

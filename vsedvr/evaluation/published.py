@@ -6,8 +6,8 @@ Figures of the EDVR paper that no second source repeats, nor a measurement, are 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vsedvr.train.benchmarks import REDS4, VID4
-from vsedvr.train.metrics import Score
+from vsedvr.evaluation.benchmarks import REDS4, VID4
+from vsedvr.evaluation.metrics import Score
 
 __all__ = ["PUBLISHED", "Published"]
 

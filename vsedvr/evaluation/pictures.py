@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from vsedvr.train.clip import Frame
-from vsedvr.train.metrics import Protocol
-from vsedvr.train.pairs import Pair
-from vsedvr.train.report import Method
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import Pair
+from vsedvr.evaluation.metrics import Protocol
+from vsedvr.evaluation.report import Method
 
 __all__ = ["Details", "Region", "detailed_region", "labelled_row", "plot_psnr", "png"]
 
