@@ -24,7 +24,7 @@ from conftest import moving_frames, write_frames
 from vsedvr import load_model
 from vsedvr.cli import main
 from vsedvr.data.resize import enlarge
-from vsedvr.train.checkpoint import load_state
+from vsedvr.train.checkpoint import load_state, save_state
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
 from vsedvr.train.preset import Preset, read_preset
@@ -185,6 +185,20 @@ def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert value == pytest.approx(max(scores.values()), abs=0.05), "but for the half precision of the file"
     load_model(output / "last.safetensors")
     assert not list(output.glob(".*"))
+
+
+def test_a_log_has_every_row_once_after_a_kill(root: Path, tmp_path: Path) -> None:
+    """The run goes on from its last checkpoint, which lies before the end of the log."""
+    trainer_of(root, tmp_path, "train.save_every=2").run()
+    whole = (tmp_path / "log.csv").read_text().splitlines()
+    state = load_state(tmp_path / "last.pt")
+    save_state(tmp_path / "last.pt", {**state, "iteration": 4})
+    trainer = trainer_of(root, tmp_path, "train.save_every=2")
+    trainer.resume()
+    trainer.run()
+    again = (tmp_path / "log.csv").read_text().splitlines()
+    assert again[:5] == whole[:5]
+    assert [line.split(",")[0] for line in again] == [line.split(",")[0] for line in whole]
 
 
 def test_a_model_does_not_tell_where_files_lie(root: Path, tmp_path: Path) -> None:

@@ -108,9 +108,12 @@ def test_names_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCap
     write_frames(tmp_path / "gt/a", moving_frames(3, 32, 32))
     (tmp_path / "list.txt").write_text("a\nb\nmy clip\n")
     with caplog.at_level(logging.WARNING, "vsedvr"):
-        scenes = found(tmp_path, DataConfig(("gt",), names="list.txt", patch=32))
+        scenes = found(tmp_path, DataConfig(("gt",), names="list.txt", exclude=("gt/c", "gt/d", "list.txt"), patch=32))
     assert len(scenes) == 1
-    assert [record.message for record in caplog.records] == ["2 clips of list.txt are not there, the first is b"]
+    assert [record.message for record in caplog.records] == [
+        "2 of 3 names in data.exclude are not there, the first is gt/c",
+        "2 clips of list.txt are not there, the first is b",
+    ]
 
 
 def test_folders_that_are_not_there_are_errors(tmp_path: Path) -> None:

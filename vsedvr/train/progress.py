@@ -17,6 +17,8 @@ __all__ = ["Progress"]
 PICTURES = 4
 """Restored frames that TensorBoard shows."""
 
+COLUMNS = ["iteration", "loss", "lr", "iterations_per_second", "validation_psnr_y"]
+
 logger = logging.getLogger("vsedvr")
 
 
@@ -29,11 +31,10 @@ class Progress:
         if self.silent:
             return
         path = output / "log.csv"
-        is_new = not path.exists()
-        self.file = open(path, "a", newline="")  # noqa: SIM115 (closed by __exit__)
+        before = _rows(path, iteration)
+        self.file = open(path, "w", newline="")  # noqa: SIM115 (closed by __exit__)
         self.table = csv.writer(self.file)
-        if is_new:
-            self.table.writerow(["iteration", "loss", "lr", "iterations_per_second", "validation_psnr_y"])
+        self.table.writerows([COLUMNS, *before])
         self.board = SummaryWriter(output / "tensorboard", purge_step=iteration)
 
     def __enter__(self) -> "Progress":
@@ -70,6 +71,14 @@ class Progress:
     def _write(self, row: list[object]) -> None:
         self.table.writerow(row)
         self.file.flush()
+
+
+def _rows(path: Path, iteration: int) -> list[list[str]]:
+    """Of a log, up to an iteration: what a killed run did after its last checkpoint is done, and told, again."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) <= iteration]
 
 
 def _hours(seconds: float) -> str:

@@ -42,6 +42,11 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
     Raises:
         FileNotFoundError, ValueError: if a folder is not there or has no clips.
     """
+    absent = [name for name in config.exclude if not (root / name).exists()]
+    if absent:
+        logger.warning(
+            "%d of %d names in data.exclude are not there, the first is %s", len(absent), len(config.exclude), absent[0]
+        )
     names = dict.fromkeys((root / config.names).read_text(encoding="utf-8").splitlines()) if config.names else None
     scenes = []
     there: set[str] = set()
