@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from vsedvr.model import EDVR
+from vsedvr.train.carry import carry_pixels
 from vsedvr.train.checkpoint import initialize, load_state, save_model, save_state
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loss import charbonnier
@@ -76,6 +77,8 @@ class Trainer:
         self.model = model or EDVR(preset.network)
         if config.init:
             initialize(self.model, config.init)
+        elif config.carry_pixels:
+            carry_pixels(self.model)
         self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = _optimizer(self.model, preset)

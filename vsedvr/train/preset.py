@@ -88,6 +88,8 @@ class TrainConfig:
     """First iterations in which only the fusion is trained, in a network that began from one without TSA."""
     init: str = ""
     """A checkpoint to begin from, shallower or without TSA too (see checkpoint.initialize)."""
+    carry_pixels: bool = False
+    """Begin a network that does not enlarge so that single pixels get through it (see carry.carry_pixels); not with init."""
     precision: str = "fp32"
     """fp32, or bf16 or fp16 by autocast."""
     store: str = "fp32"
