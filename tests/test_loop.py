@@ -122,6 +122,21 @@ def test_a_training_learns_its_clip(tmp_path: Path) -> None:
     assert 10 * (mse_of_input / mse).log10() > 2, "dB above bicubic"
 
 
+def test_the_average_of_the_weights_soon_forgets_the_start(root: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(root, tmp_path)
+    average, step = trainer.model.conv_last.weight.detach().clone(), trainer._step
+
+    def follow(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
+        loss = step(network, lq, gt)
+        decay = [0.1, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15][trainer.iteration]
+        average.copy_(decay * average + (1 - decay) * trainer.model.conv_last.weight.detach())
+        return loss
+
+    trainer._step = follow  # type: ignore[method-assign]
+    trainer.run()
+    torch.testing.assert_close(trainer.ema.conv_last.weight, average)
+
+
 @pytest.mark.parametrize("changes", [[], ["train.precision=bf16", "train.grad_clip=0.1", "train.workers=1"]])
 def test_resuming_changes_nothing(root: Path, tmp_path: Path, changes: list[str]) -> None:
     whole = trainer_of(root, tmp_path / "whole", *changes)

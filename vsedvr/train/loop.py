@@ -170,7 +170,7 @@ class Trainer:
         if norm.isfinite():
             self.skipped = 0
             self.scaler.step(self.optimizer)
-            _average(self.ema, self.model, self.config.ema_decay)
+            _average(self.ema, self.model, min(self.config.ema_decay, (1 + self.iteration) / (10 + self.iteration)))
         else:
             self.skipped += 1
             if not self.scaler.is_enabled():  # which overflows now and then, and lowers its scale

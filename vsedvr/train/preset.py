@@ -81,7 +81,7 @@ class TrainConfig:
     loss_eps: float = 1e-3
     """Charbonnier's eps: its square stands under the root."""
     ema_decay: float = 0.999
-    """Of the moving average of the weights; 0 is none."""
+    """Of a moving average of the weights; 0 is none; at most (1 + n) / (10 + n) after n iterations, soon without the start."""
     grad_clip: float = 0.0
     """Largest norm of the gradient; 0 is no limit."""
     tsa_warmup: int = 0
