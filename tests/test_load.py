@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import vsedvr
 from conftest import TINY, random_model
 from oracle import DATA, array, meta, weights
 from vsedvr.model import EDVR, EDVRConfig
@@ -116,7 +118,18 @@ class TestAnyEdvrCheckpoint:
     @pytest.mark.parametrize("name", EMBEDDED)
     def test_embedded_models(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert load_model(name).config.scale == 4
+        assert load_model(name).config.scale == (4 if name == "small" else 1)
+
+    def test_embedded_files_are_small_and_tell_what_made_them(self) -> None:
+        files = {path.stem: path for path in (Path(vsedvr.__file__).parent / "weights" / "embedded").glob("*.safetensors")}
+        assert files.keys() == EMBEDDED.keys()
+        for path in files.values():
+            assert path.stat().st_size <= 3_000_000
+            with safe_open(path, "pt") as file:
+                record = json.loads(file.metadata()["training"])
+                assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118 (no mapping)
+            assert len(record["data"]) == 64
+            assert "/" not in record["preset"]["train"]["init"]
 
 
 class TestWhatIsNoEdvrCheckpoint:

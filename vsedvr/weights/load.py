@@ -13,7 +13,10 @@ from vsedvr.weights.formats import to_basicsr
 
 __all__ = ["EMBEDDED", "load_model"]
 
-EMBEDDED = {"small": "x4 super-resolution of clean video"}
+EMBEDDED = {
+    "small": "x4 super-resolution of clean video",
+    "denoise": "Gaussian noise",
+}
 """The models inside the package by name, and what each is for."""
 
 TAIL = ("upconv1.weight", "upconv2.weight", "conv_hr.weight", "conv_last.weight")
