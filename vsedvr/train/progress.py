@@ -8,6 +8,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vsedvr.data.atomic import write_whole
 from vsedvr.data.clip import Frame
 from vsedvr.train.preset import TrainConfig
 from vsedvr.train.processes import Processes
@@ -31,10 +32,9 @@ class Progress:
         if self.silent:
             return
         path = output / "log.csv"
-        before = _rows(path, iteration)
-        self.file = open(path, "w", newline="")  # noqa: SIM115 (closed by __exit__)
-        self.table = csv.writer(self.file)
-        self.table.writerows([COLUMNS, *before])
+        _keep_rows(path, iteration)
+        self.file = open(path, "a", newline="")  # noqa: SIM115 (closed by __exit__)
+        self.table = csv.writer(self.file, lineterminator="\n")
         self.board = SummaryWriter(output / "tensorboard", purge_step=iteration)
 
     def __enter__(self) -> "Progress":
@@ -73,12 +73,12 @@ class Progress:
         self.file.flush()
 
 
-def _rows(path: Path, iteration: int) -> list[list[str]]:
+def _keep_rows(path: Path, iteration: int) -> None:
     """Of a log, up to an iteration: what a killed run did after its last checkpoint is done, and told, again."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) <= iteration]
+    lines = path.read_text().splitlines()[1:] if path.exists() else []
+    complete = [line for line in lines if line.count(",") == len(COLUMNS) - 1]  # a kill may have cut the last one
+    kept = [line for line in complete if int(line.split(",")[0]) <= iteration]
+    write_whole(path, "".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
 
 
 def _hours(seconds: float) -> str:
