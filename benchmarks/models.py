@@ -3,8 +3,8 @@
     python benchmarks/models.py --eval data/eval --output runs/models
 
 Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
-other/park_joy_480x270_420p_50fps.y4m: none of it is trained on, and none of it chose a checkpoint or a setting. Whole clips,
-through the engine that the filter runs; PSNR of luma in dB, the mean over frames. The table goes to benchmarks/models.md.
+other/park_joy_480x270_420p_50fps.y4m: none of it is trained on.
+Whole clips, through the engine that the filter runs; PSNR of luma in dB, the mean over frames. Table: benchmarks/models.md.
 """
 
 import argparse
