@@ -109,6 +109,8 @@ def test_changes_come_in_place_of_the_file(path: Path) -> None:
         ("data.gt=[1]", r"data\.gt must be str, got 1"),
         ("data.lq=['a']", r"data\.lq must have one folder for each of data\.gt, got 1 for 2"),
         ("data.stills_share=1.5", r"data\.stills_share must be within 0\.\.1, got 1\.5"),
+        ("data.speed=[0, 12]", r"data\.speed must rise from above 0, got \(0\.0, 12\.0\)"),
+        ("data.speed=[12, 3]", r"data\.speed must rise from above 0, got \(12\.0, 3\.0\)"),
         ("data.interval=[0]", r"data\.interval must be numbers from 1 on, got \(0,\)"),
         ("data.interval=[]", r"data\.interval must be numbers from 1 on, got \(\)"),
         ("data.reduce=0.5", r"data\.reduce must be at least 1, got 0\.5"),

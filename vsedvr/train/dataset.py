@@ -95,7 +95,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
     def _sample(self, source: Scene | Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, network = self.preset.data, self.preset.network
         if isinstance(source, Path):
-            gt, lq = moving_still(_read_still(source), network.num_frame, config.patch, rng), None
+            gt, lq = moving_still(_read_still(source), network.num_frame, config.patch, config.speed, rng), None
         else:
             gt, lq = _window(source, config, network, rng)
         turn = _Turn.draw(rng)

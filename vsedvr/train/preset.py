@@ -28,6 +28,8 @@ class DataConfig:
     """Folders of pictures, each of which becomes clips under synthetic motion."""
     stills_share: float = 0.5
     """Share of the windows that come from stills, where there are both."""
+    speed: tuple[float, float] = (0.1, 12.0)
+    """Smallest and largest of the motion over stills, in pixels a frame (see synthesis.moving_still)."""
     names: str = ""
     """A text file below the root folder with the clips to take: on each line a path below the gt folder."""
     exclude: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class DataConfig:
             raise ValueError(f"data.lq must have one folder for each of data.gt, got {len(self.lq)} for {len(self.gt)}")
         if not 0 <= self.stills_share <= 1:
             raise ValueError(f"data.stills_share must be within 0..1, got {self.stills_share}")
+        if not 0 < self.speed[0] <= self.speed[1] < math.inf:
+            raise ValueError(f"data.speed must rise from above 0, got {self.speed}")
         if not self.interval or min(self.interval) < 1:
             raise ValueError(f"data.interval must be numbers from 1 on, got {self.interval}")
         for name in ("patch", "max_frames"):

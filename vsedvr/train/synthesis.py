@@ -8,8 +8,6 @@ from vsedvr.data.clip import Frame
 
 __all__ = ["moving_still"]
 
-SPEED = (0.1, 12.0)
-"""Of the camera and of what moves in front of it, in pixels a frame; drawn logarithmically, as slow pans are common."""
 TURN = 0.01
 ZOOM = 0.01
 """Standard deviations a frame, in radians and as a share of the size."""
@@ -17,15 +15,18 @@ OCCLUDED = 0.5
 """Share of clips in which something moves in front."""
 
 Corner = tuple[int, int]
+Range = tuple[float, float]
 
 
-def moving_still(still: Frame, num_frame: int, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def moving_still(still: Frame, num_frame: int, patch: int, speed: Range, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Frames of a camera that moves steadily over a random part of a picture at a random size.
 
     Args:
         still: (h, w, 3), at least patch wide and high.
         num_frame: length of the clip.
         patch: height and width of its frames.
+        speed: smallest and largest of the camera and of what moves in front of it, in pixels a frame; drawn
+            logarithmically, as slow pans are common.
         rng: decides everything.
 
     Returns:
@@ -35,12 +36,12 @@ def moving_still(still: Frame, num_frame: int, patch: int, rng: np.random.Genera
         ValueError: if the picture is smaller than patch.
     """
     part = _part(still, patch, rng)
-    scene = _camera(part, _corner(part, patch, rng), num_frame, patch, rng)
+    scene = _camera(part, _corner(part, patch, rng), num_frame, patch, speed, rng)
     if rng.random() < OCCLUDED:
         part = _part(still, patch, rng)
         corner = _corner(part, patch, rng)
         piece = np.dstack([part, _mask(part, corner, patch, rng)])
-        front = _camera(piece, corner, num_frame, patch, rng)
+        front = _camera(piece, corner, num_frame, patch, speed, rng)
         return np.where(front[..., 3:] > 127, front[..., :3], scene)
     return scene
 
@@ -64,13 +65,15 @@ def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
     return int(x), int(y)
 
 
-def _camera(picture: Frame, corner: Corner, num_frame: int, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _camera(
+    picture: Frame, corner: Corner, num_frame: int, patch: int, speed: Range, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """The view moves, turns and zooms at a steady rate that changes a little from frame to frame.
 
     The middle frame shows pixels as they are, so that the sharpest frame is the one that training restores.
     """
     half = (patch - 1) / 2
-    velocity = _velocity(rng)
+    velocity = _velocity(speed, rng)
     turn, zoom = rng.normal(0, TURN), rng.normal(0, ZOOM)
     frames = []
     for time in np.arange(num_frame) - num_frame // 2:
@@ -89,9 +92,9 @@ def _warp(picture: Frame, matrix: NDArray[np.float64], patch: int) -> Frame:
     return np.asarray(cv2.warpAffine(picture, matrix, (patch, patch), flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _velocity(rng: np.random.Generator) -> NDArray[np.float64]:
-    speed, direction = np.exp(rng.uniform(*np.log(SPEED))), rng.uniform(0, 2 * np.pi)
-    return speed * np.array([np.cos(direction), np.sin(direction)])
+def _velocity(speed: Range, rng: np.random.Generator) -> NDArray[np.float64]:
+    length, direction = np.exp(rng.uniform(*np.log(speed))), rng.uniform(0, 2 * np.pi)
+    return length * np.array([np.cos(direction), np.sin(direction)])
 
 
 def _mask(part: Frame, corner: Corner, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
