@@ -126,6 +126,16 @@ def test_compression_loses_more_the_higher_the_crf(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (720, 128)])
+def test_compression_moves_no_colour(codec: str, height: int, width: int) -> None:
+    """A network would learn to move it back, and nothing else."""
+    colour = torch.tensor([0.7, 0.4, 0.3]).view(3, 1, 1)
+    window = colour + (clip(height, width, shift=(0, 0)) - 0.5) * 0.2
+    moved = (Compression(codec, (4, 4))(window, rng()) - window).mean((0, 2, 3)) * 255
+    assert moved.abs().max() < 0.4, moved
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (48, 34), (35, 37), (16, 16), (130, 32)])
 def test_compression_takes_any_size(codec: str, height: int, width: int) -> None:
     window = clip(height, width).mean(1, keepdim=True).expand(-1, 3, -1, -1)

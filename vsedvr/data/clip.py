@@ -30,6 +30,7 @@ __all__ = [
     "open_clip",
     "read_picture",
     "read_video",
+    "to_rgb",
 ]
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -209,12 +210,13 @@ def read_video(path: Path) -> Iterator[Frame]:
                 raise ValueError(f"{path} has no video stream")
             reformatter = VideoReformatter()
             for frame in container.decode(video=0):
-                yield _to_rgb(frame, reformatter)
+                yield to_rgb(frame, reformatter)
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot read the video {path}: {error}") from error
 
 
-def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frame:
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frame:
+    """A decoded frame in 8-bit RGB; its tags and their absence as in read_video."""
     matrix: int = frame.colorspace
     if matrix == UNSPECIFIED:
         matrix = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601

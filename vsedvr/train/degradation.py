@@ -11,10 +11,12 @@ import av
 import cv2
 import numpy as np
 import torch
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from vsedvr.data.clip import to_rgb
 from vsedvr.data.resize import imresize
 
 __all__ = ["KINDS", "Bicubic", "BlurDecimate", "Compression", "Degradation", "GaussianBlur", "MotionBlur", "Noise", "degrade"]
@@ -169,7 +171,12 @@ class Compression:
     def _decode(self, file: io.BytesIO) -> list[Bytes]:
         with av.open(file, "r") as container:
             container.streams.video[0].thread_count = 1
-            return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+            reformatter = VideoReformatter()
+            frames = []
+            for frame in container.decode(video=0):
+                frame.colorspace = Colorspace.ITU601  # as from_ndarray converted it, at any size
+                frames.append(to_rgb(frame, reformatter))
+            return frames
 
 
 @dataclass(frozen=True)
