@@ -61,7 +61,7 @@ def test_a_network_that_learned_nothing_gives_nearly_its_input() -> None:
     assert (carrying()(lq) - lq[:, 2]).std() < 0.03
 
 
-def test_every_weight_on_the_way_learns_from_the_first_step() -> None:
+def test_what_begins_at_zero_learns_from_the_first_step() -> None:
     model = carrying()
     lq = torch.rand(1, 5, 3, 32, 32)
     (model(lq) - torch.rand(1, 3, 32, 32)).square().mean().backward()

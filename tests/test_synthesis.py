@@ -73,7 +73,7 @@ def test_the_camera_moves_steadily(least: float, monkeypatch: pytest.MonkeyPatch
     assert len(speeds) > 30
     assert max(speeds) < 12 * 1.3
     assert least * 0.7 - 0.3 < min(speeds) < least + 0.4
-    assert sum(speed > 3 for speed in speeds) > 8
+    assert sum(speed > 3 for speed in speeds) > 13
 
 
 def test_what_moves_in_front_takes_its_outline_along(monkeypatch: pytest.MonkeyPatch) -> None:
