@@ -346,6 +346,18 @@ def one_step(root: Path, output: Path, *changes: str, processes: Processes = ALO
     return first_gradients({"optimizer": trainer.optimizer.state_dict()})
 
 
+def test_body_and_offsets_have_learning_rates_of_their_own(root: Path, tmp_path: Path) -> None:
+    changes = ["train.iterations=1", "train.lr=1e-3", "train.body_lr_mul=0.5", "train.dcn_lr_mul=0.2"]
+    trainer = trainer_of(root, tmp_path, *changes)
+    trainer.run()
+    rates = {parameter: group["lr"] for group in trainer.optimizer.param_groups for parameter in group["params"]}
+    of_name = {name: rates[parameter] for name, parameter in trainer.model.named_parameters()}
+    assert len(of_name) == len(rates)
+    assert of_name["conv_last.weight"] == of_name["upconv1.bias"] == 1e-3
+    assert of_name["conv_first.weight"] == of_name["reconstruction.0.conv2.weight"] == 5e-4
+    assert of_name["pcd_align.cas_dcnpack.conv_offset.weight"] == pytest.approx(1e-4)
+
+
 def test_warming_up_needs_a_network_that_can_align(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "edvr_m_x4_reds", "--output", str(tmp_path / "out")]) == 1
     assert "give that as --init, or train everything from the start with --set train.tsa_warmup=0" in capsys.readouterr().err

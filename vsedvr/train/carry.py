@@ -1,9 +1,10 @@
 """A start for networks that do not enlarge: each pixel has a way through the features, which are four times smaller."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vsedvr.model import EDVR
 
@@ -12,11 +13,13 @@ __all__ = ["carry_pixels"]
 LUMA = (0.299, 0.587, 0.114)
 CELL = 16
 """Pixels that become one place of the features: 4 by 4."""
-OFFSET = 0.25
-"""Added to what has a sign, so that the leaky ReLUs on its way let it pass; taken off at the end."""
-
 QUARTERS = ((1, 1), (1, 2), (2, 1), (2, 2))
 """Where the four pixels that become one lie in the kernel of a 3x3 convolution with stride 2."""
+
+Place = tuple[int, int]
+TWO_BY_TWO: list[Place] = [(0, 0), (0, 1), (1, 0), (1, 1)]
+FOUR_BY_FOUR: list[Place] = [(2 * py + y, 2 * px + x) for py, px in TWO_BY_TWO for y, x in TWO_BY_TWO]
+"""Places of a cell's pixels in the order in which channels carry them: quarter by quarter."""
 
 MIDDLE = (1, 1)
 Link = tuple[int, int, tuple[int, int]]
@@ -24,12 +27,14 @@ Link = tuple[int, int, tuple[int, int]]
 
 
 def carry_pixels(model: EDVR) -> None:
-    """Sets weights so that 16 channels carry the luma of the frames' pixels to the blocks of the reconstruction, and what
-    these write to the next 16 is added to the pixels.
+    """Sets weights so that the first 16 channels carry the luma of the frames' pixels to the last convolutions, and these
+    begin as filters of single pixels.
 
-    From random weights such a network takes long to bring single pixels through features of a quarter of the size, and as
-    long as it does not, it cannot restore them. With these it begins near its input, and its attention weighs all alike.
-    All other weights stay as they are.
+    The features of such a network are four times smaller than its frames, and each of the 4 by 4 pixels in a place has
+    weights of its own from there on. From random ones every pixel is filtered in another way and the network hardly learns
+    what is the same for all. With these it begins with one way for all and nearly at its input, and its attention weighs
+    all frames alike. Nothing but edges reaches the filters at first: a mean brightness would drown them. What else is
+    carried begins at zero. All other weights stay as they are.
 
     Raises:
         ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or is narrower than 32 features.
@@ -42,9 +47,11 @@ def carry_pixels(model: EDVR) -> None:
         )
     with torch.no_grad():
         _pack_lumas(model)
+        _pass_blocks(model.feature_extraction)
         _pass_alignment(model.pcd_align)
         _fuse_alike(model.fusion, config.center * config.num_feat)
-        _unpack_and_add(model)
+        _pass_blocks(model.reconstruction)
+        _filter_alike(model)
 
 
 def _pack_lumas(model: EDVR) -> None:
@@ -63,28 +70,83 @@ def _pass_alignment(pcd_align: nn.Module) -> None:
     _link(pcd_align.get_submodule("cas_dcnpack"), same, gain=2)
 
 
+def _pass_blocks(blocks: nn.Module) -> None:
+    """They add nothing yet."""
+    for name, parameter in blocks.named_parameters():
+        if ".conv2." in name:
+            nn.init.zeros_(parameter)
+
+
 def _fuse_alike(fusion: nn.Module, center: int) -> None:
-    """The centre frame's lumas, from channel `center` on, pass; the channels of what to add begin with little."""
-    for name in ("temporal_attn1", "spatial_attn5", "spatial_attn_add2"):
+    """The centre frame's lumas, from channel `center` on, pass, and nothing else does yet."""
+    for name in ("temporal_attn1", "spatial_attn5", "spatial_attn_add2", "feat_fusion"):
         nn.init.zeros_(fusion.get_parameter(f"{name}.weight"))
         nn.init.zeros_(fusion.get_parameter(f"{name}.bias"))
-    feat_fusion = fusion.get_submodule("feat_fusion")
     lumas = [(channel, center + channel, (0, 0)) for channel in range(CELL)]
-    _link(feat_fusion, lumas, gain=2)  # the weight of each frame is the sigmoid of 0
-    feat_fusion.get_parameter("weight")[CELL : 2 * CELL] *= 0.1
-    feat_fusion.get_parameter("bias")[CELL : 2 * CELL] = OFFSET
+    _link(fusion.get_submodule("feat_fusion"), lumas, gain=2)  # the weight of each frame is the sigmoid of 0
 
 
-def _unpack_and_add(model: EDVR) -> None:
-    """The pixel shuffles take channel 4 * c + p to place p of channel c."""
-    _link(model.upconv1, [(4 * k + p, CELL + 4 * p + k, MIDDLE) for p in range(4) for k in range(4)])
-    _link(model.upconv2, [(k, k, MIDDLE) for k in range(4)])
-    _link(model.conv_hr, [(0, 0, MIDDLE)])
-    weight, bias = model.conv_last.get_parameter("weight"), model.conv_last.get_parameter("bias")
-    weight.mul_(0.1)
-    weight[:, 0] = 0
-    weight[:, 0, 1, 1] = 1  # the same to R, G and B
-    bias.fill_(-OFFSET)
+def _filter_alike(model: EDVR) -> None:
+    """Luma and random features of single pixels from the luma, then features of those, then what to add to the input.
+
+    The pixel shuffles take channel 4 * c + p to place p of channel c.
+    """
+    for conv in (model.upconv1, model.upconv2, model.conv_hr, model.conv_last):
+        for parameter in conv.parameters():
+            nn.init.zeros_(parameter)
+    num_tail_feat, features = model.config.num_tail_feat, range(1, model.config.num_feat // 4)
+    one = torch.ones(1, 1)
+    _spread(model.upconv1.weight, one, FOUR_BY_FOUR, range(CELL), _enlarged(0))
+    for c, carried in product(features, (range(CELL), range(CELL, 2 * CELL))):
+        _spread(model.upconv1.weight, _edges(_random(7, 1)), FOUR_BY_FOUR, carried, _enlarged(c))
+
+    _spread(model.upconv2.weight, one, TWO_BY_TWO, _four(0), _four(0))
+    for out in range(1, num_tail_feat):
+        _spread(model.upconv2.weight, _edges(_random(5, len(features) + 1)), TWO_BY_TWO, _four(0), _four(out))
+        for c in features:
+            _spread(model.upconv2.weight, _random(5, len(features) + 1), TWO_BY_TWO, _four(c), _four(out))
+
+    for out, c in product(range(num_tail_feat), repeat=2):
+        kernel = _random(3, num_tail_feat)
+        model.conv_hr.weight[out, c] = kernel if c else _edges(kernel)
+    for c in range(num_tail_feat):
+        model.conv_last.weight[:, c] = 0.1 * _random(3, num_tail_feat)  # the same to R, G and B
+
+
+def _four(c: int) -> range:
+    """The channels of feature c where it has half of the size, and those that a pixel shuffle turns into channel c."""
+    return range(4 * c, 4 * c + 4)
+
+
+def _enlarged(c: int) -> list[int]:
+    """The channels that two pixel shuffles turn into feature c, in the order of FOUR_BY_FOUR."""
+    return [4 * half + place for place in range(4) for half in _four(c)]
+
+
+def _random(size: int, channels: int) -> Tensor:
+    """A kernel (size, size) in the range of torch's own, for as many input channels."""
+    return (torch.rand(size, size) * 2 - 1) / (channels * size**2) ** 0.5
+
+
+def _edges(kernel: Tensor) -> Tensor:
+    """The kernel less its mean: where all is of one brightness it gives 0."""
+    return kernel - kernel.mean()
+
+
+def _spread(weight: Tensor, kernel: Tensor, places: Sequence[Place], carried: Sequence[int], out: Sequence[int]) -> None:
+    """Adds a filter of single pixels to a convolution of cells.
+
+    Args:
+        weight: (channels out, channels in, 3, 3).
+        kernel: (k, k) with an odd k, at most 2 * side of a cell + 1.
+        places: of a cell's pixels, in the order of the channels that carry them.
+        carried, out: the channels of the filter's input and output, one for each place.
+    """
+    side, radius = round(len(places) ** 0.5), len(kernel) // 2
+    for (y, x), to in zip(places, out, strict=True):
+        for dy, dx in product(range(-radius, radius + 1), repeat=2):
+            origin = carried[places.index(((y + dy) % side, (x + dx) % side))]
+            weight[to, origin, (y + dy) // side + 1, (x + dx) // side + 1] += kernel[dy + radius, dx + radius]
 
 
 def _link(conv: nn.Module, links: Iterable[Link], gain: float = 1) -> None:

@@ -35,6 +35,9 @@ MAX_SKIPPED = 100
 REPORTING = {"log_every", "valid_every", "save_every", "workers"}
 """Settings that no weight depends on."""
 
+ENLARGEMENT = ("upconv", "conv_hr", "conv_last")
+"""What the names of the last convolutions begin with."""
+
 logger = logging.getLogger("vsedvr")
 
 
@@ -113,7 +116,7 @@ class Trainer:
                     network = self._network()
                 loss = self._step(network, lq, gt)
                 self.iteration += 1
-                progress.step(self.iteration, loss, self.optimizer.param_groups[0]["lr"])
+                progress.step(self.iteration, loss, cosine_restart(self.iteration - 1, self.config))
                 stop = self._stop_agreed()
                 if self._due(self.config.valid_every):
                     self._validate(progress)
@@ -223,11 +226,15 @@ class Trainer:
 
 
 def _optimizer(model: EDVR, preset: Preset) -> torch.optim.Adam:
-    """Adam; the convolutions that predict offsets have a learning rate of their own."""
-    offsets = [value for name, value in model.named_parameters() if "conv_offset" in name]
-    others = [value for name, value in model.named_parameters() if "conv_offset" not in name]
-    groups = [{"params": others, "lr_mul": 1.0}, {"params": offsets, "lr_mul": preset.train.dcn_lr_mul}]
-    return torch.optim.Adam(groups, preset.train.lr, preset.train.betas)
+    """Adam; what comes before the enlargement, and the convolutions that predict offsets, have learning rates of their own."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        in_body = 1.0 if name.startswith(ENLARGEMENT) else preset.train.body_lr_mul
+        predicts_offsets = preset.train.dcn_lr_mul if "conv_offset" in name else 1.0
+        groups.setdefault(in_body * predicts_offsets, []).append(parameter)
+    return torch.optim.Adam(
+        [{"params": parameters, "lr_mul": mul} for mul, parameters in groups.items()], preset.train.lr, preset.train.betas
+    )
 
 
 def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:

@@ -80,6 +80,8 @@ class TrainConfig:
     """Learning rate at the end of a period."""
     dcn_lr_mul: float = 1.0
     """Share of the learning rate for the convolutions that predict offsets: lower is stabler."""
+    body_lr_mul: float = 1.0
+    """Share of the learning rate for all that comes before the enlargement (upconv1 to conv_last)."""
     loss_reduction: str = "sum"
     """Of the Charbonnier loss over all samples of the batch: sum, as the published networks were trained, or mean."""
     loss_eps: float = 1e-3
@@ -109,7 +111,7 @@ class TrainConfig:
         for name in ("iterations", "batch", "log_every", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("eta_min", "dcn_lr_mul", "grad_clip", "tsa_warmup", "workers"):
+        for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "grad_clip", "tsa_warmup", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
