@@ -12,8 +12,8 @@ from vsedvr.train.carry import carry_pixels
 CONFIG = dataclasses.replace(TINY, num_feat=36, deformable_groups=4, num_tail_feat=5)
 
 
-def carrying() -> EDVR:
-    model = EDVR(CONFIG)
+def carrying(config: EDVRConfig = CONFIG) -> EDVR:
+    model = EDVR(config)
     carry_pixels(model)
     return model
 
@@ -30,13 +30,15 @@ def pack(picture: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_lumas_arrive_pixel_by_pixel_at_the_reconstruction() -> None:
-    model = carrying()
+@pytest.mark.parametrize(("center", "beside"), [(2, [1, 3]), (0, [1]), (4, [3])])
+def test_lumas_arrive_pixel_by_pixel_at_the_reconstruction(center: int, beside: list[int]) -> None:
+    model = carrying(dataclasses.replace(CONFIG, center_frame_idx=center))
     seen: list[Tensor] = []
     model.reconstruction.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     lq = torch.rand(2, 5, 3, 16, 32)
     model(lq)
-    assert (seen[0][:, :16] - pack(luma_of(lq[:, 2]))).abs().max() < 1e-5
+    assert (seen[0][:, :16] - pack(luma_of(lq[:, center]))).abs().max() < 1e-5
+    assert (seen[0][:, 16:32] - pack(luma_of(lq[:, beside].mean(1)))).abs().max() < 1e-5
 
 
 @torch.no_grad()

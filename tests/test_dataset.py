@@ -24,9 +24,10 @@ STEPS = [{"kind": "motion_blur"}, {"kind": "bicubic"}, {"kind": "compression"}, 
 BICUBIC = [{"kind": "bicubic"}]
 
 
-def data_of(root: Path, steps: list[dict[str, Any]], seed: int = 0, **data: Any) -> TrainingData:
+def data_of(root: Path, steps: list[dict[str, Any]], seed: int = 0, hr_in: bool = False, **data: Any) -> TrainingData:
+    network = {**NETWORK, "hr_in": hr_in}
     tables = {"data": {"patch": 32, **data}, "degradation": steps, "train": {"seed": seed, "iterations": 8, "batch": 3}}
-    return TrainingData(parse_preset({"name": "x", "network": NETWORK, **tables}), root, root / "cache")
+    return TrainingData(parse_preset({"name": "x", "network": network, **tables}), root, root / "cache")
 
 
 def digest_of(sample: tuple[Tensor, Tensor]) -> str:
@@ -68,6 +69,16 @@ def test_the_seed_gives_other_samples(tmp_path: Path) -> None:
     write_frames(tmp_path / "clips/a", moving_frames(6, 64, 80))
     first, second = (data_of(tmp_path, BICUBIC, seed, gt=["clips"]) for seed in (0, 1))
     assert digest_of(first[0]) != digest_of(second[0])
+
+
+def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None:
+    write_frames(tmp_path / "clips/a", [100 + frame // 8 for frame in moving_frames(6, 64, 80)])
+    nothing = [{"kind": "noise", "sigma": [0, 0]}]
+    as_it_is, raised = (data_of(tmp_path, nothing, hr_in=True, gt=["clips"], contrast=[f, f]) for f in (1, 2.5))
+    for k in range(4):
+        (window, _), (lq, gt) = as_it_is[k], raised[k]
+        assert (lq - (window + 1.5 * (window - window.mean()))).abs().max() <= 0.5 / 255 + 1e-6
+        assert torch.equal(gt, lq[1])
 
 
 def coordinates(num_frame: int, height: int, width: int, block: int) -> list[np.ndarray]:

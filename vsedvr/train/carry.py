@@ -6,7 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model import EDVR
+from vsedvr.model import EDVR, EDVRConfig
 
 __all__ = ["carry_pixels"]
 
@@ -27,14 +27,14 @@ Link = tuple[int, int, tuple[int, int]]
 
 
 def carry_pixels(model: EDVR) -> None:
-    """Sets weights so that the first 16 channels carry the luma of the frames' pixels to the last convolutions, and these
-    begin as filters of single pixels.
+    """Sets weights so that the first 16 channels carry the luma of the pixels to the last convolutions, the next 16 the mean
+    of the frames before and after, and these convolutions begin as filters of single pixels.
 
     The features of such a network are four times smaller than its frames, and each of the 4 by 4 pixels in a place has
     weights of its own from there on. From random ones every pixel is filtered in another way and the network hardly learns
     what is the same for all. With these it begins with one way for all and nearly at its input, and its attention weighs
-    all frames alike. Nothing but edges reaches the filters at first: a mean brightness would drown them. What else is
-    carried begins at zero. All other weights stay as they are.
+    all frames alike. Nothing but edges reaches the filters at first: a mean brightness would drown them. All other weights
+    stay as they are.
 
     Raises:
         ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or is narrower than 32 features.
@@ -49,7 +49,7 @@ def carry_pixels(model: EDVR) -> None:
         _pack_lumas(model)
         _pass_blocks(model.feature_extraction)
         _pass_alignment(model.pcd_align)
-        _fuse_alike(model.fusion, config.center * config.num_feat)
+        _fuse_alike(model.fusion, config)
         _pass_blocks(model.reconstruction)
         _filter_alike(model)
 
@@ -77,17 +77,21 @@ def _pass_blocks(blocks: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def _fuse_alike(fusion: nn.Module, center: int) -> None:
-    """The centre frame's lumas, from channel `center` on, pass, and nothing else does yet."""
+def _fuse_alike(fusion: nn.Module, config: EDVRConfig) -> None:
+    """The centre frame's lumas pass, then the mean of those of the frames beside it; nothing else does yet."""
     for name in ("temporal_attn1", "spatial_attn5", "spatial_attn_add2", "feat_fusion"):
         nn.init.zeros_(fusion.get_parameter(f"{name}.weight"))
         nn.init.zeros_(fusion.get_parameter(f"{name}.bias"))
-    lumas = [(channel, center + channel, (0, 0)) for channel in range(CELL)]
-    _link(fusion.get_submodule("feat_fusion"), lumas, gain=2)  # the weight of each frame is the sigmoid of 0
+    weight = fusion.get_parameter("feat_fusion.weight")
+    beside = [n for n in (config.center - 1, config.center + 1) if 0 <= n < config.num_frame]
+    for k in range(CELL):
+        weight[k, config.center * config.num_feat + k] = 2  # the weight of each frame is the sigmoid of 0
+        for n in beside:
+            weight[CELL + k, n * config.num_feat + k] = 2 / len(beside)
 
 
 def _filter_alike(model: EDVR) -> None:
-    """Luma and random features of single pixels from the luma, then features of those, then what to add to the input.
+    """Luma and random features of single pixels from the lumas, then features of those, then what to add to the input.
 
     The pixel shuffles take channel 4 * c + p to place p of channel c.
     """

@@ -101,7 +101,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         turn = _Turn.draw(rng)
         if lq is not None:
             return turn(lq), turn(gt)[0]
-        gt_window = turn(gt)
+        gt_window = _with_contrast(turn(gt), config.contrast, rng)
         return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
 
 
@@ -139,6 +139,12 @@ def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> Frame:
     if frame.shape[:2] != clip.size:
         raise ValueError(f"frame {n} is {frame.shape[1]}x{frame.shape[0]}, the first is {clip.size[1]}x{clip.size[0]}")
     return frame[top : top + size, left : left + size]
+
+
+def _with_contrast(window: Tensor, contrast: tuple[float, float], rng: np.random.Generator) -> Tensor:
+    """The window stretched about its mean brightness, in the 256 values of 8 bits again."""
+    factor, mean = float(np.exp(rng.uniform(*np.log(contrast)))), window.mean()
+    return (((window - mean) * factor + mean).clamp(0, 1) * 255).round() / 255
 
 
 @dataclass(frozen=True)

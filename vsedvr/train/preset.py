@@ -42,6 +42,9 @@ class DataConfig:
     """Half of the windows run backwards."""
     reduce: float = 1.0
     """Windows are reduced by up to this factor before all else, at random: sharper gt from soft video."""
+    contrast: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor for a window's contrast about its mean brightness, before it is degraded; drawn
+    logarithmically. Networks do too much where contrast is higher than any that they learned from."""
     max_frames: int = 2000
     """Frames taken of a video file, from its beginning."""
 
@@ -57,10 +60,14 @@ class DataConfig:
         for name in ("patch", "max_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.contrast[0] <= self.contrast[1] < math.inf:
+            raise ValueError(f"data.contrast must rise from above 0, got {self.contrast}")
         if self.reduce < 1:
             raise ValueError(f"data.reduce must be at least 1, got {self.reduce}")
         if self.lq and self.reduce != 1:
             raise ValueError("data.reduce cannot go with data.lq: the pair would no longer belong together")
+        if self.lq and self.contrast != (1, 1):
+            raise ValueError("data.contrast cannot go with data.lq, which is not made from gt")
 
 
 @dataclass(frozen=True)
