@@ -119,8 +119,8 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "grad_clip", "tsa_warmup", "workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"train.{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"train.lr must be above 0 and finite, got {self.lr}")
         if not 0 <= self.ema_decay < 1:
