@@ -103,6 +103,7 @@ def test_changes_come_in_place_of_the_file(path: Path) -> None:
         ("train.body_lr_mul=nan", r"train\.body_lr_mul must be at least 0 and finite, got nan"),
         ("train.lr=0", r"train\.lr must be above 0 and finite, got 0"),
         ("train.lr=nan", r"train\.lr must be above 0 and finite, got nan"),
+        ("train.loss_eps=0", r"train\.loss_eps must be above 0 and finite, got 0"),
         ("train.ema_decay=1", r"train\.ema_decay must be at least 0 and below 1, got 1"),
         ("train.precision=fp8", r"train\.precision must be one of fp32, bf16, fp16, got 'fp8'"),
         ("train.loss_reduction=median", r"train\.loss_reduction must be one of sum, mean, got 'median'"),

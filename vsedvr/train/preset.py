@@ -121,8 +121,9 @@ class TrainConfig:
         for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "grad_clip", "tsa_warmup", "workers"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"train.{name} must be at least 0 and finite, got {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"train.lr must be above 0 and finite, got {self.lr}")
+        for name in ("lr", "loss_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"train.{name} must be above 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must be at least 0 and below 1, got {self.ema_decay}")
         choices = {"loss_reduction": ("sum", "mean"), "precision": ("fp32", "bf16", "fp16"), "store": ("fp32", "fp16")}
