@@ -27,6 +27,7 @@ from vsedvr.data.resize import enlarge
 from vsedvr.train.checkpoint import load_state, save_state
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
+from vsedvr.train.loss import LOSSES
 from vsedvr.train.preset import Preset, read_preset
 from vsedvr.train.processes import Processes
 from vsedvr.train.validation import Validation
@@ -59,6 +60,7 @@ log_every = 1
 valid_every = 1000
 save_every = 1000
 """
+OF_LOSSES = {"sum": "train.loss_reduction=sum", "mean": "train.loss_reduction=mean", "luma": "train.loss=luma"}
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
@@ -295,7 +297,7 @@ def test_steps_without_a_finite_gradient_are_skipped(
     def loss(restored: Tensor, gt: Tensor, *_: object) -> Tensor:
         return (restored - gt).abs().mean() * (math.nan if next(broken) else 1)
 
-    monkeypatch.setattr("vsedvr.train.loop.charbonnier", loss)
+    monkeypatch.setitem(LOSSES, "charbonnier", loss)
     trainer = trainer_of(root, tmp_path, "train.iterations=8")
     with (
         caplog.at_level(logging.WARNING, "vsedvr"),
@@ -310,7 +312,7 @@ def test_steps_without_a_finite_gradient_are_skipped(
 
 def test_fp16_does_not_go_on_for_ever_either(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsedvr.train.loop.MAX_SKIPPED", 3)
-    monkeypatch.setattr("vsedvr.train.loop.charbonnier", lambda restored, gt, *_: (restored - gt).sum() * math.nan)
+    monkeypatch.setitem(LOSSES, "charbonnier", lambda restored, gt, *_: (restored - gt).sum() * math.nan)
     with pytest.raises(ValueError, match="no finite gradient in 3 iterations"):
         trainer_of(root, tmp_path, "train.precision=fp16").run()
 
@@ -378,8 +380,8 @@ def of_two(rank: int, port: int, root: Path, output: Path) -> None:
     os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
     processes = Processes.join("cpu")
-    for reduction in ("sum", "mean"):
-        one_step(root, output / reduction, f"train.loss_reduction={reduction}", processes=processes)
+    for name, change in OF_LOSSES.items():
+        one_step(root, output / name, change, processes=processes)
     three = trainer_of(root, output / "more", "train.iterations=3", "train.tsa_warmup=1", processes=processes)
     three.run()
     processes.leave()
@@ -388,9 +390,9 @@ def of_two(rank: int, port: int, root: Path, output: Path) -> None:
 def test_two_processes_have_the_gradients_of_one(root: Path, tmp_path: Path) -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     spawn(of_two, (store.port, root, tmp_path / "two"), nprocs=2)
-    for reduction in ("sum", "mean"):
-        one = one_step(root, tmp_path / f"one_{reduction}", f"train.loss_reduction={reduction}")
-        two = first_gradients(load_state(tmp_path / "two" / reduction / "last.pt"))
+    for name, change in OF_LOSSES.items():
+        one = one_step(root, tmp_path / f"one_{name}", change)
+        two = first_gradients(load_state(tmp_path / "two" / name / "last.pt"))
         scale = max(float(value.abs().max()) for value in one)
         assert len(one) == len(two)
         for a, b in zip(one, two, strict=True):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsedvr.train.loss import charbonnier
+from vsedvr.train.loss import charbonnier, luma_charbonnier
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-6, 0.1])
@@ -35,3 +35,23 @@ def test_the_gradient_is_the_derivative_and_finite_at_zero(reduction: str) -> No
 def test_half_precision_is_compared_in_full() -> None:
     restored, gt = torch.full((1, 3, 64, 64), 0.5, dtype=torch.bfloat16), torch.full((1, 3, 64, 64), 0.501)
     assert charbonnier(restored, gt).item() == pytest.approx((2e-6) ** 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_luma_counts_ten_times_as_much_as_the_colours_beside_it(reduction: str) -> None:
+    a, b = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    difference = (a.double() - b.double()).numpy()
+    luma = 0.299 * difference[:, 0] + 0.587 * difference[:, 1] + 0.114 * difference[:, 2]
+    colours = difference - luma[:, None]
+    of_luma, of_colours = (getattr(np.sqrt(d**2 + 0.01**2), reduction)() for d in (luma, colours))
+    assert luma_charbonnier(a, b, 0.01, reduction).item() == pytest.approx(of_luma + 0.1 * of_colours, rel=1e-5)
+
+
+def test_the_loss_of_luma_moves_all_colours_the_way_that_luma_has_to_go() -> None:
+    gt = torch.full((1, 3, 4, 4), 0.5)
+    darker = (gt - 0.05).requires_grad_()
+    luma_charbonnier(darker, gt).backward()  # type: ignore[no-untyped-call]
+    assert darker.grad is not None
+    step = darker.detach() - darker.grad
+    assert (step > 0.45).all(), "brighter in R, in G and in B"
+    assert luma_charbonnier(gt, gt).item() == pytest.approx(1.1e-3)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.train.loss import LUMA
 
 __all__ = ["carry_pixels"]
 
-LUMA = (0.299, 0.587, 0.114)
 CELL = 16
 """Pixels that become one place of the features: 4 by 4."""
 QUARTERS = ((1, 1), (1, 2), (2, 1), (2, 2))

@@ -19,7 +19,7 @@ from vsedvr.model import EDVR
 from vsedvr.train.carry import carry_pixels
 from vsedvr.train.checkpoint import initialize, load_state, save_model, save_state
 from vsedvr.train.dataset import TrainingData
-from vsedvr.train.loss import charbonnier
+from vsedvr.train.loss import LOSSES
 from vsedvr.train.preset import Preset
 from vsedvr.train.processes import Processes
 from vsedvr.train.progress import Progress
@@ -159,7 +159,7 @@ class Trainer:
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             restored = network(lq)
-        loss = charbonnier(restored, gt, self.config.loss_eps, self.config.loss_reduction)
+        loss = LOSSES[self.config.loss](restored, gt, self.config.loss_eps, self.config.loss_reduction)
         # Gradients of the processes are averaged, which is right for a mean; of sums they are to be added
         share = self.processes.count if self.config.loss_reduction == "sum" else 1
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]

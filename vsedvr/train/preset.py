@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from vsedvr.model import EDVRConfig
 from vsedvr.train.degradation import KINDS, Degradation
+from vsedvr.train.loss import LOSSES
 
 __all__ = ["DataConfig", "Preset", "TrainConfig", "preset_names", "read_preset"]
 
@@ -89,6 +90,8 @@ class TrainConfig:
     """Share of the learning rate for the convolutions that predict offsets: lower is stabler."""
     body_lr_mul: float = 1.0
     """Share of the learning rate for all that comes before the enlargement (upconv1 to conv_last)."""
+    loss: str = "charbonnier"
+    """charbonnier, of R, G and B as in the paper, or luma, mostly of that (see loss.luma_charbonnier)."""
     loss_reduction: str = "sum"
     """Of the Charbonnier loss over all samples of the batch: sum, as the published networks were trained, or mean."""
     loss_eps: float = 1e-3
@@ -126,7 +129,12 @@ class TrainConfig:
                 raise ValueError(f"train.{name} must be above 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must be at least 0 and below 1, got {self.ema_decay}")
-        choices = {"loss_reduction": ("sum", "mean"), "precision": ("fp32", "bf16", "fp16"), "store": ("fp32", "fp16")}
+        choices = {
+            "loss": tuple(LOSSES),
+            "loss_reduction": ("sum", "mean"),
+            "precision": ("fp32", "bf16", "fp16"),
+            "store": ("fp32", "fp16"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"train.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
