@@ -15,7 +15,7 @@ __all__ = ["EMBEDDED", "load_model"]
 
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
-    "denoise": "Gaussian noise",
+    "denoise": "Gaussian noise, of the luma",
 }
 """The models inside the package by name, and what each is for."""
 
