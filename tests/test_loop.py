@@ -139,6 +139,15 @@ def test_the_average_of_the_weights_soon_forgets_the_start(root: Path, tmp_path:
     torch.testing.assert_close(trainer.ema.conv_last.weight, average)
 
 
+def test_the_loss_is_the_one_that_the_preset_names(root: Path, tmp_path: Path) -> None:
+    losses = {name: losses_of(trainer_of(root, tmp_path / name, f"train.loss={name}"), stop_after=1) for name in LOSSES}
+    trainer = trainer_of(root, tmp_path / "same")
+    lq, gt = (torch.stack(batch) for batch in zip(*(trainer.data[n] for n in range(2)), strict=True))
+    restored = trainer.model(lq)
+    for name, function in LOSSES.items():
+        assert losses[name] == [pytest.approx(function(restored, gt).item(), rel=1e-4)], name
+
+
 @pytest.mark.parametrize("changes", [[], ["train.precision=bf16", "train.grad_clip=0.1", "train.workers=1"]])
 def test_resuming_changes_nothing(root: Path, tmp_path: Path, changes: list[str]) -> None:
     whole = trainer_of(root, tmp_path / "whole", *changes)
