@@ -1,7 +1,6 @@
 """What a training writes can be read again, holds no code, and is never half there."""
 
 import json
-import logging
 import os
 import pickle
 from dataclasses import replace
@@ -14,8 +13,8 @@ from safetensors import safe_open
 
 from conftest import TINY, random_model
 from vsedvr import load_model
-from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.train.checkpoint import initialize, load_state, save_model, save_state
+from vsedvr.model import EDVR
+from vsedvr.train.checkpoint import load_state, save_model, save_state
 
 STATE: dict[str, Any] = {"iteration": 7, "best": float("-inf"), "record": {"periods": (3, 4)}, "model": {"a": torch.arange(4)}}
 
@@ -91,50 +90,3 @@ def test_a_model_file_loads_as_the_same_network(tmp_path: Path, tiny_model: EDVR
 def test_a_record_that_is_no_json_is_refused(tmp_path: Path, tiny_model: EDVR) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_model(tmp_path / "x.safetensors", tiny_model, {"psnr": float("inf")})
-
-
-def donor(tmp_path: Path, config: EDVRConfig) -> tuple[str, dict[str, torch.Tensor]]:
-    torch.manual_seed(1)
-    model = EDVR(config)
-    save_model(tmp_path / "donor.safetensors", model, {})
-    return str(tmp_path / "donor.safetensors"), model.state_dict()
-
-
-def test_a_deep_network_begins_from_a_shallow_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path, shallow = donor(tmp_path, replace(TINY, num_extract_block=1, num_reconstruct_block=2))
-    deep = EDVR(replace(TINY, num_extract_block=3, num_reconstruct_block=5))
-    with caplog.at_level(logging.INFO, "vsedvr"):
-        initialize(deep, path)
-    assert f"begins from {path}; fresh: nothing" in caplog.text
-    for key, value in deep.state_dict().items():
-        blocks, _, rest = key.partition(".")
-        if blocks in ("feature_extraction", "reconstruction"):
-            i, _, rest = rest.partition(".")
-            key = f"{blocks}.{int(i) % (1 if blocks == 'feature_extraction' else 2)}.{rest}"
-        assert torch.equal(value, shallow[key]), key
-
-
-def test_a_network_with_tsa_begins_from_one_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path, without = donor(tmp_path, replace(TINY, with_tsa=False))
-    model = EDVR(TINY)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    with caplog.at_level(logging.INFO, "vsedvr"):
-        initialize(model, path)
-    assert "fresh: fusion" in caplog.text
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key] if key.startswith("fusion.") else without[key]), key
-
-
-@pytest.mark.parametrize("config", [replace(TINY, num_feat=16), replace(TINY, deformable_groups=4)])
-def test_a_network_that_does_not_fit_is_refused(tmp_path: Path, config: EDVRConfig) -> None:
-    path, _ = donor(tmp_path, TINY)
-    model = EDVR(config)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"has num_feat 8 and deformable_groups 2; .* must have the same, not \d+ and \d"):
-        initialize(model, path)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_what_to_begin_from_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no checkpoint at 'missing"):
-        initialize(EDVR(TINY), "missing.safetensors")

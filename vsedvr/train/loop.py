@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from vsedvr.model import EDVR
 from vsedvr.train.carry import carry_pixels
-from vsedvr.train.checkpoint import initialize, load_state, save_model, save_state
+from vsedvr.train.checkpoint import load_state, save_model, save_state
 from vsedvr.train.dataset import TrainingData
+from vsedvr.train.initialize import initialize
 from vsedvr.train.loss import LOSSES
 from vsedvr.train.preset import Preset
 from vsedvr.train.processes import Processes

@@ -103,7 +103,7 @@ class TrainConfig:
     tsa_warmup: int = 0
     """First iterations in which only the fusion is trained, in a network that began from one without TSA."""
     init: str = ""
-    """A checkpoint to begin from, shallower or without TSA too (see checkpoint.initialize)."""
+    """A checkpoint to begin from, shallower, narrower, of fewer frames or without TSA too (see initialize.initialize)."""
     carry_pixels: bool = False
     """Begin a network that does not enlarge so that single pixels get through it (see carry.carry_pixels); not with init."""
     precision: str = "fp32"
