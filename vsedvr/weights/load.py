@@ -15,6 +15,8 @@ __all__ = ["EMBEDDED", "load_model"]
 
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
+    "compression": "artefacts of H.264",
+    "deblur": "motion blur",
     "denoise": "Gaussian noise, of the luma",
 }
 """The models inside the package by name, and what each is for."""
