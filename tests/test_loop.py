@@ -60,7 +60,12 @@ log_every = 1
 valid_every = 1000
 save_every = 1000
 """
-OF_LOSSES = {"sum": "train.loss_reduction=sum", "mean": "train.loss_reduction=mean", "luma": "train.loss=luma"}
+OF_LOSSES = {
+    "sum": "train.loss_reduction=sum",
+    "mean": "train.loss_reduction=mean",
+    "luma": "train.loss=luma",
+    "luma_psnr": "train.loss=luma_psnr",
+}
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 

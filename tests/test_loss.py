@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsedvr.train.loss import charbonnier, luma_charbonnier
+from vsedvr.train.loss import charbonnier, luma_charbonnier, luma_psnr
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-6, 0.1])
@@ -56,3 +56,31 @@ def test_the_loss_of_luma_moves_all_colours_the_way_that_luma_has_to_go() -> Non
     step = darker.detach() - darker.grad
     assert (step > 0.45).all(), "brighter in R, in G and in B"
     assert luma_charbonnier(gt, gt).item() == pytest.approx(1.1e-3)
+
+
+def test_luma_psnr_is_the_negative_psnr_of_each_picture() -> None:
+    gt = torch.rand(2, 3, 8, 12)
+    grey = torch.stack([torch.rand(1, 8, 12) * 0.2, torch.rand(1, 8, 12) * 0.01])
+    of_each = -10 * np.log10((grey.double().numpy() ** 2).mean((1, 2, 3)))
+    assert of_each[1] > of_each[0] + 20
+    assert luma_psnr(gt + grey, gt, 1e-6).item() == pytest.approx(-of_each.mean(), abs=1e-3)
+    assert luma_psnr(gt + grey, gt, 1e-6, "sum").item() == pytest.approx(-of_each.sum(), abs=1e-3)
+    assert luma_psnr(gt, gt, 0.01).item() == pytest.approx(-40), "eps is as good as it gets"
+
+
+def test_luma_psnr_counts_a_tenth_of_the_colours_error() -> None:
+    gt = torch.full((1, 3, 8, 8), 0.5)
+    red = torch.zeros(1, 3, 8, 8)
+    red[:, 0] = 0.1
+    beside = (0.701**2 + 2 * 0.299**2) / 3 * 0.1**2
+    expected = 10 * np.log10(0.0299**2 + 0.1 * beside)
+    assert luma_psnr(gt + red, gt, 1e-6).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_luma_psnr_learns_alike_from_pictures_near_and_far() -> None:
+    gt = torch.full((2, 3, 8, 8), 0.5)
+    restored = (gt + torch.tensor([0.2, 0.02]).view(2, 1, 1, 1)).requires_grad_()
+    luma_psnr(restored, gt, 1e-4).backward()  # type: ignore[no-untyped-call]
+    assert restored.grad is not None
+    far, near = (restored.grad * (restored.detach() - gt)).sum((1, 2, 3)).tolist()
+    assert near == pytest.approx(far, rel=1e-3)

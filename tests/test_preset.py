@@ -106,7 +106,7 @@ def test_changes_come_in_place_of_the_file(path: Path) -> None:
         ("train.loss_eps=0", r"train\.loss_eps must be above 0 and finite, got 0"),
         ("train.ema_decay=1", r"train\.ema_decay must be at least 0 and below 1, got 1"),
         ("train.precision=fp8", r"train\.precision must be one of fp32, bf16, fp16, got 'fp8'"),
-        ("train.loss=mse", r"train\.loss must be one of charbonnier, luma, got 'mse'"),
+        ("train.loss=mse", r"train\.loss must be one of charbonnier, luma, luma_psnr, got 'mse'"),
         ("train.loss_reduction=median", r"train\.loss_reduction must be one of sum, mean, got 'median'"),
         ("data.gt=a", r"data\.gt must be an array of str, got 'a'"),
         ("data.gt=[1]", r"data\.gt must be str, got 1"),

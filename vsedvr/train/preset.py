@@ -91,11 +91,11 @@ class TrainConfig:
     body_lr_mul: float = 1.0
     """Share of the learning rate for all that comes before the enlargement (upconv1 to conv_last)."""
     loss: str = "charbonnier"
-    """charbonnier, of R, G and B as in the paper, or luma, mostly of that (see loss.luma_charbonnier)."""
+    """charbonnier, of R, G and B as in the paper; luma or luma_psnr, mostly of that (see loss)."""
     loss_reduction: str = "sum"
-    """Of the Charbonnier loss over all samples of the batch: sum, as the published networks were trained, or mean."""
+    """Over all samples of the batch (of luma_psnr, over its pictures): sum, as the published networks were trained, or mean."""
     loss_eps: float = 1e-3
-    """Charbonnier's eps: its square stands under the root."""
+    """Charbonnier's eps, whose square stands under the root; of luma_psnr the error below which hardly anything counts."""
     ema_decay: float = 0.999
     """Of a moving average of the weights; 0 is none; at most (1 + n) / (10 + n) after n iterations, soon without the start."""
     grad_clip: float = 0.0
