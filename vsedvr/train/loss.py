@@ -36,7 +36,7 @@ def luma_charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction:
     return _reduce(_smooth_abs(luma, eps) + COLOUR_WEIGHT * _smooth_abs(colours, eps).mean(-3), reduction)
 
 
-def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-2, reduction: str = "mean") -> Tensor:
+def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
     """The PSNR of each picture's luma in dB, negative, as a loss (for R, G and B: Chen et al., HINet, CVPRW 2021).
 
     A tenth less error counts alike in a picture that is nearly right and in one that is far off, where the other losses
@@ -44,7 +44,7 @@ def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-2, reduction: str = 
 
     Args:
         restored, gt: (..., 3, h, w) in R, G, B, on a scale of 1.
-        eps: the root mean square error below which hardly anything counts: 1e-2 is 40 dB.
+        eps: the root mean square error below which hardly anything counts: 1e-3 is 60 dB, 1e-2 40.
         reduction: mean or sum over all pictures.
     """
     luma, colours = _luma_and_colours(restored.float() - gt)
