@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from conftest import moving_frames, write_frames
+from vsedvr.train import synthesis
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.preset import parse_preset
 
@@ -79,6 +80,26 @@ def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None
         (window, _), (lq, gt) = as_it_is[k], raised[k]
         assert (lq - (window + 1.5 * (window - window.mean()))).abs().max() <= 0.5 / 255 + 1e-6
         assert torch.equal(gt, lq[1])
+
+
+def test_motion_blur_of_a_still_is_that_of_its_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Light that grows with the square of x gets brighter by its variance, at every x: a * x**2 by a * var(x)."""
+    for what in ("TURN", "ZOOM", "SHAKE", "OCCLUDED"):
+        monkeypatch.setattr(synthesis, what, 0)
+    monkeypatch.setattr(synthesis, "_velocity", lambda *_: np.array([20, 0]))
+    monkeypatch.setattr(synthesis, "_corner", lambda *_: (40, 20))
+    y, x = np.mgrid[:128, :128] / 128  # twice the patch: taken whole
+    light = 0.7 * x**2 + 0.3 * y
+    (tmp_path / "stills").mkdir()
+    Image.fromarray((255 * np.stack([light ** (1 / 2.2)] * 3, 2)).round().astype(np.uint8)).save(tmp_path / "stills/s.png")
+    steps = [{"kind": "motion_blur", "exposure": [0.8, 0.8]}]
+    data = data_of(tmp_path, steps, hr_in=True, stills=["stills"], patch=64)
+    expected = 0.7 / 128**2 * np.var(np.linspace(-0.5, 0.5, 17) * 0.8 * 20)
+    for k in range(8):
+        lq, gt = data[k]
+        brighter = (lq[1] ** 2.2 - gt**2.2).double()
+        assert float(brighter.mean()) == pytest.approx(expected, rel=0.05)
+        assert (brighter - expected).abs().max() < 2.2 / 255  # both are in 8 bits
 
 
 def coordinates(num_frame: int, height: int, width: int, block: int) -> list[np.ndarray]:

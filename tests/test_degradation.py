@@ -108,6 +108,16 @@ def test_motion_blur_is_the_mean_of_light_over_the_exposure(speed: float, exposu
     assert unblurred.mean() > 3 * error.mean()
 
 
+def test_known_sub_frames_are_averaged_in_linear_light() -> None:
+    frames = torch.rand(3, 17, 3, 8, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = np.mean(frames.numpy() ** 2.2, 1) ** (1 / 2.2)
+    np.testing.assert_allclose(MotionBlur().mean(frames).numpy(), expected, rtol=1e-12)
+
+
+def test_the_times_of_an_exposure_lie_about_the_frame() -> None:
+    np.testing.assert_allclose(MotionBlur((0.5, 0.5), samples=5).times(rng()), [-0.25, -0.125, 0, 0.125, 0.25])
+
+
 def test_motion_blur_leaves_what_stands_still_and_what_is_exposed_for_no_time() -> None:
     still = clip(shift=(0, 0))
     assert (MotionBlur((1, 1))(still, rng()) - still).abs().max() < 1e-5
@@ -223,6 +233,7 @@ def test_steps_come_in_the_presets_order() -> None:
         (lambda: GaussianBlur((0, float("nan"))), r"gaussian_blur: sigma must rise .*nan"),
         (lambda: MotionBlur((-1, 1)), r"motion_blur: exposure must rise"),
         (lambda: MotionBlur(samples=0), r"motion_blur: samples must be at least 1, got 0"),
+        (lambda: MotionBlur(samples=16), r"motion_blur: samples must be odd, got 16"),
         (lambda: Compression(crf=(20, 60)), r"compression: crf must rise from at least 0 to at most 51, got \(20, 60\)"),
         (lambda: Bicubic(0), r"bicubic: scale must be at least 1, got 0"),
         (lambda: BlurDecimate(4, -1), r"blur_decimate: sigma must be at least 0, got -1"),

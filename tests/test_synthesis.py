@@ -21,7 +21,7 @@ def clip_of(
     seed: int, num_frame: int = 5, still: NDArray[np.uint8] | None = None, speed: tuple[float, float] = SPEED
 ) -> NDArray[np.uint8]:
     still = map_of(100, 100) if still is None else still  # twice the patch: taken whole and not reduced
-    return moving_still(still, num_frame, PATCH, speed, np.random.default_rng(seed))
+    return moving_still(still, np.arange(num_frame) - num_frame / 2 + 0.5, PATCH, speed, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("size", [(100, 100), (50, 50), (51, 400), (333, 512)])
@@ -74,6 +74,25 @@ def test_the_camera_moves_steadily(least: float, monkeypatch: pytest.MonkeyPatch
     assert max(speeds) < 12 * 1.3
     assert least * 0.7 - 0.3 < min(speeds) < least + 0.4
     assert sum(speed > 3 for speed in speeds) > 13
+
+
+def test_between_frames_it_is_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(6):
+        clip = clip_of(seed)
+        fine = moving_still(map_of(100, 100), np.linspace(-2, 2, 13), PATCH, SPEED, np.random.default_rng(seed))
+        assert np.array_equal(fine[::3], clip)
+    monkeypatch.setattr(synthesis, "OCCLUDED", 0)
+    measured = 0
+    for seed in range(80):
+        fine = moving_still(map_of(100, 100), np.linspace(-2, 2, 13), PATCH, (6, 12), np.random.default_rng(seed))
+        around = fine[:, 23:27, 23:27, :2].astype(float).mean((1, 2)) / 2
+        if around.min() < 4 or around.max() > 95:
+            continue  # mirrored at the border
+        for start in range(0, 12, 3):
+            steps = np.diff(around[start : start + 4], axis=0)
+            np.testing.assert_allclose(steps, np.tile(steps.mean(0), (3, 1)), atol=0.75)  # seen in steps of 0.5
+        measured += 1
+    assert measured > 10
 
 
 def test_what_moves_in_front_takes_its_outline_along(monkeypatch: pytest.MonkeyPatch) -> None:

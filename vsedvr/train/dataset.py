@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from vsedvr.data.clip import Clip, Frame, fingerprint, read_picture
 from vsedvr.model import EDVRConfig
-from vsedvr.train.degradation import degrade
+from vsedvr.train.degradation import Degradation, MotionBlur, degrade
 from vsedvr.train.preset import DataConfig, Preset
 from vsedvr.train.sources import Scene, find_scenes, find_stills, span
 from vsedvr.train.synthesis import moving_still
@@ -93,16 +93,32 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         return self.scenes[rng.choice(len(self.scenes), p=self.scene_shares)]
 
     def _sample(self, source: Scene | Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return self._of_still(source, rng) if isinstance(source, Path) else self._of_scene(source, rng)
+
+    def _of_scene(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, network = self.preset.data, self.preset.network
-        if isinstance(source, Path):
-            gt, lq = moving_still(_read_still(source), network.num_frame, config.patch, config.speed, rng), None
-        else:
-            gt, lq = _window(source, config, network, rng)
+        gt, lq = _window(scene, config, network, rng)
         turn = _Turn.draw(rng)
         if lq is not None:
             return turn(lq), turn(gt)[0]
         gt_window = _with_contrast(turn(gt), config.contrast, rng)
         return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
+
+    def _of_still(self, path: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Motion blur as the first step is rendered: the motion is known, with what it covers and uncovers."""
+        config, network = self.preset.data, self.preset.network
+        blur, steps = _split_off_blur(self.preset.degradation)
+        exposure = blur.times(rng) if blur else np.zeros(1)
+        times = np.add.outer(np.arange(network.num_frame) - network.center, exposure)
+        frames = moving_still(_read_still(path), times.ravel(), config.patch, config.speed, rng)
+        views = _with_contrast(_Turn.draw(rng)(frames), config.contrast, rng).unflatten(0, times.shape)
+        window = blur.mean(views) if blur else views[:, 0]
+        return degrade(window, steps, rng), views[network.center, len(exposure) // 2].clone()
+
+
+def _split_off_blur(steps: Sequence[Degradation]) -> tuple[MotionBlur | None, Sequence[Degradation]]:
+    first = steps[0] if steps else None
+    return (first, steps[1:]) if isinstance(first, MotionBlur) else (None, steps)
 
 
 @functools.lru_cache(64)

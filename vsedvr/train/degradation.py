@@ -90,34 +90,47 @@ class BlurDecimate:
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """An exposure of a part of the frame interval: sub-frames along the optical flow, averaged in linear light.
+    """An exposure of a part of the frame interval: sub-frames averaged in linear light.
 
-    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Here DIS flow (Kroeger et
-    al., ECCV 2016) to both neighbours carries the frame to the times between; what it uncovers is not modelled.
+    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Where the sub-frames are
+    known, as of moving stills, they are rendered (times, mean). Elsewhere DIS flow (Kroeger et al., ECCV 2016) to both
+    neighbours carries a frame to the times between: what that uncovers is not modelled, and near the border, where motion
+    is fast, the flow is wrong.
     """
 
     exposure: Range = (0.25, 1.0)
     """In frame intervals, centred on the frame."""
     samples: int = 17
+    """Sub-frames; an odd number, so that one of them is the frame."""
     gamma: float = 2.2
 
     def __post_init__(self) -> None:
         _check_range("motion_blur: exposure", self.exposure)
         _check_least("motion_blur: samples", self.samples, 1)
+        if self.samples % 2 == 0:
+            raise ValueError(f"motion_blur: samples must be odd, got {self.samples}")
         _check_least("motion_blur: gamma", self.gamma, 1)
 
+    def times(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(samples,) of an exposure, in frame intervals from the frame."""
+        return np.linspace(-0.5, 0.5, self.samples) * rng.uniform(*self.exposure)
+
+    def mean(self, frames: Tensor) -> Tensor:
+        """Sub-frames (t, samples, 3, h, w) to frames (t, 3, h, w), both in [0, 1]."""
+        return (frames**self.gamma).mean(1) ** (1 / self.gamma)
+
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
-        exposure = rng.uniform(*self.exposure)
+        times = self.times(rng).astype(np.float32)
         frames = _to_bytes(window)
-        exposed = [self._expose(*of_frame, exposure) for of_frame in zip(frames, *_flows(frames), strict=True)]
+        exposed = [self._expose(*of_frame, times) for of_frame in zip(frames, *_flows(frames), strict=True)]
         return torch.from_numpy(np.stack(exposed)).permute(0, 3, 1, 2)
 
-    def _expose(self, frame: Bytes, before: Floats, after: Floats, exposure: float) -> Floats:
-        """The frame's mean over the time from -exposure / 2 to exposure / 2, in [0, 1]."""
+    def _expose(self, frame: Bytes, before: Floats, after: Floats, times: Floats) -> Floats:
+        """The frame's mean over these times, in [0, 1]."""
         linear = (frame / np.float32(255)) ** np.float32(self.gamma)
         y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
         mean = np.zeros_like(linear)
-        for time in np.linspace(-exposure / 2, exposure / 2, self.samples, dtype=np.float32):
+        for time in times:
             flow = after * time if time > 0 else before * -time
             moved = cv2.remap(linear, x - flow[..., 0], y - flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             mean += moved / np.float32(self.samples)

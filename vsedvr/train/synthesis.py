@@ -11,6 +11,8 @@ __all__ = ["moving_still"]
 TURN = 0.01
 ZOOM = 0.01
 """Standard deviations a frame, in radians and as a share of the size."""
+SHAKE = 0.1
+"""Standard deviation of a frame's place in each direction, as a share of the speed."""
 OCCLUDED = 0.5
 """Share of clips in which something moves in front."""
 
@@ -18,30 +20,32 @@ Corner = tuple[int, int]
 Range = tuple[float, float]
 
 
-def moving_still(still: Frame, num_frame: int, patch: int, speed: Range, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Frames of a camera that moves steadily over a random part of a picture at a random size.
+def moving_still(
+    still: Frame, times: NDArray[np.float64], patch: int, speed: Range, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """What a camera sees that moves steadily over a random part of a picture at a random size.
 
     Args:
         still: (h, w, 3), at least patch wide and high.
-        num_frame: length of the clip.
-        patch: height and width of its frames.
+        times: (t,) when, in frame intervals from the frame that shows pixels as they are; also between frames.
+        patch: height and width of what it sees.
         speed: smallest and largest of the camera and of what moves in front of it, in pixels a frame; drawn
             logarithmically, as slow pans are common.
         rng: decides everything.
 
     Returns:
-        (num_frame, patch, patch, 3).
+        (t, patch, patch, 3).
 
     Raises:
         ValueError: if the picture is smaller than patch.
     """
     part = _part(still, patch, rng)
-    scene = _camera(part, _corner(part, patch, rng), num_frame, patch, speed, rng)
+    scene = _camera(part, _corner(part, patch, rng), times, patch, speed, rng)
     if rng.random() < OCCLUDED:
         part = _part(still, patch, rng)
         corner = _corner(part, patch, rng)
         piece = np.dstack([part, _mask(part, corner, patch, rng)])
-        front = _camera(piece, corner, num_frame, patch, speed, rng)
+        front = _camera(piece, corner, times, patch, speed, rng)
         return np.where(front[..., 3:] > 127, front[..., :3], scene)
     return scene
 
@@ -66,25 +70,27 @@ def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
 
 
 def _camera(
-    picture: Frame, corner: Corner, num_frame: int, patch: int, speed: Range, rng: np.random.Generator
+    picture: Frame, corner: Corner, times: NDArray[np.float64], patch: int, speed: Range, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """The view moves, turns and zooms at a steady rate that changes a little from frame to frame.
 
-    The middle frame shows pixels as they are, so that the sharpest frame is the one that training restores.
+    At time 0 it shows pixels as they are, so that the sharpest frame is the one that training restores.
     """
     half = (patch - 1) / 2
     velocity = _velocity(speed, rng)
     turn, zoom = rng.normal(0, TURN), rng.normal(0, ZOOM)
-    frames = []
-    for time in np.arange(num_frame) - num_frame // 2:
+    frames = np.arange(np.floor(times.min()), np.ceil(times.max()) + 1)
+    shakes = rng.normal(0, SHAKE, (2, len(frames))) * np.linalg.norm(velocity) * (frames != 0)
+    views = []
+    for time in times:
         # from coordinates of the view to those of the picture: turned and zoomed about the view's middle, then moved
         angle, factor = time * turn, np.exp(time * zoom)
-        shake = rng.normal(0, 0.1, 2) * np.linalg.norm(velocity) * (time != 0)
+        shake = [np.interp(time, frames, axis) for axis in shakes]
         rotation = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         shift = np.add(corner, half) + time * velocity + shake - rotation @ (half, half)
         matrix = np.hstack([rotation, shift[:, None]])
-        frames.append(_warp(picture, matrix, patch))
-    return np.stack(frames)
+        views.append(_warp(picture, matrix, patch))
+    return np.stack(views)
 
 
 def _warp(picture: Frame, matrix: NDArray[np.float64], patch: int) -> Frame:
