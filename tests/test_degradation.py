@@ -156,6 +156,16 @@ def test_compression_takes_any_size(codec: str, height: int, width: int) -> None
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("num_frame", [1, 2])
+def test_compression_takes_a_window_of_few_frames(codec: str, num_frame: int) -> None:
+    window = clip(64, 96)[:num_frame].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    for _ in range(10):  # the encoder's memory is another one each time
+        out = Compression(codec, (4, 4))(window, rng())
+        assert out.shape == window.shape
+        assert all(psnr(a, b) > 40 for a, b in zip(out, window, strict=True))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 64), (128, 144)])
 def test_compression_is_the_same_every_time(codec: str, height: int, width: int) -> None:
     window, step = clip(height, width), Compression(codec, (30, 30))

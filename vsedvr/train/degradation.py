@@ -32,6 +32,8 @@ ENCODERS = ("libx264", "libx265")
 BLOCK = 128
 """Height and width that encoders get are multiples of this. Of smaller pictures, and of 192x64 or 144x128, libx264 and
 libx265 make a little different streams each time, as if they read memory that nobody wrote; 34x48 crashes libx265."""
+LEAST_FRAMES = 5
+"""Of one or two, libx265 takes the time to decode them from memory that nobody wrote; now and then matroska refuses it."""
 
 
 class Degradation(Protocol):
@@ -168,6 +170,8 @@ class Compression:
         return same[..., :height, :width].float() / 255
 
     def _encode(self, frames: Sequence[Bytes], crf: float) -> io.BytesIO:
+        """A file of these frames; where they are fewer than LEAST_FRAMES the first comes more often."""
+        frames = [frames[0]] * (LEAST_FRAMES - len(frames)) + list(frames)
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
             options = {"crf": f"{crf:.1f}", "preset": self.preset, "threads": "1", "x265-params": "log-level=none:pools=none"}
