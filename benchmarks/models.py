@@ -1,10 +1,12 @@
-"""What the embedded models reach: the figures in their README.
+"""What the embedded models reach: the figures in their README, and those that weights are chosen by.
 
     python benchmarks/models.py --eval data/eval --output runs/models
+    python benchmarks/models.py --valid data/train/valid --frames 12 --output runs/valid
 
 Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
-other/park_joy_480x270_420p_50fps.y4m: none of it is trained on.
-Whole clips, through the engine that the filter runs; PSNR of luma in dB, the mean over frames. Table: benchmarks/models.md.
+other/park_joy_480x270_420p_50fps.y4m; below --valid any clips. None of it is trained on.
+Through the engine that the filter runs; PSNR of luma in dB, the mean over frames. Tables: benchmarks/models.md and, of
+--valid, benchmarks/models_valid.md with the mean over all clips.
 """
 
 import argparse
@@ -28,53 +30,65 @@ CPU = torch.device("cpu")
 Y = Protocol(y_channel=True)
 PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
 TABLE = Path(__file__).with_suffix(".md")
+VALID_TABLE = TABLE.with_stem("models_valid")
 
 
 @dataclass(frozen=True)
 class Test:
     model: str
     what: str
-    gt: str
-    """Clips below --eval."""
+    gt: str = "."
+    """Clips below --eval or --valid."""
     lq: str = ""
-    """The same in low quality; without it the degradation makes it."""
+    """The same in low quality; without it the degradation makes it, or bicubic reduction."""
     degradation: Degradation | None = None
 
 
-TESTS = (
+EVAL = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
     *(Test("compression", f"H.264, crf {crf}", "vid4/GT", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
     Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
     Test("deblur", "motion blur, a whole frame interval", "deblur/GT", lq="deblur/blur"),
     Test("deblur", "motion blur, a whole frame interval", PARK_JOY, degradation=MotionBlur((1, 1))),
 )
+VALID = (
+    Test("small", "bicubic x4"),
+    *(Test("compression", f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
+    Test("denoise", "noise, sigma 25", degradation=Noise(sigma=(25, 25))),
+    Test("deblur", "motion blur, a whole frame interval", degradation=MotionBlur((1, 1))),
+    Test("deblur", "motion blur, half a frame interval", degradation=MotionBlur((0.5, 0.5))),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--eval", type=Path, required=True, help="folder of the clips")
+    clips = parser.add_mutually_exclusive_group(required=True)
+    clips.add_argument("--eval", type=Path, help="folder of the clips for final figures")
+    clips.add_argument("--valid", type=Path, help="folder of clips to choose by")
     parser.add_argument("--output", type=Path, required=True, help="folder for decoded and degraded clips")
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME=PATH", help="a file in place of an embedded model"
     )
-    parser.add_argument("--only", action="append", choices=sorted({test.model for test in TESTS}), help="these models alone")
+    parser.add_argument("--only", action="append", choices=sorted({test.model for test in EVAL}), help="these models alone")
     parser.add_argument("--frames", type=int, help="only the first ones of each clip")
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes: benchmarks/models.md")
+    parser.add_argument("--table", type=Path, help="where the table goes: benchmarks/models.md or models_valid.md")
     args = parser.parse_args(argv)
     paths = {name: name for name in EMBEDDED} | dict(model.split("=", 1) for model in args.model)
-    tests = [test for test in TESTS if test.model in (args.only or paths)]
     lines = []
-    for test in tests:
+    for test in VALID if args.valid else EVAL:
+        if test.model not in (args.only or paths):
+            continue
         restore = Restorer(load_model(paths[test.model]), CPU, torch.float32)
-        for pair in open_test(test, restore.model.config.scale, args):
-            line = row(test, pair, restore)
-            print(line, flush=True)
-            lines.append(line)
-    write_whole(args.table, table(lines, args.frames))
+        scores = [Score.of(pair, restore) for pair in open_test(test, restore.model.config.scale, args)]
+        for score in [*scores, Score.mean(scores)] if args.valid else scores:
+            lines.append(row(test, score))
+            print(lines[-1], flush=True)
+    write_whole(args.table or (VALID_TABLE if args.valid else TABLE), table(lines, args))
 
 
 def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
-    found = find_pairs(args.eval / test.gt, args.eval / test.lq if test.lq else None)
+    root = args.valid or args.eval
+    found = find_pairs(root / test.gt, root / test.lq if test.lq else None)
     cache = args.output / "cache"
     if test.degradation is None:
         return [open_pair(clip, paths, cache, scale, args.frames) for clip, paths in found.items()]
@@ -95,20 +109,34 @@ def make_low_quality(sharp: Pair, degradation: Degradation, folder: Path) -> Non
         Image.fromarray(to_frame(frame)).save(folder / f"{n:08}.png", compress_level=1)
 
 
-def row(test: Test, pair: Pair, restore: Restore) -> str:
-    before, after = (mean(method, pair) for method in (baseline, restore))
-    return f"| {test.model} | {test.what} | {pair.name} | {before:.2f} | {after:.2f} | {after - before:+.2f} |"
+@dataclass(frozen=True)
+class Score:
+    clip: str
+    before: float
+    after: float
+
+    @classmethod
+    def of(cls, pair: Pair, restore: Restore) -> "Score":
+        before, after = (mean_score(evaluate(method, [pair], Y)[pair.name].values()).psnr for method in (baseline, restore))
+        return cls(pair.name, before, after)
+
+    @classmethod
+    def mean(cls, scores: Sequence["Score"]) -> "Score":
+        before, after = np.mean([(score.before, score.after) for score in scores], 0).tolist()
+        return cls("mean", before, after)
 
 
-def mean(restore: Restore, pair: Pair) -> float:
-    return mean_score(evaluate(restore, [pair], Y)[pair.name].values()).psnr
+def row(test: Test, score: Score) -> str:
+    figures = f"{score.before:.2f} | {score.after:.2f} | {score.after - score.before:+.2f}"
+    return f"| {test.model} | {test.what} | {score.clip} | {figures} |"
 
 
-def table(lines: Sequence[str], frames: int | None) -> str:
-    part = f"the first {frames} frames of each clip" if frames else "whole clips"
+def table(lines: Sequence[str], args: argparse.Namespace) -> str:
+    part = f"the first {args.frames} frames of each clip" if args.frames else "whole clips"
+    option, clips = ("--valid", "clips that weights are chosen by") if args.valid else ("--eval", "clips for final figures")
     return f"""# What the embedded models reach
-PSNR of luma in dB, {part}, fp32. By `python benchmarks/models.py` (with --eval and --output). Before: bicubic enlargement
-for x4, else the input.
+PSNR of luma in dB on {clips}, {part}, fp32. By `python benchmarks/models.py` (with {option} and
+--output). Before: bicubic enlargement for x4, else the input.
 
 | model | input | clip | before | restored | gain |
 |---|---|---|---|---|---|

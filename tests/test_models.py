@@ -58,3 +58,19 @@ def test_pictures_are_degraded_once(arguments: list[str]) -> None:
         assert picture.size in {(48, 32), (32, 48)}
     models.main([*arguments, "--frames", "1", "--only", "denoise"])
     assert made == {path: path.stat().st_mtime_ns for path in runs.rglob("*.png")}
+
+
+def test_clips_for_validation_have_their_mean_below(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(arguments[arguments.index("--eval") + 1])
+    valid = ["--valid", str(root / "vid4/GT"), *arguments[2:], "--frames", "2"]
+    models.main([*valid, "--only", "small", "--only", "deblur"])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
+    blurred = ("motion blur, a whole frame interval", "motion blur, half a frame interval")
+    assert [row[1:3] for row in rows] == [
+        [what, clip] for what in ("bicubic x4", *blurred) for clip in ("calendar", "walk", "mean")
+    ]
+    figures = np.array([[float(cell) for cell in row[3:]] for row in rows]).reshape(3, 3, 3)
+    assert abs(figures[:, :2].mean(1) - figures[:, 2]).max() < 0.011
+    assert figures[2, 2, 0] > figures[1, 2, 0] + 0.5, "half an exposure leaves more"
+    with pytest.raises(SystemExit):
+        models.main([*arguments, "--valid", str(root)])
