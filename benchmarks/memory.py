@@ -17,7 +17,7 @@ from vsedvr.model import EDVR, EDVRConfig
 
 CPU = torch.device("cpu")
 CONFIGS = {
-    "small": EDVRConfig(3, 3, 32, 5, 4, 3, 16, num_tail_feat=32),
+    "small": EDVRConfig(3, 3, 32, 5, 4, 3, 24, num_tail_feat=32),
     "EDVR-M": EDVRConfig(),
     "EDVR-L, 5 reconstruction blocks": EDVRConfig(num_feat=128, num_reconstruct_block=5),
     "EDVR-M x1": EDVRConfig(hr_in=True, with_predeblur=True),
