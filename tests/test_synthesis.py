@@ -21,7 +21,7 @@ def clip_of(
     seed: int, num_frame: int = 5, still: NDArray[np.uint8] | None = None, speed: tuple[float, float] = SPEED
 ) -> NDArray[np.uint8]:
     still = map_of(100, 100) if still is None else still  # twice the patch: taken whole and not reduced
-    return moving_still(still, np.arange(num_frame) - num_frame / 2 + 0.5, PATCH, speed, np.random.default_rng(seed))
+    return moving_still(still, np.arange(0.0, num_frame) - num_frame // 2, PATCH, speed, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("size", [(100, 100), (50, 50), (51, 400), (333, 512)])

@@ -111,7 +111,8 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         exposure = blur.times(rng) if blur else np.zeros(1)
         times = np.add.outer(np.arange(network.num_frame) - network.center, exposure)
         frames = moving_still(_read_still(path), times.ravel(), config.patch, config.speed, rng)
-        views = _with_contrast(_Turn.draw(rng)(frames), config.contrast, rng).unflatten(0, times.shape)
+        views = _with_contrast(_Turn.draw(rng)(frames), config.contrast, rng)
+        views = views.reshape(*times.shape, *views.shape[1:])
         window = blur.mean(views) if blur else views[:, 0]
         return degrade(window, steps, rng), views[network.center, len(exposure) // 2].clone()
 
