@@ -72,7 +72,7 @@ def test_a_benchmark(tmp_path: Path, vid4: Path, tiny_x4: str, capsys: pytest.Ca
     assert content["methods"][1]["mean"]["psnr"] == pytest.approx(np.mean(clip_means))
     assert f"{np.mean(clip_means):.2f}/" in lines[4].split()[-1]
     assert content["methods"][1]["name"] == "tiny_x4"
-    assert content["methods"][2]["parameters"] == 901_267
+    assert content["methods"][2]["parameters"] == 1_049_235
 
 
 def test_saved_frames_are_the_input_of_a_second_stage(
