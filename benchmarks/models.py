@@ -1,7 +1,7 @@
 """What the embedded models reach: the figures in their README, and those that weights are chosen by.
 
     python benchmarks/models.py --eval data/eval --output runs/models
-    python benchmarks/models.py --valid data/train/valid --frames 12 --output runs/valid
+    python benchmarks/models.py --valid data/train/valid --frames 3 --output runs/valid
 
 Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
 other/park_joy_480x270_420p_50fps.y4m; below --valid any clips. None of it is trained on.
