@@ -80,9 +80,20 @@ def test_changes_come_in_place_of_the_file(path: Path) -> None:
     assert preset.train.betas == (0.0, 0.5)
 
 
+def test_a_change_of_a_degradation_names_its_kind(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("\n[[degradation]]\nkind = 'noise'\nsigma = [1, 2]\n")
+    preset = read_preset(str(path), ["noise.sigma=[3, 4]"])
+    assert preset.degradation == (Bicubic(4), Noise((3.0, 4.0)), Noise((3.0, 4.0)))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("motion_blur.exposure=[0.5, 1]", r"no \[\[degradation\]\] of this preset is of the kind motion_blur"),
+        ("noise.sigmas=[5, 6]", r"degradation noise has no sigmas; there are sigma"),
+        ("noise.sigma=[6, 5]", r"noise: sigma must rise from at least 0, got \(6\.0, 5\.0\)"),
+        ("noise", r"a change is written table\.key=value.*got 'noise'"),
         ("train.bacth=4", r"train has no bacth; there are batch, betas"),
         ("trian.batch=4", r"a preset has no trian; there are data, degradation"),
         ("batch=4", r"a change is written table\.key=value.*got 'batch=4'"),

@@ -186,7 +186,8 @@ def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
 
     Args:
         name_or_path: see preset_names.
-        changes: "table.key=value" in TOML's spelling, each in place of what the file says.
+        changes: "table.key=value" in TOML's spelling, each in place of what the file says; of a degradation the table is
+            its kind, as in motion_blur.exposure=[0.75, 1].
 
     Raises:
         FileNotFoundError: if there is no such preset.
@@ -256,11 +257,27 @@ def _check_keys(table: dict[str, Any], known: Any, where: str) -> None:
 
 def _apply(tables: dict[str, Any], change: str) -> None:
     key, equals, value = change.partition("=")
-    table, dot, name = key.strip().partition(".")
-    if not (equals and dot) or not isinstance(tables.setdefault(table, {}), dict):
-        raise ValueError(f"a change is written table.key=value, with network, data or train as the table, got {change!r}")
+    where, dot, name = key.strip().partition(".")
+    places = _places(tables, where)
+    if not (equals and dot) or not all(isinstance(place, dict) for place in places):
+        raise ValueError(
+            "a change is written table.key=value, with network, data, train or the kind of a degradation as the table, "
+            f"got {change!r}"
+        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()  # a bare word on the command line is a string
-    tables[table][name.strip()] = parsed
+    for place in places:
+        place[name.strip()] = parsed
+
+
+def _places(tables: dict[str, Any], where: str) -> list[Any]:
+    """The tables that a change is for: one of the preset's, or every degradation of a kind."""
+    if where not in KINDS:
+        return [tables.setdefault(where, {})]
+    steps = tables.get("degradation")
+    places = [step for step in steps if isinstance(step, dict) and step.get("kind") == where] if isinstance(steps, list) else []
+    if not places:
+        raise ValueError(f"no [[degradation]] of this preset is of the kind {where}")
+    return places
