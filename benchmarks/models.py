@@ -32,6 +32,10 @@ PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
 TABLE = Path(__file__).with_suffix(".md")
 VALID_TABLE = TABLE.with_stem("models_valid")
 
+DEBLUR = ("deblur", "deblur_long")
+WHOLE, HALF = "motion blur, a whole frame interval", "motion blur, half a frame interval"
+BLURS = {WHOLE: MotionBlur((1, 1)), HALF: MotionBlur((0.5, 0.5))}
+
 
 @dataclass(frozen=True)
 class Test:
@@ -48,15 +52,15 @@ EVAL = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
     *(Test("compression", f"H.264, crf {crf}", "vid4/GT", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
     Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
-    Test("deblur", "motion blur, a whole frame interval", "deblur/GT", lq="deblur/blur"),
-    Test("deblur", "motion blur, a whole frame interval", PARK_JOY, degradation=MotionBlur((1, 1))),
+    *(Test(model, WHOLE, "deblur/GT", lq="deblur/blur") for model in DEBLUR),
+    *(Test(model, HALF, "deblur/GT", degradation=BLURS[HALF]) for model in DEBLUR),
+    *(Test(model, what, PARK_JOY, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
 )
 VALID = (
     Test("small", "bicubic x4"),
     *(Test("compression", f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
     Test("denoise", "noise, sigma 25", degradation=Noise(sigma=(25, 25))),
-    Test("deblur", "motion blur, a whole frame interval", degradation=MotionBlur((1, 1))),
-    Test("deblur", "motion blur, half a frame interval", degradation=MotionBlur((0.5, 0.5))),
+    *(Test(model, what, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
 )
 
 
@@ -95,7 +99,7 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
     pairs = []
     for clip, (gt, _) in found.items():
         sharp = open_pair(clip, (gt, None), cache, scale, args.frames)
-        folder = args.output / f"{test.model}, {test.what}, {sharp.num_frames}" / clip
+        folder = args.output / f"{test.what}, {sharp.num_frames}" / clip
         if not folder.exists():
             make_low_quality(sharp, test.degradation, folder)
         pairs.append(open_pair(clip, (gt, folder), cache, scale, args.frames))

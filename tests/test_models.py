@@ -11,6 +11,9 @@ from PIL import Image
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
 from vsedvr.train.checkpoint import save_model
+from vsedvr.weights import EMBEDDED
+
+BLURRED = ("motion blur, a whole frame interval", "motion blur, half a frame interval")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         write_frames(root / "eval/vid4/BIx4" / clip, [sharp.lq_frame(n) for n in range(4)])
     for name, hr_in in (("x4", False), ("x1", True)):
         save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, hr_in=hr_in)), {})
-    files = dict.fromkeys(("compression", "denoise", "deblur"), root / "x1.safetensors") | {"small": root / "x4.safetensors"}
+    files = {name: root / ("x4.safetensors" if name == "small" else "x1.safetensors") for name in EMBEDDED}
     paths = ["--eval", str(root / "eval"), "--output", str(root / "runs"), "--table", str(root / "models.md")]
     return [*paths, *(f"--model={name}={path}" for name, path in files.items())]
 
@@ -34,8 +37,13 @@ def test_a_row_for_every_model_degradation_and_clip(arguments: list[str], capsys
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
     degraded = [f"H.264, crf {crf}" for crf in (28, 32, 36)] + ["noise, sigma 25"]
     vid4 = [(what, clip) for what in ("bicubic x4", *degraded) for clip in ("calendar", "walk")]
-    blurred = [("motion blur, a whole frame interval", clip) for clip in ("car", Path(models.PARK_JOY).name)]
-    assert [(what, clip) for _, what, clip, *_ in rows] == [*vid4, *blurred]
+    assert [(what, clip) for _, what, clip, *_ in rows[: len(vid4)]] == vid4
+    assert [(model, what, clip) for model, what, clip, *_ in rows[len(vid4) :]] == [
+        (model, what, clip)
+        for clip in ("car", Path(models.PARK_JOY).name)
+        for what in BLURRED
+        for model in ("deblur", "deblur_long")
+    ]
     before, after, gain = (np.array([float(row[k]) for row in rows]) for k in (3, 4, 5))
     assert abs(after - before - gain).max() < 0.02
     noise = [row for row, (_, what, *_) in zip(before, rows, strict=True) if what == "noise, sigma 25"]
@@ -65,9 +73,8 @@ def test_clips_for_validation_have_their_mean_below(arguments: list[str], capsys
     valid = ["--valid", str(root / "vid4/GT"), *arguments[2:], "--frames", "2"]
     models.main([*valid, "--only", "small", "--only", "deblur"])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
-    blurred = ("motion blur, a whole frame interval", "motion blur, half a frame interval")
     assert [row[1:3] for row in rows] == [
-        [what, clip] for what in ("bicubic x4", *blurred) for clip in ("calendar", "walk", "mean")
+        [what, clip] for what in ("bicubic x4", *BLURRED) for clip in ("calendar", "walk", "mean")
     ]
     figures = np.array([[float(cell) for cell in row[3:]] for row in rows]).reshape(3, 3, 3)
     assert abs(figures[:, :2].mean(1) - figures[:, 2]).max() < 0.011

@@ -16,7 +16,8 @@ __all__ = ["EMBEDDED", "load_model"]
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
     "compression": "artefacts of H.264",
-    "deblur": "motion blur",
+    "deblur": "motion blur, of any exposure",
+    "deblur_long": "motion blur of long exposures",
     "denoise": "Gaussian noise, of the luma",
 }
 """The models inside the package by name, and what each is for."""
