@@ -11,6 +11,7 @@ from PIL import Image
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
 from vsedvr.train.checkpoint import save_model
+from vsedvr.train.degradation import MotionBlur
 from vsedvr.weights import EMBEDDED
 
 BLURRED = ("motion blur, a whole frame interval", "motion blur, half a frame interval")
@@ -51,6 +52,14 @@ def test_a_row_for_every_model_degradation_and_clip(arguments: list[str], capsys
     table = Path(arguments[arguments.index("--table") + 1]).read_text()
     assert len([line for line in table.splitlines() if line.startswith("| ")]) == len(rows) + 1
     assert "the first 2 frames of each clip" in table
+
+
+@pytest.mark.parametrize("test", [*models.EVAL, *models.VALID], ids=lambda test: f"{test.model}, {test.what}, {test.gt}")
+def test_blur_is_as_long_as_its_row_says(test: models.Test) -> None:
+    if isinstance(test.degradation, MotionBlur):
+        assert test.degradation.exposure == {BLURRED[0]: (1, 1), BLURRED[1]: (0.5, 0.5)}[test.what]
+    else:
+        assert test.what != BLURRED[1]
 
 
 def test_some_models_alone(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,10 +87,17 @@ def test_a_change_of_a_degradation_names_its_kind(path: Path) -> None:
     assert preset.degradation == (Bicubic(4), Noise((3.0, 4.0)), Noise((3.0, 4.0)))
 
 
+@pytest.mark.parametrize("degradation", ["degradation = 3", "degradation = ['noise']", ""])
+def test_a_change_of_a_degradation_that_is_not_there(tmp_path: Path, degradation: str) -> None:
+    (tmp_path / "mine.toml").write_text(degradation)
+    with pytest.raises(ValueError, match=r"no \[\[degradation\]\] of this preset is of the kind noise; there are"):
+        read_preset(str(tmp_path / "mine.toml"), ["noise.sigma=[3, 4]"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("motion_blur.exposure=[0.5, 1]", r"no \[\[degradation\]\] of this preset is of the kind motion_blur"),
+        ("motion_blur.exposure=[0.5, 1]", r"is of the kind motion_blur; there are \['bicubic', 'noise'\]"),
         ("noise.sigmas=[5, 6]", r"degradation noise has no sigmas; there are sigma"),
         ("noise.sigma=[6, 5]", r"noise: sigma must rise from at least 0, got \(6\.0, 5\.0\)"),
         ("noise", r"a change is written table\.key=value.*got 'noise'"),

@@ -276,8 +276,8 @@ def _places(tables: dict[str, Any], where: str) -> list[Any]:
     """The tables that a change is for: one of the preset's, or every degradation of a kind."""
     if where not in KINDS:
         return [tables.setdefault(where, {})]
-    steps = tables.get("degradation")
-    places = [step for step in steps if isinstance(step, dict) and step.get("kind") == where] if isinstance(steps, list) else []
-    if not places:
-        raise ValueError(f"no [[degradation]] of this preset is of the kind {where}")
-    return places
+    steps = tables.get("degradation", [])
+    kinds = [step.get("kind") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
+    if where not in kinds:
+        raise ValueError(f"no [[degradation]] of this preset is of the kind {where}; there are {kinds}")
+    return [step for step, kind in zip(steps, kinds, strict=True) if kind == where]
