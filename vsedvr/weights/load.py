@@ -16,6 +16,7 @@ __all__ = ["EMBEDDED", "load_model"]
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
     "compression": "artefacts of H.264",
+    "compression_light": "light artefacts of H.264",
     "deblur": "motion blur",
     "deblur_long": "motion blur of long exposures",
     "denoise": "Gaussian noise, of the luma",
