@@ -10,6 +10,7 @@ Through the engine that the filter runs; PSNR of luma in dB, the mean over frame
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
 TABLE = Path(__file__).with_suffix(".md")
 VALID_TABLE = TABLE.with_stem("models_valid")
 
+CRF = {"compression_light": (20, 24, 28), "compression": (28, 32, 36)}
 DEBLUR = ("deblur", "deblur_long")
 WHOLE, HALF = "motion blur, a whole frame interval", "motion blur, half a frame interval"
 BLURS = {WHOLE: MotionBlur((1, 1)), HALF: MotionBlur((0.5, 0.5))}
@@ -48,9 +50,10 @@ class Test:
     degradation: Degradation | None = None
 
 
+H264 = tuple(Test(model, f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for model in CRF for crf in CRF[model])
 EVAL = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
-    *(Test("compression", f"H.264, crf {crf}", "vid4/GT", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
+    *(dataclasses.replace(test, gt="vid4/GT") for test in H264),
     Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
     *(Test(model, WHOLE, "deblur/GT", lq="deblur/blur") for model in DEBLUR),
     *(Test(model, HALF, "deblur/GT", degradation=BLURS[HALF]) for model in DEBLUR),
@@ -58,7 +61,7 @@ EVAL = (
 )
 VALID = (
     Test("small", "bicubic x4"),
-    *(Test("compression", f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for crf in (28, 32, 36)),
+    *H264,
     Test("denoise", "noise, sigma 25", degradation=Noise(sigma=(25, 25))),
     *(Test(model, what, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
 )

@@ -1,0 +1,98 @@
+"""What the models against H.264 are chosen by: the script runs from end to end, and a known correction has its known gain."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import compression
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from conftest import TINY, moving_frames, random_model, write_frames
+from vsedvr.model import EDVRConfig
+from vsedvr.train.checkpoint import save_model
+
+HEIGHT, WIDTH = 48, 64
+
+
+class Half(nn.Module):
+    """Takes half of an error of one sign and size off the centre frame, and tells which windows it saw."""
+
+    config = EDVRConfig(num_frame=5, hr_in=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, window: Tensor) -> Tensor:
+        self.seen.append(window)
+        return window[:, 2] - 20 / 255
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(compression, "MOVING_SIZE", (32, 48))
+    monkeypatch.setattr(compression, "SLOW_SIZE", 32)
+    for n in range(2):
+        write_frames(tmp_path / f"clips/{n}", moving_frames(30, HEIGHT, WIDTH, (0, n)))
+    stills = tmp_path / "stills"
+    stills.mkdir()
+    for name, size in (("wide", (96, 64)), ("small", (96, 31))):
+        Image.fromarray(moving_frames(1, size[1], size[0])[0]).save(stills / f"{name}.png")
+    (stills / "terms.txt").write_text("no picture")
+    save_model(tmp_path / "x1.safetensors", random_model(dataclasses.replace(TINY, num_frame=3)), {})
+    places = [
+        "--clips",
+        tmp_path / "clips",
+        "--stills",
+        stills,
+        "--output",
+        tmp_path / "runs",
+        "--table",
+        tmp_path / "table.md",
+    ]
+    return [str(tmp_path / "x1.safetensors"), *map(str, places)]
+
+
+def test_a_row_for_every_model_and_crf(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compression.main([*arguments, "--crf", "20", "40"])
+    rows = capsys.readouterr().out.splitlines()
+    assert [re.split(r" *\| *", row)[1:3] for row in rows] == [["x1", "20"], ["x1", "40"]]
+    table = (tmp_path / "table.md").read_text()
+    assert "2 moving and of 1 slow clips" in table
+    assert all(row in table.splitlines() for row in rows)
+    gains = np.array([[float(cell) for cell in row.split("|")[3:-1]] for row in rows])
+    assert gains.shape == (2, 6)
+    assert (np.diff(gains.reshape(2, 2, 3)) < 0).all(), "a network of no use does less harm the less of it is taken"
+    assert (gains[0] < gains[1]).all(), "and least where most is wrong"
+
+
+@pytest.mark.parametrize("n", [3, 26])
+def test_a_known_correction(n: int) -> None:
+    gt = torch.stack([torch.full((3, 40, 64), 0.2 + k / 255) for k in range(30)])
+    model = Half()
+    gains = compression.gain(model, gt + 40 / 255, gt[n], n)  # type: ignore[arg-type]
+    assert gains == pytest.approx([-20 * np.log10(1 - share / 2) for share in (0.8, 1, 1.2)], abs=1e-6)
+    assert torch.equal(model.seen[0][0], gt[n - 2 : n + 3] + 40 / 255)
+
+
+def test_what_it_counts_is_luma_in_the_middle() -> None:
+    gt = torch.full((3, 40, 64), 0.5)
+    edge, colour = gt.clone(), gt.clone()
+    edge[:, :8], edge[..., -8:] = 0, 1
+    assert compression.luma_psnr(edge, gt) == float("inf")
+    colour[1] += 10 / 255  # green is 0.587 of luma, in limited range 129 of 255
+    assert compression.luma_psnr(colour, gt) == pytest.approx(20 * np.log10(255 / (10 * 128.553 / 255)), abs=1e-6)
+
+
+def test_what_does_not_suit_is_named(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stills/wide.png").unlink()
+    with pytest.raises(SystemExit):
+        compression.main(arguments)
+    assert "no picture of at least 32x32" in capsys.readouterr().err
+    write_frames(tmp_path / "clips/short", moving_frames(29, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match=r"short has 29 frames of 64x48; 30 of at least 48x32"):
+        compression.main(arguments)
