@@ -2,11 +2,11 @@
 
     python benchmarks/compression.py --clips data/train/valid --stills FOLDER --output runs/compression [MODEL ...]
 
-The weights of `compression` and `compression_light` were chosen by it: MODEL is one of them or a file. The first 30
-frames of each clip are encoded whole, then six of them restored in the middle 416x288. A slow clip is a picture of at
-least 256x256 that moves, with what comes in front of it, by 0.3 to 2 pixels a frame: of that an encoder repeats much,
-and less is to be corrected at the same crf. Three of its 30 frames are restored. Neither may be trained on. The gain in
-luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times it. Table: benchmarks/compression.md.
+The weights of `compression` and `compression_light` were chosen by it: MODEL is one of them or a file. Of each clip the
+first 30 frames, or what it has, are encoded whole and six of them restored, the middle 416x288. A slow clip is a picture
+of at least 256x256 that moves, with what comes in front of it, by 0.3 to 2 pixels a frame: of that an encoder repeats
+much, and less is to be corrected at the same crf. Three of its 30 frames are restored. None may be trained on. The gain
+in luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times it. Table: benchmarks/compression.md.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from vsedvr.train.degradation import Compression, degrade
 from vsedvr.train.synthesis import moving_still
 
 FRAMES = 30
-MOVING, MOVING_SIZE = (3, 8, 12, 17, 21, 26), (288, 416)
+MOVING, MOVING_SIZE, LEAST_FRAMES = 6, (288, 416), 12
 SLOW, SLOW_SIZE, SPEED = (6, 13, 22), 256, (0.3, 2.0)
 BORDER = 8
 """Pixels that do not count at each side."""
@@ -80,11 +80,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def moving_clips(root: Path, cache: Path) -> Iterator[Clip]:
     for path in find_clips(root).values():
         frames = open_clip(path, cache, FRAMES)
-        (height, width), (least_height, least_width) = frames.size, MOVING_SIZE
-        if len(frames) < FRAMES or height < least_height or width < least_width:
-            needed = f"{FRAMES} of at least {least_width}x{least_height} are needed"
-            raise ValueError(f"{path} has {len(frames)} frames of {width}x{height}; {needed}")
-        yield Clip([frames[n] for n in range(FRAMES)], MOVING, MOVING_SIZE)
+        num_frames, (height, width), (least_height, least_width) = min(len(frames), FRAMES), frames.size, MOVING_SIZE
+        if num_frames < LEAST_FRAMES or height < least_height or width < least_width:
+            needed = f"{LEAST_FRAMES} of {least_width}x{least_height} are the least"
+            raise ValueError(f"{path} has {num_frames} frames of {width}x{height}; {needed}")
+        positions = np.linspace(3, num_frames - 4, MOVING).astype(int).tolist()
+        yield Clip([frames[n] for n in range(num_frames)], positions, MOVING_SIZE)
 
 
 def slow_clips(folder: Path) -> Iterator[Clip]:

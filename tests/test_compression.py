@@ -37,7 +37,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(compression, "MOVING_SIZE", (32, 48))
     monkeypatch.setattr(compression, "SLOW_SIZE", 32)
     for n in range(2):
-        write_frames(tmp_path / f"clips/{n}", moving_frames(30, HEIGHT, WIDTH, (0, n)))
+        write_frames(tmp_path / f"clips/{n}", moving_frames(12 + 20 * n, HEIGHT, WIDTH, (0, n)))
     stills = tmp_path / "stills"
     stills.mkdir()
     for name, size in (("wide", (96, 64)), ("small", (96, 31))):
@@ -93,6 +93,6 @@ def test_what_does_not_suit_is_named(arguments: list[str], tmp_path: Path, capsy
     with pytest.raises(SystemExit):
         compression.main(arguments)
     assert "no picture of at least 32x32" in capsys.readouterr().err
-    write_frames(tmp_path / "clips/short", moving_frames(29, HEIGHT, WIDTH))
-    with pytest.raises(ValueError, match=r"short has 29 frames of 64x48; 30 of at least 48x32"):
+    write_frames(tmp_path / "clips/short", moving_frames(11, HEIGHT, WIDTH))
+    with pytest.raises(ValueError, match=r"short has 11 frames of 64x48; 12 of 48x32 are the least"):
         compression.main(arguments)

@@ -15,8 +15,8 @@ __all__ = ["EMBEDDED", "load_model"]
 
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
-    "compression": "artefacts of H.264",
-    "compression_light": "light artefacts of H.264",
+    "compression_light": "artefacts of H.264, crf 22 to 28",
+    "compression": "artefacts of H.264, crf 28 to 38",
     "deblur": "motion blur",
     "deblur_long": "motion blur of long exposures",
     "denoise": "Gaussian noise, of the luma",
