@@ -79,6 +79,16 @@ def test_a_known_correction(n: int) -> None:
     assert torch.equal(model.seen[0][0], gt[n - 2 : n + 3] + 40 / 255)
 
 
+def test_each_frame_is_held_against_its_own_ground_truth() -> None:
+    """Grainy frames come through the encoder nearly as they were, and then 20 steps off; their neighbours are 40 off."""
+    grain = np.random.default_rng(0).integers(0, 4, (48, 64, 1), np.uint8)
+    frames = [np.full((48, 64, 3), 60 + 40 * (n % 3), np.uint8) + grain for n in range(12)]
+    clip = compression.Clip(frames, [4, 7], (32, 48))
+    (gains,) = compression.mean_gains([Half()], [clip], 20)  # type: ignore[list-item]
+    assert (np.diff(gains) < 0).all()
+    assert gains[1] < -15, "against another frame: -4 or +6"
+
+
 def test_what_it_counts_is_luma_in_the_middle() -> None:
     gt = torch.full((3, 40, 64), 0.5)
     edge, colour = gt.clone(), gt.clone()
