@@ -1,12 +1,13 @@
 """What models against H.264 gain on clips that move and on slow ones, and whether they correct too little or too much.
 
-    python benchmarks/compression.py --clips data/train/valid --stills FOLDER --output runs/compression [MODEL ...]
+    python benchmarks/compression.py --clips data/train/valid --output runs/compression [MODEL ...]
 
-The weights of `compression` and `compression_light` were chosen by it: MODEL is one of them or a file. Of each clip the
-first 30 frames, or what it has, are encoded whole and six of them restored, the middle 416x288. A slow clip is a picture
-of at least 256x256 that moves, with what comes in front of it, by 0.3 to 2 pixels a frame: of that an encoder repeats
-much, and less is to be corrected at the same crf. Three of its 30 frames are restored. None may be trained on. The gain
-in luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times it. Table: benchmarks/compression.md.
+For choosing weights of `compression` and `compression_light`: MODEL is one of them or a file; the clips are those for
+validation. Of each clip the first 30 frames, or what it has, are encoded whole and six of them restored, the middle
+416x288. A slow clip is the first or the last of these frames as a picture of which 256x256 move, with what comes in
+front of them, by 0.3 to 2 pixels a frame: of that an encoder repeats much, and less is to be corrected at the same crf.
+Three of its 30 frames are restored. The gain in luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times
+it. Table: benchmarks/compression.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from vsedvr import load_model
 from vsedvr.data.atomic import write_whole
-from vsedvr.data.clip import PICTURES, Frame, find_clips, open_clip, read_picture
+from vsedvr.data.clip import Frame, find_clips, open_clip
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.model import EDVR
@@ -59,15 +60,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="*", default=["compression_light", "compression"])
     parser.add_argument("--clips", type=Path, required=True, help="folder of videos or folders of frames")
-    parser.add_argument("--stills", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--output", type=Path, required=True, help="folder for decoded clips")
     parser.add_argument("--crf", type=int, nargs="+", default=CRF)
     parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes")
     args = parser.parse_args(argv)
     models = {Path(name).stem: load_model(name) for name in args.model}
-    clips = {"moving": list(moving_clips(args.clips, args.output)), "slow": list(slow_clips(args.stills))}
-    if not clips["slow"]:
-        parser.error(f"no picture of at least {SLOW_SIZE}x{SLOW_SIZE} in {args.stills}")
+    moving = list(moving_clips(args.clips, args.output))
+    clips = {"moving": moving, "slow": [slow_clip(clip.frames[n], seed) for seed, clip in enumerate(moving) for n in (0, -1)]}
     rows = {}
     for crf in args.crf:
         gains = [mean_gains(models.values(), clips[kind], crf) for kind in clips]
@@ -88,13 +87,10 @@ def moving_clips(root: Path, cache: Path) -> Iterator[Clip]:
         yield Clip([frames[n] for n in range(num_frames)], positions, MOVING_SIZE)
 
 
-def slow_clips(folder: Path) -> Iterator[Clip]:
+def slow_clip(still: Frame, seed: int) -> Clip:
     times = np.arange(FRAMES, dtype=np.float64) - FRAMES // 2
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
-        still = read_picture(path)
-        if min(still.shape[:2]) >= SLOW_SIZE:
-            rng = np.random.default_rng(list(path.stem.encode()))  # each alone, whatever lies beside it
-            yield Clip(list(moving_still(still, times, SLOW_SIZE, SPEED, rng)), SLOW, (SLOW_SIZE, SLOW_SIZE))
+    frames = moving_still(still, times, SLOW_SIZE, SPEED, np.random.default_rng(seed))
+    return Clip(list(frames), SLOW, (SLOW_SIZE, SLOW_SIZE))
 
 
 def mean_gains(models: Collection[EDVR], clips: Sequence[Clip], crf: float) -> Gains:
@@ -126,7 +122,7 @@ def table(rows: Sequence[str], clips: dict[str, list[Clip]]) -> str:
     heads = [f"{kind}{f', times {share}' if share != 1 else ''}" for kind in clips for share in SHARES]
     return f"""# What models against H.264 gain on moving and on slow clips
 In dB of luma over the input, the mean of {len(clips["moving"])} moving and of {len(clips["slow"])} slow clips.
-None is trained on; models are chosen by them. Beside it that of 0.8 and of 1.2 times the correction.
+None is trained on; weights are chosen by them. Beside it that of 0.8 and of 1.2 times the correction.
 By `python benchmarks/compression.py`.
 
 | model | crf | {" | ".join(heads)} |

@@ -1,6 +1,7 @@
 """What the models against H.264 are chosen by: the script runs from end to end, and a known correction has its known gain."""
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import compression
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from conftest import TINY, moving_frames, random_model, write_frames
@@ -38,22 +38,8 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(compression, "SLOW_SIZE", 32)
     for n in range(2):
         write_frames(tmp_path / f"clips/{n}", moving_frames(12 + 20 * n, HEIGHT, WIDTH, (0, n)))
-    stills = tmp_path / "stills"
-    stills.mkdir()
-    for name, size in (("wide", (96, 64)), ("small", (96, 31))):
-        Image.fromarray(moving_frames(1, size[1], size[0])[0]).save(stills / f"{name}.png")
-    (stills / "terms.txt").write_text("no picture")
     save_model(tmp_path / "x1.safetensors", random_model(dataclasses.replace(TINY, num_frame=3)), {})
-    places = [
-        "--clips",
-        tmp_path / "clips",
-        "--stills",
-        stills,
-        "--output",
-        tmp_path / "runs",
-        "--table",
-        tmp_path / "table.md",
-    ]
+    places = ["--clips", tmp_path / "clips", "--output", tmp_path / "runs", "--table", tmp_path / "table.md"]
     return [str(tmp_path / "x1.safetensors"), *map(str, places)]
 
 
@@ -62,7 +48,7 @@ def test_a_row_for_every_model_and_crf(arguments: list[str], tmp_path: Path, cap
     rows = capsys.readouterr().out.splitlines()
     assert [re.split(r" *\| *", row)[1:3] for row in rows] == [["x1", "20"], ["x1", "40"]]
     table = (tmp_path / "table.md").read_text()
-    assert "2 moving and of 1 slow clips" in table
+    assert "2 moving and of 4 slow clips" in table
     assert all(row in table.splitlines() for row in rows)
     gains = np.array([[float(cell) for cell in row.split("|")[3:-1]] for row in rows])
     assert gains.shape == (2, 6)
@@ -98,11 +84,18 @@ def test_what_it_counts_is_luma_in_the_middle() -> None:
     assert compression.luma_psnr(colour, gt) == pytest.approx(20 * np.log10(255 / (10 * 128.553 / 255)), abs=1e-6)
 
 
-def test_what_does_not_suit_is_named(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "stills/wide.png").unlink()
-    with pytest.raises(SystemExit):
-        compression.main(arguments)
-    assert "no picture of at least 32x32" in capsys.readouterr().err
+def test_a_slow_clip_is_slow_and_always_the_same() -> None:
+    still = moving_frames(1, 300, 400)[0]
+    clip = compression.slow_clip(still, 3)
+    assert [frame.shape for frame in clip.frames] == [(256, 256, 3)] * 30
+    assert all(np.array_equal(a, b) for a, b in zip(clip.frames, compression.slow_clip(still, 3).frames, strict=True))
+    steps = [np.abs(a.astype(int) - b).mean() for a, b in itertools.pairwise(clip.frames)]
+    assert min(steps) > 0, "it moves"
+    fast = np.abs(np.roll(still, 6, (0, 1))[8:264, 8:264].astype(int) - still[8:264, 8:264]).mean()
+    assert max(steps) < fast, "by less than 6 pixels down and across"
+
+
+def test_a_clip_that_is_too_short_is_named(arguments: list[str], tmp_path: Path) -> None:
     write_frames(tmp_path / "clips/short", moving_frames(11, HEIGHT, WIDTH))
     with pytest.raises(ValueError, match=r"short has 11 frames of 64x48; 12 of 48x32 are the least"):
         compression.main(arguments)
