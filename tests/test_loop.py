@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import spawn
 
@@ -400,7 +401,9 @@ def of_two(rank: int, port: int, root: Path, output: Path) -> None:
         one_step(root, output / name, change, processes=processes)
     three = trainer_of(root, output / "more", "train.iterations=3", "train.tsa_warmup=1", processes=processes)
     three.run()
+    group = weakref.ref(distributed.group.WORLD)
     processes.leave()
+    assert group() is None, "the group's threads go on, and abort a process that ends while they hold a tensor"
 
 
 def test_two_processes_have_the_gradients_of_one(root: Path, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ class Processes:
             chosen = torch.device("cuda", index)
             torch.cuda.set_device(chosen)
         if count > 1:
+            # Torch's DistributedDataParallel imports this module, whose functions keep as their default whichever group
+            # there is then: imported before there is one, they keep none, and the group can end when it is left
+            from torch.distributed.nn import functional  # noqa: F401
+
             distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
         return cls(int(os.environ.get("RANK", 0)), count, chosen)
 
