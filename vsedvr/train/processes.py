@@ -37,8 +37,9 @@ class Processes:
             chosen = torch.device("cuda", index)
             torch.cuda.set_device(chosen)
         if count > 1:
-            # Torch's DistributedDataParallel imports this module, whose functions keep as their default whichever group
-            # there is then: imported before there is one, they keep none, and the group can end when it is left
+            # Torch's DistributedDataParallel imports this module, whose functions keep as their default whichever group there
+            # is then. Imported before there is one they keep none: else the group's threads would go on after leave, and
+            # abort a process that ends while one of them lets go of a tensor
             from torch.distributed.nn import functional  # noqa: F401
 
             distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
