@@ -60,12 +60,10 @@ class TestAnyEdvrCheckpoint:
             assert form == "mmagic", "only mmagic lacks the networks with predeblur"
             return
         names = to_basicsr(row[form].removeprefix("generator.") for row in rows)
-        assert names is not None
         assert list(names.values()) == [row["basicsr"] for row in rows]
 
     def test_key_list_of_the_second_stage_that_only_the_old_code_has(self) -> None:
         names = to_basicsr(json.loads((DATA / "keys" / "old_sr_stage2.json").read_text()))
-        assert names is not None
         with torch.device("meta"):
             model = EDVR(EDVRConfig(num_feat=128, num_reconstruct_block=20, hr_in=True))
         assert set(names.values()) == set(model.state_dict())
