@@ -10,7 +10,7 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO, cast
 
-__all__ = ["Global", "Object", "Persistent", "Pickle", "read_pickle"]
+__all__ = ["Global", "Object", "Persistent", "Pickle", "as_bytes", "read_pickle"]
 
 MAX_STEPS = 2_000_000
 """Instructions in one pickle. The state of a long training has about 100,000. One takes up to 300 bytes of memory."""
@@ -76,6 +76,17 @@ def read_pickle(file: BinaryIO, size: int) -> Pickle:
         return Pickle(machine.stack.pop(), machine.names, machine.persistent)
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, AssertionError) as error:
         raise ValueError(f"its pickle is malformed ({type(error).__name__})") from error
+
+
+def as_bytes(value: Any) -> bytes:
+    """Bytes, which protocol 2 writes as a call that encodes a string.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(value, Object) and value.made_by == "_codecs.encode":
+        return cast(str, value.args[0]).encode("latin-1")
+    return bytes(memoryview(value))
 
 
 class _Bounded:

@@ -140,10 +140,11 @@ def _check_types(state_dict: dict[str, Tensor], path: Path) -> None:
         kind = str(value.dtype).removeprefix("torch.")
         if value.dtype.itemsize == 1 and value.dtype != torch.bool:
             raise CheckpointError(
-                f"{path} holds quantised weights ({kind} in {key}), which lost too much to restore pictures with; "
+                f"{path} holds quantised weights ({kind} in {key}), which cannot be used; "
                 "give the checkpoint with weights of fp32, fp16 or bf16"
             )
-        raise CheckpointError(f"{path} is not a sound EDVR checkpoint: it has integers in {key} ({kind})")
+        numbers = "integers" if "int" in kind else f"{kind} numbers"
+        raise CheckpointError(f"{path} is not a sound EDVR checkpoint: it has {numbers} in {key}")
 
 
 def _check_tensors(state_dict: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

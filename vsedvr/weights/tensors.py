@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vsedvr.weights.error import CheckpointError
-from vsedvr.weights.inert import Global, Object
+from vsedvr.weights.inert import Global, Object, as_bytes
 
 __all__ = ["DTYPES", "STORAGE_DTYPES", "is_tensor", "rebuild"]
 
@@ -114,15 +114,13 @@ def _torch_name(value: Any) -> str:
 
 def _array(data: Any, dtype: Object, shape: tuple[int, ...], order: str, limit: int) -> Tensor:
     """An array of numpy; its dtype is a record with the name "f4" or "<f4" and, in its state, the order of the bytes."""
-    if isinstance(data, Object) and data.made_by == "_codecs.encode":  # how protocol 2 writes bytes
-        data = data.args[0].encode("latin-1")
     name = dtype.args[0].lstrip("<|=>")
     if dtype.state[1] == ">" or name not in NUMPY_DTYPES:
         raise CheckpointError(f"holds an array of numpy of the type {name!r} in the place of a plain tensor")
     sizes = shape if order == "C" else shape[::-1]
     strides = [math.prod(sizes[k + 1 :]) for k in range(len(sizes))]
     strides = strides if order == "C" else strides[::-1]
-    return _strided(bytearray(data), NUMPY_DTYPES[name], 0, shape, strides, limit)
+    return _strided(bytearray(as_bytes(data)), NUMPY_DTYPES[name], 0, shape, strides, limit)
 
 
 def _strided(data: bytearray, dtype: torch.dtype, offset: int, size: Any, stride: Any, limit: int) -> Tensor:

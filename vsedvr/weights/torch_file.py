@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vsedvr.weights.error import CheckpointError
-from vsedvr.weights.inert import Global, Object, Persistent, Pickle, read_pickle
+from vsedvr.weights.inert import Global, Object, Persistent, Pickle, as_bytes, read_pickle
 from vsedvr.weights.others import check_names, describe_zip
 from vsedvr.weights.tensors import STORAGE_DTYPES, rebuild
 
@@ -47,7 +47,7 @@ class TorchFile:
         self.content = pickle.value
         self.storages = storages
         self.budget = max(GROWTH * size, FLOOR)
-        self.cache: dict[Any, bytearray] = {}
+        self.latest: tuple[str | None, bytearray] = (None, bytearray())
 
     def tensor(self, record: Any) -> Tensor:
         """The tensor of a record in the content, on the CPU, as it was stored.
@@ -64,13 +64,16 @@ class TorchFile:
             return _nested(record)
         kind, key, count = _parse_storage(record)
         dtype = _dtype(kind)
-        if key not in self.cache:
-            size = self.storages.size(key)
+        if key != self.latest[0]:  # one is kept, since many tensors may be views of it
+            try:
+                size = self.storages.size(key)
+            except KeyError as error:
+                raise CheckpointError(f"is damaged or truncated: its storage {key} is missing; download it again") from error
             if size != count * (dtype.itemsize if dtype else 1):
                 raise CheckpointError("is damaged or truncated: a storage has another size than it should; download it again")
             self._spend(size)
-            self.cache[key] = bytearray(self.storages.read(key))
-        return self.cache[key], dtype
+            self.latest = key, bytearray(self.storages.read(key))
+        return self.latest[1], dtype
 
     def _spend(self, count: int) -> None:
         self.budget -= count
@@ -159,7 +162,7 @@ class _TailStorages:
 
 def _nested(record: Object) -> tuple[bytearray, torch.dtype | None]:
     """A storage in a pickle made without torch.save: a file of torch.save in its turn, which holds the storage alone."""
-    data = record.args[0]
+    data = as_bytes(record.args[0])
     inner = open_pickle(io.BytesIO(data), len(data))
     if not isinstance(inner.content, Persistent):
         raise CheckpointError("is damaged: a storage in it is none; download it again")
