@@ -173,7 +173,9 @@ class Engine:
         (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
         """
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
-        black = torch.zeros(1, 1, 1).expand(self.config.num_in_ch, tiling.height, tiling.width)
+        black = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu").expand(
+            self.config.num_in_ch, tiling.height, tiling.width
+        )
 
         def run(tiling: Tiling) -> None:
             self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)

@@ -101,7 +101,8 @@ class Tiling:
             (picture,) = parts
         else:
             row_weights, column_weights = (side.weights(self.config) for side in (self.rows, self.columns))
-            picture = torch.zeros(self.config.num_out_ch, scale * self.rows.size, scale * self.columns.size)
+            size = scale * self.rows.size, scale * self.columns.size
+            picture = torch.zeros(self.config.num_out_ch, *size, dtype=torch.float32, device="cpu")
             for tile, part in zip(self.tiles, parts, strict=True):
                 part *= row_weights[tile.top][:, None]
                 part *= column_weights[tile.left]
@@ -173,7 +174,7 @@ class _Side(NamedTuple):
         A part rises in the middle of its overlap with the one before, and falls where the next one rises.
         """
         scale, fade = config.scale, config.size_multiple
-        position = (torch.arange(scale * self.size, dtype=torch.float64) + 0.5) / scale
+        position = (torch.arange(scale * self.size, dtype=torch.float64, device="cpu") + 0.5) / scale
         seams = [(start + before + self.length) / 2 for before, start in pairwise(self.starts)]
         rises = [((position - seam) / fade + 0.5).clamp(0, 1) for seam in seams]
         edges = [torch.ones_like(position), *rises, torch.zeros_like(position)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import ResidualBlock, conv3x3, lrelu, upsample
+from vsedvr.model.blocks import ResidualBlock, lrelu, make_conv, upsample
 from vsedvr.model.pcd import FrameFeatures, PCDAlignment
 from vsedvr.model.predeblur import PredeblurModule
 from vsedvr.model.tsa import TSAFusion
@@ -85,36 +85,46 @@ class EDVR(nn.Module):
     returned: it depends on one frame only.
     """
 
-    def __init__(self, config: EDVRConfig | None = None) -> None:
+    def __init__(self, config: EDVRConfig | None = None, device: torch.device | str = "cpu") -> None:
+        """A network with random weights in float32, whatever PyTorch's default type and device are.
+
+        Args:
+            config: hyper-parameters; EDVR-M, x4 by default.
+            device: where the weights lie. "meta" leaves them out, for weights that are put in their place at once.
+        """
         super().__init__()
-        self.config = config = config or EDVRConfig()
+        self.config = config or EDVRConfig()
+        with torch.device(device):
+            self._add_layers(self.config)
+
+    def _add_layers(self, config: EDVRConfig) -> None:
         num_feat = config.num_feat
         if config.with_predeblur:
             self.predeblur = PredeblurModule(config.num_in_ch, num_feat, config.hr_in)
-            self.conv_1x1 = nn.Conv2d(num_feat, num_feat, 1)
+            self.conv_1x1 = make_conv(num_feat, num_feat, 1)
         else:
-            self.conv_first = conv3x3(config.num_in_ch, num_feat)
+            self.conv_first = make_conv(config.num_in_ch, num_feat)
             if config.hr_in:
-                self.stride_conv_hr1 = conv3x3(num_feat, num_feat, stride=2)
-                self.stride_conv_hr2 = conv3x3(num_feat, num_feat, stride=2)
+                self.stride_conv_hr1 = make_conv(num_feat, num_feat, stride=2)
+                self.stride_conv_hr2 = make_conv(num_feat, num_feat, stride=2)
         self.feature_extraction = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_extract_block)))
-        self.conv_l2_1 = conv3x3(num_feat, num_feat, stride=2)
-        self.conv_l2_2 = conv3x3(num_feat, num_feat)
-        self.conv_l3_1 = conv3x3(num_feat, num_feat, stride=2)
-        self.conv_l3_2 = conv3x3(num_feat, num_feat)
+        self.conv_l2_1 = make_conv(num_feat, num_feat, stride=2)
+        self.conv_l2_2 = make_conv(num_feat, num_feat)
+        self.conv_l3_1 = make_conv(num_feat, num_feat, stride=2)
+        self.conv_l3_2 = make_conv(num_feat, num_feat)
 
         self.pcd_align = PCDAlignment(num_feat, config.deformable_groups)
         self.fusion: nn.Module = (
             TSAFusion(num_feat, config.num_frame, config.center)
             if config.with_tsa
-            else nn.Conv2d(config.num_frame * num_feat, num_feat, 1)
+            else make_conv(config.num_frame * num_feat, num_feat, 1)
         )
 
         self.reconstruction: nn.Module = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_reconstruct_block)))
-        self.upconv1 = conv3x3(num_feat, num_feat * 4)
-        self.upconv2 = conv3x3(num_feat, config.num_tail_feat * 4)
-        self.conv_hr = conv3x3(config.num_tail_feat, config.num_tail_feat)
-        self.conv_last = conv3x3(config.num_tail_feat, config.num_out_ch)
+        self.upconv1 = make_conv(num_feat, num_feat * 4)
+        self.upconv2 = make_conv(num_feat, config.num_tail_feat * 4)
+        self.conv_hr = make_conv(config.num_tail_feat, config.num_tail_feat)
+        self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restores the window's centre frame.
