@@ -73,9 +73,14 @@ class EDVRConfig:
         return 1 if self.hr_in else 4
 
     @property
+    def stride(self) -> int:
+        """Pixels of the input per position of the features, in each direction: 1, or 4 with hr_in."""
+        return 4 if self.hr_in else 1
+
+    @property
     def size_multiple(self) -> int:
-        """Height and width of the input must be multiples of this: the pyramid halves twice, hr_in twice more."""
-        return 16 if self.hr_in else 4
+        """Height and width of the input must be multiples of this: the pyramid of features halves them twice."""
+        return 4 * self.stride
 
 
 class EDVR(nn.Module):
