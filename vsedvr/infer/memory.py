@@ -5,9 +5,11 @@ import torch
 from vsedvr import ops
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
-from vsedvr.model.edvr import STRIP
 
-__all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+__all__ = ["ROWS_AT_A_TIME", "choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+
+ROWS_AT_A_TIME = 24
+"""Rows of features that the engine enlarges at a time: the maps at the size of the output would set the peak of memory."""
 
 OVERHEAD = 96 << 20
 """Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
@@ -59,7 +61,10 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
     enlarge = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
     height, width = tile.height // stride, tile.width // stride
-    phases = height * width * max(first, align, fuse), height * width * trunk + min(height, STRIP + 4) * width * enlarge
+    phases = (
+        height * width * max(first, align, fuse),
+        height * width * trunk + min(height, ROWS_AT_A_TIME + 4) * width * enlarge,
+    )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
         # Pictures are not on the device, but for the result: as the network gave it, in float32, clamped, and planar

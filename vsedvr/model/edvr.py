@@ -14,9 +14,6 @@ from vsedvr.model.tsa import TSAFusion
 
 __all__ = ["EDVR", "EDVRConfig"]
 
-STRIP = 24
-"""Rows of features that are enlarged at a time where no gradient is wanted."""
-
 
 @dataclass(frozen=True)
 class EDVRConfig:
@@ -163,12 +160,21 @@ class EDVR(nn.Module):
         """The num_frame aligned frames in one: (b, num_feat, h, w)."""
         return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
 
-    def reconstruct(self, feat: Tensor, center: Tensor) -> Tensor:
-        """The restored frame, from fused features and the centre frame (b, num_in_ch, h, w), to which it adds."""
+    def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:
+        """The restored frame, from the fused features and the centre frame, to which it adds.
+
+        Args:
+            feat: fused features, (b, num_feat, h / stride, w / stride) with stride of the configuration.
+            center: the centre frame of the window, (b, num_in_ch, h, w).
+            rows: how many rows of features are enlarged at a time, at least 1; None enlarges them in one piece. The maps at
+                the size of the output are up to 16 times as large as all others, so fewer rows take less memory; the result
+                is the same within rounding.
+
+        Returns:
+            (b, num_out_ch, scale * h, scale * w), not clamped.
+        """
         feat = self.reconstruction(feat)
-        if torch.is_grad_enabled():
-            return self._enlarge(feat, center)
-        return self._enlarge_in_strips(feat, center)
+        return self._enlarge(feat, center) if rows is None else self._enlarge_in_strips(feat, center, rows)
 
     def _enlarge(self, feat: Tensor, center: Tensor) -> Tensor:
         feat = lrelu(F.pixel_shuffle(self.upconv1(feat), 2))
@@ -176,16 +182,17 @@ class EDVR(nn.Module):
         residual = self.conv_last(lrelu(self.conv_hr(feat)))
         return residual + (center if self.config.hr_in else upsample(center, 4))
 
-    def _enlarge_in_strips(self, feat: Tensor, center: Tensor) -> Tensor:
-        """Some rows at a time: the maps here are up to 16 times as large as all others, and would set the peak of memory.
+    def _enlarge_in_strips(self, feat: Tensor, center: Tensor, rows: int) -> Tensor:
+        """Strips of some rows, joined.
 
-        A strip sees as far beyond itself as its convolutions do: 1 row for upconv1, 1/2 for upconv2, 1/4 for each of the rest.
+        A strip reads 2 rows beyond itself, as far as its convolutions see: 1 row for upconv1, 1/2 for upconv2, and 1/4 each for
+        conv_hr and conv_last.
         """
-        height, step = feat.shape[2], center.shape[2] // feat.shape[2]
+        height, stride = feat.shape[2], self.config.stride
         strips = []
-        for top in range(0, height, STRIP):
-            bottom, first, last = min(top + STRIP, height), max(top - 2, 0), min(top + STRIP + 2, height)
-            strip = self._enlarge(feat[:, :, first:last], center[:, :, step * first : step * last])
+        for top in range(0, height, rows):
+            bottom, first, last = min(top + rows, height), max(top - 2, 0), min(top + rows + 2, height)
+            strip = self._enlarge(feat[:, :, first:last], center[:, :, stride * first : stride * last])
             strips.append(strip[:, :, 4 * (top - first) : 4 * (bottom - first)])
         return torch.cat(strips, 2)
 
