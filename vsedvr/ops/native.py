@@ -1,17 +1,23 @@
 """Calls the kernels for CPUs (kernels/*.cpp), a library that is there if the package was built with a compiler.
 
-All functions run on torch.get_num_threads() threads. They copy no tensor that already has the type and the layout that the
-kernel reads: channels_last for pictures, contiguous for weights. Whatever goes to the library as an address is checked first.
+All functions run on torch.get_num_threads() threads, or on one for each core that the process may use where these are fewer.
+The threads are the library's: it makes them once and keeps them (kernels/threads.hpp). A second caller at the same time works
+on its own thread. The result does not depend on the number of threads.
+
+No tensor is copied that already has the type and the layout that the kernel reads: channels_last for pictures, contiguous for
+weights. Whatever goes to the library as an address is checked first.
 """
 
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vsedvr.ops.checks import check, check_dcn
+from vsedvr.ops.cores import usable_cores
 
 __all__ = ["best_isa", "conv3x3", "dcn", "dcn_backward", "is_available"]
 
@@ -37,7 +43,7 @@ def _library() -> ctypes.CDLL:
     getattr(library, DCN_BACKWARD).argtypes = pointers * 7 + settings
     getattr(library, CONV3X3).argtypes = pointers * 5 + settings
     for name in (*DCN.values(), DCN_BACKWARD, CONV3X3):
-        getattr(library, name).restype = None
+        getattr(library, name).restype = ctypes.c_int
     return library
 
 
@@ -56,6 +62,7 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
 
     Raises:
         ValueError: if tensors do not belong together, or are not what the kernel takes.
+        MemoryError: if there is no memory for the kernel's buffers.
     """
     groups = check_dcn(x, conv_offset_output, weight, bias)
     if x.dtype not in DCN:
@@ -75,7 +82,7 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
         _address("out", out, (b, out_channels, h, w), x.dtype, PICTURE),
     )
     shape = (ctypes.c_int64 * 7)(b, h, w, c, out_channels, groups, kernel)
-    getattr(_library(), DCN[x.dtype])(ctypes.addressof(shape), *addresses, slope, *_settings(isa))
+    _call(DCN[x.dtype], ctypes.addressof(shape), *addresses, slope, *_settings(isa))
     return out
 
 
@@ -93,6 +100,7 @@ def dcn_backward(
 
     Raises:
         ValueError: if tensors do not belong together.
+        MemoryError: if there is no memory for the kernel's buffers.
     """
     groups = check_dcn(x, conv_offset_output, weight)
     b, c, h, w = x.shape
@@ -123,7 +131,7 @@ def dcn_backward(
                 _address("grad_conv_offset", grad_offset[part], offsets, torch.float32, PICTURE),
             )
             shape = (ctypes.c_int64 * 7)(n, h, w, c, out_channels, groups, kernel)
-            getattr(_library(), DCN_BACKWARD)(ctypes.addressof(shape), *addresses, *_settings(isa))
+            _call(DCN_BACKWARD, ctypes.addressof(shape), *addresses, *_settings(isa))
             grad_matrix += rows.mT @ columns
     return grad_x, grad_offset, grad_matrix.view(out_channels, kernel, kernel, c).permute(0, 3, 1, 2)
 
@@ -133,6 +141,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
 
     Raises:
         ValueError: if tensors do not belong together, or are not what the kernel takes.
+        MemoryError: if there is no memory for the kernel's buffers.
     """
     if x.ndim != 4 or x.shape[1] % 16:
         raise ValueError(f"x must have the shape (b, c, h, w) with c a multiple of 16, got {tuple(x.shape)}")
@@ -149,7 +158,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
         _address("out", out, (b, out_channels, h, w), torch.float32, PICTURE),
     )
     shape = (ctypes.c_int64 * 5)(b, h, w, c, out_channels)
-    getattr(_library(), CONV3X3)(ctypes.addressof(shape), *addresses, *_settings(isa))
+    _call(CONV3X3, ctypes.addressof(shape), *addresses, *_settings(isa))
     return out
 
 
@@ -158,9 +167,14 @@ def _address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dty
     return tensor.data_ptr()
 
 
+def _call(name: str, *args: Any) -> None:
+    if getattr(_library(), name)(*args):
+        raise MemoryError(f"out of memory in {name}")
+
+
 def _settings(isa: int | None) -> tuple[int, int]:
     """Number of threads and instruction set, as every function of the library ends with."""
     best = best_isa()
     if isa is not None and not 0 <= isa <= best:
         raise ValueError(f"isa must be within 0..{best} on this processor, got {isa}")
-    return torch.get_num_threads(), best if isa is None else isa
+    return min(torch.get_num_threads(), usable_cores()), best if isa is None else isa
