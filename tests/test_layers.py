@@ -8,15 +8,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "vsedvr"
 MAY_IMPORT = {
+    "atomic": set[str](),
     "ops": set[str](),
     "model": {"ops"},
-    "weights": {"model"},
+    "weights": {"model", "atomic"},
     "infer": {"model", "ops"},
-    "data": {"infer"},
-    "evaluation": {"model", "infer", "data"},
-    "train": {"model", "weights", "infer", "data", "evaluation"},
+    "data": {"infer", "atomic"},
+    "evaluation": {"model", "infer", "data", "atomic"},
+    "train": {"model", "weights", "infer", "data", "evaluation", "atomic"},
     "filter": {"model", "infer", "weights"},
-    "cli": {"infer", "weights", "data", "evaluation", "train"},
+    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic"},
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vsedvr import EDVR
+from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
 from vsedvr.cli.progress import Progress
-from vsedvr.data.atomic import write_whole
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import Pair, PairPaths, find_pairs, open_pair
 from vsedvr.evaluation.benchmarks import BENCHMARKS

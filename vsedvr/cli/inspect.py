@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
 from vsedvr.cli.progress import Progress
-from vsedvr.data.atomic import write_whole
 from vsedvr.data.clip import Clip, Frame, open_clip
 from vsedvr.data.lossless import lossless_video
 from vsedvr.data.pairs import to_tensor

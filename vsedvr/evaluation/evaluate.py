@@ -1,7 +1,5 @@
 """Evaluation: clips through the engine that the filter runs, and how near to the ground truth they come."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vsedvr.atomic import whole_folder
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import Pair, to_frame, to_tensor
 from vsedvr.data.resize import enlarge
@@ -146,18 +145,9 @@ def mean_score(scores: Iterable[Score]) -> Score:
 
 @contextmanager
 def _saving(save: Path | None, name: str) -> Iterator[Path | None]:
-    """A folder to write to, which takes its place as a clip when all is written.
-
-    Until then it lies beside the folder of clips, so that what an interrupted run leaves is not taken for a clip.
-    """
+    """A folder to write a clip to, which takes its place when all is written; None where nothing is saved."""
     if save is None:
         yield None
         return
-    (save / name).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{save.name}-", dir=save.parent))
-    try:
+    with whole_folder(save / name) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(save / name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
