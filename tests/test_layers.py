@@ -9,15 +9,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "vsedvr"
 MAY_IMPORT = {
     "atomic": set[str](),
+    "timeline": set[str](),
     "ops": set[str](),
     "model": {"ops"},
     "weights": {"model", "atomic"},
-    "infer": {"model", "ops"},
-    "data": {"infer", "atomic"},
-    "evaluation": {"model", "infer", "data", "atomic"},
-    "train": {"model", "weights", "infer", "data", "evaluation", "atomic"},
-    "filter": {"model", "infer", "weights"},
-    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic"},
+    "infer": {"model", "ops", "timeline"},
+    "data": {"timeline", "atomic"},
+    "evaluation": {"model", "infer", "data", "atomic", "timeline"},
+    "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
+    "filter": {"model", "infer", "weights", "timeline"},
+    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline"},
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

@@ -1,10 +1,10 @@
 import json
+from itertools import chain
 
 import pytest
 
 from oracle import DATA
-from vsedvr.infer import PADDINGS, published_padding, window_indices
-from vsedvr.model import EDVRConfig
+from vsedvr.timeline import PADDINGS, Windows
 
 TABLES = json.loads((DATA / "frame_indices.json").read_text())["tables"]
 
@@ -12,9 +12,9 @@ TABLES = json.loads((DATA / "frame_indices.json").read_text())["tables"]
 @pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table["all_inside"]])
 def test_equals_the_reference(name: str) -> None:
     padding, num_frame, num_frames = name.split("/")
-    config = EDVRConfig(num_frame=int(num_frame[1:]))
-    length = int(num_frames[1:])
-    assert [window_indices(n, length, config, padding) for n in range(length)] == TABLES[name]["indices"]
+    length, size = int(num_frames[1:]), int(num_frame[1:])
+    windows = Windows(length, size, size // 2, padding)
+    assert [windows.indices(n) for n in range(length)] == TABLES[name]["indices"]
 
 
 @pytest.mark.parametrize(
@@ -29,40 +29,37 @@ def test_equals_the_reference(name: str) -> None:
     ],
 )
 def test_clips_too_short_for_a_mode(padding: str, num_frames: int, stand_in: str) -> None:
-    config = EDVRConfig(num_frame=7)
     for n in range(num_frames):
-        assert window_indices(n, num_frames, config, padding) == window_indices(n, num_frames, config, stand_in)
+        assert Windows(num_frames, 7, 3, padding).indices(n) == Windows(num_frames, 7, 3, stand_in).indices(n)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("center", range(5))
-@pytest.mark.parametrize("num_frames", range(1, 9))
-def test_windows_around_any_centre_lie_within_the_clip_and_have_no_gaps(padding: str, center: int, num_frames: int) -> None:
-    config = EDVRConfig(num_frame=5, center_frame_idx=center)
-    for n in range(num_frames):
-        indices = window_indices(n, num_frames, config, padding)
+@pytest.mark.parametrize("num_frames", range(1, 13))
+def test_windows_lie_within_the_clip_without_gaps_and_the_runs_say_the_same(padding: str, center: int, num_frames: int) -> None:
+    windows = Windows(num_frames, 5, center, padding)
+    every = [windows.indices(n) for n in range(num_frames)]
+    for n, indices in enumerate(every):
         assert len(indices) == 5
         assert indices[center] == n
         assert set(indices) == set(range(min(indices), max(indices) + 1)) <= set(range(num_frames))
+    for place, numbers in enumerate(zip(*every, strict=True)):
+        assert list(chain(*windows.runs(place))) == list(numbers)
 
 
 def test_windows_inside_the_clip_are_the_neighbours() -> None:
-    assert window_indices(9, 20, EDVRConfig(num_frame=3, center_frame_idx=0), "circle") == [9, 10, 11]
+    assert Windows(20, 3, 0, "circle").indices(9) == [9, 10, 11]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_a_clip_of_any_length_has_a_few_runs(padding: str) -> None:
+    windows = Windows(134_000_000, 7, 3, padding)
+    for place in range(7):
+        runs = windows.runs(place)
+        assert len(runs) <= 7
+        assert sum(map(len, runs)) == 134_000_000
 
 
 def test_unknown_padding() -> None:
     with pytest.raises(ValueError, match=r"padding must be one of replicate, .* got 'mirror'"):
-        window_indices(0, 9, EDVRConfig(), "mirror")
-
-
-@pytest.mark.parametrize(
-    ("config", "padding"),
-    [
-        (EDVRConfig(), "reflection_circle"),
-        (EDVRConfig(hr_in=True), "reflection_circle"),
-        (EDVRConfig(with_predeblur=True), "replicate"),
-        (EDVRConfig(hr_in=True, with_predeblur=True), "replicate"),
-    ],
-)
-def test_published_padding(config: EDVRConfig, padding: str) -> None:
-    assert published_padding(config) == padding
+        Windows(9, 5, 2, "mirror")

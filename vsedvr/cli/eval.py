@@ -21,7 +21,8 @@ from vsedvr.evaluation.metrics import Protocol
 from vsedvr.evaluation.pictures import Details, plot_psnr, png
 from vsedvr.evaluation.published import PUBLISHED, Published
 from vsedvr.evaluation.report import Method, Report
-from vsedvr.infer import PADDINGS, check_tile
+from vsedvr.infer import check_tile
+from vsedvr.timeline import PADDINGS
 
 __all__ = ["add_arguments", "run"]
 
