@@ -15,10 +15,12 @@ MAY_IMPORT = {
     "weights": {"model", "atomic"},
     "infer": {"model", "ops", "timeline"},
     "data": {"timeline", "atomic"},
-    "evaluation": {"model", "infer", "data", "atomic", "timeline"},
+    "compare": {"infer", "weights", "data", "atomic", "timeline"},
+    "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
+    "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline"},
-    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline"},
+    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection"},
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

@@ -14,13 +14,13 @@ import numpy as np
 from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
 from vsedvr.cli.progress import Progress
+from vsedvr.compare.drawing import png
 from vsedvr.data.clip import Clip, Frame, open_clip
 from vsedvr.data.lossless import lossless_video
 from vsedvr.data.pairs import to_tensor
-from vsedvr.evaluation.alignment import mean_length, view_window
-from vsedvr.evaluation.alignment_pictures import STRIPS, flow_scale, sheet, strips
-from vsedvr.evaluation.pictures import png
 from vsedvr.infer import Engine, Tiling, clip_windows
+from vsedvr.inspection.alignment import mean_length, view_window
+from vsedvr.inspection.sheet import STRIPS, flow_scale, sheet, strips
 from vsedvr.timeline import within_scene
 from vsedvr.weights import load_model
 
