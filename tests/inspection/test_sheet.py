@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vsedvr.evaluation.alignment import PlaceView
-from vsedvr.evaluation.alignment_pictures import STRIPS, color_wheel, flow_scale, sheet, strips
+from vsedvr.inspection.alignment import PlaceView
+from vsedvr.inspection.sheet import STRIPS, color_wheel, flow_scale, sheet, strips
 
 
 def flow_of(dx: float, dy: float) -> NDArray[np.float32]:

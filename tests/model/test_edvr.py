@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from conftest import TINY, random_model
 from oracle import array, meta, weights
-from vsedvr.infer import window_indices
+from vsedvr.infer import clip_windows
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.weights import load_model
 
@@ -39,7 +39,7 @@ def test_equals_the_reference_on_two_stage_sequences(case: str, stage: str, sour
     clip = array(case, "stage1").clamp(0, 1).mul(255).round().div(255) if source == "uint8" else array(case, source)
     padding = "replicate" if case == "two_stage_deblur" else "reflection_circle"
     for n, frame in enumerate(array(case, expected)):
-        indices = window_indices(n, len(clip), model.config, padding)
+        indices = clip_windows(model.config, len(clip), padding).indices(n)
         with torch.inference_mode():
             # 1e-5 is out of reach here: the reference's own rounding, against float64, is 2.7e-5
             assert (model(clip[indices][None])[0] - frame).abs().max() < 5e-5

@@ -9,7 +9,7 @@ import torch
 
 from vsedvr.ops import conv3x3, dcn, native
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")

@@ -21,7 +21,7 @@ from cuda_runner import compile_for_gpu
 from vsedvr.ops import cuda, dcn, prepare
 from vsedvr.ops.cuda_dcn import ANY_SHARED_BYTES, mma_shared_bytes
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KERNEL_FILES = ("*.cu", "*.cuh")
 
 REGISTERS = 65536

@@ -13,8 +13,9 @@ from torch import Tensor
 
 import vsedvr
 from conftest import TINY, random_model
-from vsedvr.infer import PADDINGS, Engine, Tiling, choose_tiling, default_tile_pad, window_indices
+from vsedvr.infer import Engine, Tiling, choose_tiling, clip_windows, default_tile_pad
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.timeline import PADDINGS
 
 core = vs.core
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -81,7 +82,7 @@ class TestPixels:
         assert restored.fps == Fraction(24000, 1001)
         engine = Engine(model)
         for n in range(8):
-            indices = window_indices(n, 8, X4, padding or "reflection_circle")
+            indices = clip_windows(X4, 8, padding).indices(n)
             expected = engine.restore(indices, frames.__getitem__)
             assert torch.equal(pixels(restored.get_frame(n)), expected.double())
 

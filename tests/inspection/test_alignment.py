@@ -7,8 +7,8 @@ from torch import Tensor
 
 from conftest import TINY, moving_frames, random_model
 from vsedvr.data.pairs import to_tensor
-from vsedvr.evaluation.alignment import mean_length, view_window
 from vsedvr.infer import Engine, Tiling
+from vsedvr.inspection.alignment import mean_length, view_window
 from vsedvr.model import EDVR, EDVRConfig, FrameFeatures
 from vsedvr.model.pcd import PCDAlignment
 

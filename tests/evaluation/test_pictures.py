@@ -6,7 +6,7 @@ from PIL import Image
 from conftest import MemoryClip
 from vsedvr.data.pairs import Pair
 from vsedvr.evaluation.metrics import Protocol, Score
-from vsedvr.evaluation.pictures import Details, Region, detailed_region, labelled_row, plot_psnr
+from vsedvr.evaluation.pictures import Details, Region, detailed_region, plot_psnr
 from vsedvr.evaluation.report import Method
 
 
@@ -35,14 +35,6 @@ def test_details_are_the_same_place_in_every_picture() -> None:
     np.testing.assert_array_equal(details.crops["clip"]["input"], details.gt["clip"])
     assert details.gt["clip"].max() == 255
     assert details.sheets()["clip"].width == 3 * 3 * 128 + 2 * 4
-
-
-def test_a_row_shows_each_picture_under_its_name() -> None:
-    red, blue = (np.full((5, 7, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
-    sheet = np.asarray(labelled_row({"a": red, "b": blue}))
-    assert (sheet[24:, :21] == (255, 0, 0)).all()
-    assert (sheet[24:, 25:] == (0, 0, 255)).all()
-    assert (sheet[:24, :21] < 128).any(), "the name"
 
 
 def test_the_plot_is_a_picture_that_depends_on_the_figures() -> None:

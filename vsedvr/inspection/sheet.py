@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vsedvr.compare.drawing import GAP, LABEL_HEIGHT
 from vsedvr.data.clip import Frame
-from vsedvr.evaluation.alignment import Flow, Gray, PlaceView, mean_length
+from vsedvr.inspection.alignment import Flow, Gray, PlaceView, mean_length
 
 __all__ = ["STRIPS", "color_wheel", "flow_scale", "sheet", "strips"]
 
@@ -15,8 +16,6 @@ STRIPS = ("features_before", "features_after", "flow_before", "flow_after", "att
 
 CELL_WIDTH = 256
 LABEL_WIDTH = 130
-LABEL_HEIGHT = 24
-GAP = 4
 
 
 def flow_scale(views: Sequence[PlaceView]) -> float:

@@ -149,7 +149,7 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     assert "no memory left for the features" in message
 
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize(("script", "header"), [("restore.vpy", b"C420 W256 H192"), ("chained.vpy", b"C420p10 W128 H96")])

@@ -10,7 +10,7 @@ from vsedvr.data.clip import Frame, open_clip
 from vsedvr.data.pairs import Pair, to_tensor
 from vsedvr.evaluation.evaluate import Restorer, baseline, evaluate, mean_score
 from vsedvr.evaluation.metrics import Protocol, Score
-from vsedvr.infer import window_indices
+from vsedvr.infer import clip_windows
 from vsedvr.model import EDVR, EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -40,7 +40,7 @@ def test_frames_are_those_of_the_network_on_whole_windows(padding: str | None) -
     model, pair = random_model(X4), pair_of()
     restore = restorer(model, padding=padding or "reflection_circle")
     for n in range(pair.num_frames):
-        expected = by_the_network(model, pair, window_indices(n, 7, X4, padding or "reflection_circle"))
+        expected = by_the_network(model, pair, clip_windows(X4, 7, padding).indices(n))
         assert abs(restore(pair, n).astype(int) - expected).max() <= 1
     if padding is None:
         assert (restorer(model)(pair, 0) == restore(pair, 0)).all(), "the default is what published models are tested with"

@@ -4,7 +4,7 @@ import pytest
 
 from conftest import moving_frames, write_frames
 from vsedvr.evaluation.benchmarks import BENCHMARKS
-from vsedvr.infer import PADDINGS
+from vsedvr.timeline import PADDINGS
 
 
 def clip(folder: Path) -> Path:

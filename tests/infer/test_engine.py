@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conftest import TINY, random_model
-from vsedvr.infer import Engine, Tiling, window_indices
+from vsedvr.infer import Engine, Tiling, clip_windows
 from vsedvr.model import EDVR, EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -29,7 +29,7 @@ def test_equals_the_network_on_whole_windows(config: EDVRConfig, h: int, w: int)
     model, clip = random_model(config), torch.rand(8, 3, h, w)
     engine = Engine(model)
     for n in range(len(clip)):
-        indices = window_indices(n, len(clip), config, "reflection_circle")
+        indices = clip_windows(config, len(clip), "reflection_circle").indices(n)
         out = engine.restore(indices, clip.__getitem__)
         assert out.shape == (3, h * config.scale, w * config.scale)
         assert out.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_no_work_is_repeated() -> None:
         return clip[i]
 
     for n in range(9):
-        engine.restore(window_indices(n, 9, TINY, "reflection"), load)
+        engine.restore(clip_windows(TINY, 9, "reflection").indices(n), load)
     assert sorted(loaded) == list(range(9)), "each frame is loaded once"
     assert len(extracts) == 9, "each frame is extracted once"
     assert len(aligns) == 3 + 4 + 5 * 5 + 4 + 3, "a frame that stands in a window twice is aligned once"
@@ -68,7 +68,7 @@ def test_no_work_is_repeated() -> None:
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
 def test_pixels_do_not_depend_on_the_order_or_the_cache(cache_bytes: int) -> None:
     model, clip = random_model(), torch.rand(12, 3, 20, 33)
-    windows = [window_indices(n, 12, TINY, "reflection_circle") for n in range(12)]
+    windows = [clip_windows(TINY, 12, "reflection_circle").indices(n) for n in range(12)]
     linear = Engine(model)
     expected = [linear.restore(indices, clip.__getitem__) for indices in windows]
     other = Engine(model, cache_bytes=cache_bytes)
@@ -87,7 +87,7 @@ def test_the_cache_is_bounded_in_bytes_and_frames() -> None:
     roomy = Engine(random_model())
     for n in range(40):
         for each in (engine, roomy):
-            each.restore(window_indices(n, 40, TINY, "replicate"), clip.__getitem__)
+            each.restore(clip_windows(TINY, 40, "replicate").indices(n), clip.__getitem__)
         assert engine.cache.nbytes <= 3 * one_frame
         assert roomy.cache.nbytes <= 7 * one_frame
     assert [i for i, _ in engine.cache.frames] == [37, 38, 39]
@@ -165,7 +165,7 @@ class TestNotFinite:
         model, clip = self.loud(), torch.rand(12, 3, 20, 24) * 1e-3
         clip[5:7] = torch.rand(2, 3, 20, 24)
         tiling = Tiling(20, 24, (12, 12), 4, X4)
-        windows = [window_indices(n, 12, X4, "replicate") for n in range(12)]
+        windows = [clip_windows(X4, 12, "replicate").indices(n) for n in range(12)]
         exact, engine, other = (
             Engine(model, dtype=dtype, tiling=tiling) for dtype in (torch.float32, torch.float16, torch.float16)
         )
@@ -229,7 +229,7 @@ def test_a_gpu_gives_what_the_cpu_gives(dtype: torch.dtype, tolerance: float) ->
 @pytest.mark.parametrize("tile", [(0, 0), (24, 24)])
 def test_on_a_gpu_pixels_do_not_depend_on_the_order_or_the_cache(dtype: torch.dtype, tile: tuple[int, int]) -> None:
     model, clip = random_model(EDVRConfig(num_extract_block=1, num_reconstruct_block=1)), torch.rand(12, 3, 45, 70)
-    windows = [window_indices(n, 12, model.config, "reflection_circle") for n in range(12)]
+    windows = [clip_windows(model.config, 12, "reflection_circle").indices(n) for n in range(12)]
     tiling = Tiling(45, 70, tile, 4, model.config)
     linear, other = (Engine(model, "cuda", dtype, tiling, cache_bytes) for cache_bytes in (1 << 30, 1 << 20))
     expected = [linear.restore(indices, clip.__getitem__) for indices in windows]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from conftest import TINY, random_model
-from vsedvr.infer import Engine, Tiling, check_tile, default_tile_pad, receptive_radius, window_indices
+from vsedvr.infer import Engine, Tiling, check_tile, clip_windows, default_tile_pad, receptive_radius
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.model.blocks import DCNPack
 
@@ -170,7 +170,7 @@ def test_pixels_do_not_depend_on_the_order_or_the_cache(cache_bytes: int) -> Non
     model, clip = random_model(X4), torch.rand(9, 3, 37, 53)
     tiling = Tiling(37, 53, (16, 16), 4, X4)
     assert len(tiling.tiles) > 4
-    windows = [window_indices(n, 9, X4, "reflection_circle") for n in range(9)]
+    windows = [clip_windows(X4, 9, "reflection_circle").indices(n) for n in range(9)]
     linear = Engine(model, tiling=tiling)
     expected = [linear.restore(indices, clip.__getitem__) for indices in windows]
     other = Engine(model, tiling=tiling, cache_bytes=cache_bytes)
