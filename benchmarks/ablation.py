@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vsedvr import EDVR
-from vsedvr.data.atomic import write_whole
+from vsedvr.atomic import write_whole
 from vsedvr.data.clip import FrameFolder
 from vsedvr.data.pairs import Pair, find_pairs, open_pair
 from vsedvr.evaluation.complexity import measure_complexity

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vsedvr import load_model
-from vsedvr.data.atomic import write_whole
+from vsedvr.atomic import write_whole
 from vsedvr.data.clip import Frame, find_clips, open_clip
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.evaluation.metrics import psnr, rgb_to_y

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from vsedvr.infer import PRECISIONS, Engine, Tiling, choose_tiling, feature_bytes, free_bytes, window_indices, working_bytes
+from vsedvr.infer import PRECISIONS, Engine, Tiling, choose_tiling, clip_windows, feature_bytes, free_bytes, working_bytes
 from vsedvr.infer.device import computing
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -113,7 +113,7 @@ def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
     frames = numbers()
 
     def run() -> Tensor:
-        indices = window_indices(next(frames), 1 << 40, engine.config, "replicate")
+        indices = clip_windows(engine.config, 1 << 40, "replicate").indices(next(frames))
         return engine.restore(indices, lambda i: clip[i % len(clip)])
 
     return run

@@ -2,10 +2,11 @@
 
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from vsedvr.atomic import write_whole
 
 __all__ = ["markdown", "shortfalls", "write"]
 
@@ -47,9 +48,7 @@ def write(report: Report, folder: Path) -> Path:
     """<card>.md and <card>.json in the folder, each whole or not at all; gives the former's path."""
     stem = re.sub(r"[^a-z0-9]+", "-", report["card"].lower()).strip("-")
     for suffix, text in ((".json", json.dumps(_without_nan(report), indent=1) + "\n"), (".md", markdown(report))):
-        path, temporary = folder / f"{stem}{suffix}", folder / f".{stem}{suffix}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(folder / f"{stem}{suffix}", text)
     return folder / f"{stem}.md"
 
 

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from vsedvr import load_model
-from vsedvr.data.atomic import write_whole
+from vsedvr.atomic import write_whole
 from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
 from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
 from vsedvr.evaluation.metrics import Protocol

@@ -28,7 +28,7 @@ from inputs import moving_texture, random_weights
 from timing import medians, processor
 
 import vsedvr
-from vsedvr.infer import Engine, window_indices
+from vsedvr.infer import Engine, clip_windows
 from vsedvr.ops import native
 
 core = vs.core
@@ -55,7 +55,7 @@ def race_networks(times: int) -> None:
 
         def run_ours(engine: Engine = engine, numbers: Iterator[int] = numbers) -> torch.Tensor:
             n = next(numbers)
-            return engine.restore(window_indices(n, len(clip), model.config, "replicate"), clip.__getitem__)
+            return engine.restore(clip_windows(model.config, len(clip), "replicate").indices(n), clip.__getitem__)
 
         first, exact = run_ours(), run_plain(2).clamp(0, 1)
         if dtype == torch.float32:

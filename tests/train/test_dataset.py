@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_clip import flat, write_video
+from training_data import flat, write_video
 from torch import Tensor
 from torch.utils.data import DataLoader
 

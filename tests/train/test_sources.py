@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from test_clip import flat, write_video
+from training_data import flat, write_video
 
 from conftest import moving_frames, write_frames
 from vsedvr.model import EDVRConfig
