@@ -13,8 +13,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from vsedvr.compare.drawing import labelled_row
 
 OUTPUTS = {"EDVR small": 0, "bicubic": 1, "Lanczos": 2, "Spline36": 3, "original": 4}
 FRAMES = 150
@@ -27,8 +28,11 @@ def main() -> None:
     source = find_clip()
     videos = {name: list(rendered(source, name)) for name in OUTPUTS}
     encode(videos["EDVR small"], FOLDER / "restored.mp4")
-    shown = {name: videos[name][SHOWN].to_image() for name in ("Lanczos", "EDVR small", "original")}
-    side_by_side(shown).save(FOLDER / "comparison.png")
+    shown = {
+        name: np.asarray(videos[name][SHOWN].to_ndarray(format="rgb24"), np.uint8)
+        for name in ("Lanczos", "EDVR small", "original")
+    }
+    labelled_row(shown).save(FOLDER / "comparison.png")
     table = measure(videos)
     (FOLDER / "table.txt").write_text(table)
     print(f"\n{table}\nSee {FOLDER}/restored.mp4 and {FOLDER}/comparison.png")
@@ -75,17 +79,6 @@ def encode(frames: list[av.VideoFrame], path: Path) -> None:
             frame.pts, frame.time_base = n, stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-
-
-def side_by_side(pictures: dict[str, Image.Image]) -> Image.Image:
-    """Pictures of one size in a row, each under its name."""
-    width, height = next(iter(pictures.values())).size
-    sheet = Image.new("RGB", (width * len(pictures) + 4 * (len(pictures) - 1), height + 24), "white")
-    draw = ImageDraw.Draw(sheet)
-    for k, (name, picture) in enumerate(pictures.items()):
-        draw.text((k * (width + 4) + 4, 3), name, fill="black", font_size=16)
-        sheet.paste(picture, (k * (width + 4), 24))
-    return sheet
 
 
 def measure(videos: dict[str, list[av.VideoFrame]]) -> str:

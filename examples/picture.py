@@ -13,7 +13,8 @@ from PIL import Image
 from skimage.data import chelsea
 
 import vsedvr
-from demo import quality, side_by_side
+from demo import quality
+from vsedvr.compare.drawing import labelled_row
 
 FRAMES, WIDTH, HEIGHT = 15, 400, 264
 
@@ -30,7 +31,7 @@ def main(path: Path) -> None:
     for name in ("Lanczos", "EDVR small"):
         psnr, ssim = quality(gray(pictures["original"]), gray(pictures[name]))
         print(f"{name}: {psnr:.2f} dB, SSIM {ssim:.4f} (luma)")
-    side_by_side(pictures).save(path, optimize=True)
+    labelled_row(pictures).save(path, optimize=True)
 
 
 def size() -> dict[str, int]:
@@ -50,13 +51,13 @@ def clip_of(picture: np.ndarray) -> vs.VideoNode:
     return blank.std.ModifyFrame(blank, fill)
 
 
-def picture_of(clip: vs.VideoNode, n: int) -> Image.Image:
+def picture_of(clip: vs.VideoNode, n: int) -> np.ndarray:
     frame = clip.get_frame(n)
-    return Image.fromarray(np.stack([np.asarray(frame[plane]) for plane in range(3)], -1))
+    return np.stack([np.asarray(frame[plane]) for plane in range(3)], -1)
 
 
-def gray(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.convert("L")).astype(np.float64)
+def gray(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).convert("L")).astype(np.float64)
 
 
 if __name__ == "__main__":

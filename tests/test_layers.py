@@ -8,15 +8,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "vsedvr"
 MAY_IMPORT = {
+    "atomic": set[str](),
+    "timeline": set[str](),
     "ops": set[str](),
     "model": {"ops"},
-    "weights": {"model"},
-    "infer": {"model", "ops"},
-    "data": {"infer"},
-    "evaluation": {"model", "infer", "data"},
-    "train": {"model", "weights", "infer", "data", "evaluation"},
-    "filter": {"model", "infer", "weights"},
-    "cli": {"infer", "weights", "data", "evaluation", "train"},
+    "weights": {"model", "atomic"},
+    "infer": {"model", "ops", "timeline"},
+    "data": {"timeline", "atomic"},
+    "compare": {"infer", "weights", "data", "atomic", "timeline"},
+    "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
+    "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
+    "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
+    "filter": {"model", "infer", "weights", "timeline"},
+    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection"},
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

@@ -20,18 +20,9 @@ import torch
 import vapoursynth as vs
 from torch import Tensor
 
-from vsedvr.infer import (
-    PADDINGS,
-    build_engine,
-    check_tile,
-    choose_device,
-    choose_precision,
-    is_cut,
-    published_padding,
-    window_indices,
-    within_scene,
-)
+from vsedvr.infer import build_engine, check_tile, choose_device, choose_precision, clip_windows
 from vsedvr.model import EDVR
+from vsedvr.timeline import PADDINGS, is_cut, within_scene
 from vsedvr.weights import load_model
 
 __all__ = ["edvr"]
@@ -113,10 +104,8 @@ def _build(
     _check_props(clip, first.props)
     clip = _hold_first(clip, first)
 
-    windows = [
-        window_indices(n, clip.num_frames, network.config, padding or published_padding(network.config))
-        for n in range(clip.num_frames)
-    ]
+    shapes = clip_windows(network.config, clip.num_frames, padding)
+    windows = [shapes.indices(n) for n in range(clip.num_frames)]
     source = _to_float(clip)
     gray = {vs.GRAY} == {clip.format.color_family, out_format.color_family}
     blank = source.std.BlankClip(
@@ -239,7 +228,7 @@ def _scene_starts(frames: dict[int, vs.VideoFrame], differences: Sequence[vs.Vid
     for k, i in enumerate(range(first + 1, last + 1)):
         marks = [frames[i].props.get("_SceneChangePrev"), frames[i - 1].props.get("_SceneChangeNext")]
         marked = any(mark is not None for mark in marks)
-        if any(marks) if marked else luma and is_cut(*luma[k : k + 3]):
+        if any(marks) if marked else luma and is_cut(luma[k : k + 1], luma[k + 1], luma[k + 2 : k + 3]):
             yield i
 
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vsedvr import EDVR
+from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
 from vsedvr.cli.progress import Progress
-from vsedvr.data.atomic import write_whole
+from vsedvr.compare.drawing import png
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import Pair, PairPaths, find_pairs, open_pair
 from vsedvr.evaluation.benchmarks import BENCHMARKS
 from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.evaluation.evaluate import Restorer, baseline, baseline_name, check_not_saved, evaluate
 from vsedvr.evaluation.metrics import Protocol
-from vsedvr.evaluation.pictures import Details, plot_psnr, png
+from vsedvr.evaluation.pictures import Details, plot_psnr
 from vsedvr.evaluation.published import PUBLISHED, Published
 from vsedvr.evaluation.report import Method, Report
-from vsedvr.infer import PADDINGS, check_tile
+from vsedvr.infer import check_tile
+from vsedvr.timeline import PADDINGS
 
 __all__ = ["add_arguments", "run"]
 

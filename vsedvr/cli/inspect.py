@@ -11,16 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
 from vsedvr.cli.progress import Progress
-from vsedvr.data.atomic import write_whole
+from vsedvr.compare.drawing import png
 from vsedvr.data.clip import Clip, Frame, open_clip
 from vsedvr.data.lossless import lossless_video
 from vsedvr.data.pairs import to_tensor
-from vsedvr.evaluation.alignment import mean_length, view_window
-from vsedvr.evaluation.alignment_pictures import STRIPS, flow_scale, sheet, strips
-from vsedvr.evaluation.pictures import png
-from vsedvr.infer import Engine, Tiling, published_padding, window_indices, within_scene
+from vsedvr.infer import Engine, Tiling, clip_windows
+from vsedvr.inspection.alignment import mean_length, view_window
+from vsedvr.inspection.sheet import STRIPS, flow_scale, sheet, strips
+from vsedvr.timeline import within_scene
 from vsedvr.weights import load_model
 
 __all__ = ["add_arguments", "run"]
@@ -75,7 +76,7 @@ def _inspect(engine: Engine, clip: Clip, numbers: range, output: Path) -> list[_
     with ExitStack() as files:
         videos: dict[str, Callable[[Frame], None]] = {}
         for n in numbers:
-            window = window_indices(n, len(clip), config, published_padding(config))
+            window = clip_windows(config, len(clip)).indices(n)
             indices = within_scene(window, n, clip.scene_starts)
             views = view_window(engine, indices, lambda i: to_tensor(clip[i]))
             full = full or flow_scale(views)  # the first frame's, so that colours mean the same in all

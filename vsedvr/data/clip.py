@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from vsedvr.infer.scene import is_cut
+from vsedvr.timeline import scene_starts
 
 __all__ = [
     "PICTURES",
@@ -162,7 +162,8 @@ def _decode(path: Path, folder: Path, max_frames: int | None) -> None:
                 lumas.append(frame[::4, ::4].mean(2) / 255)
         if not lumas:
             raise ValueError(f"the video {path} has no frames")
-        index = {"shape": [len(lumas), *shape], "scene_starts": _scene_starts(lumas)}
+        changes = [float(abs(b - a).mean()) for a, b in pairwise(lumas)]
+        index = {"shape": [len(lumas), *shape], "scene_starts": scene_starts([0.0, *changes])}
         (temporary / "index.json").write_text(json.dumps(index))
         _move(temporary, folder)
     finally:
@@ -175,12 +176,6 @@ def _move(temporary: Path, folder: Path) -> None:
     except OSError:  # another process was faster
         if not folder.exists():
             raise
-
-
-def _scene_starts(lumas: list[NDArray[np.floating]]) -> list[int]:
-    changes = [float(abs(b - a).mean()) for a, b in pairwise(lumas)]
-    around = [0.0, *changes, 0.0]
-    return [0, *(n for n in range(1, len(lumas)) if is_cut(around[n - 1], around[n], around[n + 1]))]
 
 
 def read_picture(path: Path) -> Frame:

@@ -1,6 +1,5 @@
 """Video files that keep every bit: FFV1 in Matroska, which VapourSynth's source filters read as RGB24."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Protocol
 
 import av
 
+from vsedvr.atomic import whole_file
 from vsedvr.data.clip import Frame
 
 __all__ = ["lossless_video"]
@@ -20,17 +20,12 @@ class Write(Protocol):
 @contextmanager
 def lossless_video(path: Path, height: int, width: int, rate: int = 25) -> Iterator[Write]:
     """Gives a function that appends a frame (height, width, 3). The file appears when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with av.open(temporary, "w", format="matroska") as container:
-            stream = container.add_stream("ffv1", rate=rate)
-            stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"
+    with whole_file(path) as temporary, av.open(temporary, "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"
 
-            def write(frame: Frame) -> None:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")))
+        def write(frame: Frame) -> None:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")))
 
-            yield write
-            container.mux(stream.encode(None))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield write
+        container.mux(stream.encode(None))

@@ -1,1 +1,1 @@
-"""Evaluation: the papers' benchmarks and metrics, tables and pictures of them, and a look into the alignment."""
+"""Evaluation: the papers' benchmarks and metrics, tables and pictures of them."""

@@ -19,7 +19,7 @@ class Benchmark:
     """Folder of the low quality; where there is none, frames are reduced from the ground truth."""
     protocol: Protocol
     padding: str
-    """What stands in for frames beyond the ends of a clip (infer.PADDINGS)."""
+    """What stands in for frames beyond the ends of a clip (timeline.PADDINGS)."""
     source: str
     """Who counts like this."""
     clips: tuple[str, ...] = ()

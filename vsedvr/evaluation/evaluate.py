@@ -1,7 +1,5 @@
 """Evaluation: clips through the engine that the filter runs, and how near to the ground truth they come."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vsedvr.atomic import whole_folder
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import Pair, to_frame, to_tensor
 from vsedvr.data.resize import enlarge
 from vsedvr.evaluation.metrics import Protocol, Score
-from vsedvr.infer import Engine, build_engine, published_padding, window_indices, within_scene
+from vsedvr.infer import Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
+from vsedvr.timeline import within_scene
 
 __all__ = ["Restore", "Restorer", "Scores", "baseline", "baseline_name", "check_not_saved", "evaluate", "mean_score"]
 
@@ -52,13 +52,13 @@ class Restorer:
         Args:
             model: the network.
             device, dtype: of the engine.
-            padding: one of infer.PADDINGS; by default what models of the kind are tested with.
+            padding: one of timeline.PADDINGS; by default what models of the kind are tested with.
             tile: (width, height) of tiles, (0, 0) for none; by default what the free memory allows.
         """
         self.model = model
         self.device = device
         self.dtype = dtype
-        self.padding = padding or published_padding(model.config)
+        self.padding = padding
         self.tile = tile
         self.running: _Running | None = None
 
@@ -66,7 +66,7 @@ class Restorer:
         if self.running is None or self.running.pair is not pair:
             self.running = self._start(pair)
         first = self.running.first_number
-        window = window_indices(n, pair.num_frames, self.model.config, self.padding)
+        window = clip_windows(self.model.config, pair.num_frames, self.padding).indices(n)
         numbers = [first + i for i in within_scene(window, n, pair.scene_starts)]
         return to_frame(self.running.engine.restore(numbers, lambda number: to_tensor(pair.lq_frame(number - first))))
 
@@ -146,18 +146,9 @@ def mean_score(scores: Iterable[Score]) -> Score:
 
 @contextmanager
 def _saving(save: Path | None, name: str) -> Iterator[Path | None]:
-    """A folder to write to, which takes its place as a clip when all is written.
-
-    Until then it lies beside the folder of clips, so that what an interrupted run leaves is not taken for a clip.
-    """
+    """A folder to write a clip to, which takes its place when all is written; None where nothing is saved."""
     if save is None:
         yield None
         return
-    (save / name).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{save.name}-", dir=save.parent))
-    try:
+    with whole_folder(save / name) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(save / name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

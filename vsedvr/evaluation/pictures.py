@@ -1,20 +1,21 @@
 """Pictures of an evaluation: PSNR over the frames, and details side by side."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from vsedvr.compare.drawing import labelled_row
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import Pair
 from vsedvr.evaluation.metrics import Protocol
 from vsedvr.evaluation.report import Method
 
-__all__ = ["Details", "Region", "detailed_region", "labelled_row", "plot_psnr", "png"]
+__all__ = ["Details", "Region", "detailed_region", "plot_psnr"]
 
 REGION = (96, 128)
 """Height and width of a detail, in pixels of the ground truth."""
@@ -23,8 +24,7 @@ MAX_DETAILS = 20
 """Clips of which details are kept."""
 
 ENLARGED = 3
-LABEL_HEIGHT = 24
-GAP = 4
+"""How many times each pixel of a detail is repeated."""
 
 
 class Region(NamedTuple):
@@ -76,21 +76,8 @@ class Details:
             self.crops[pair.name][method] = self.regions[pair.name].crop(restored)
 
     def sheets(self) -> dict[str, Image.Image]:
-        """By clip."""
-        return {clip: labelled_row({**crops, "ground truth": self.gt[clip]}) for clip, crops in self.crops.items()}
-
-
-def labelled_row(pictures: Mapping[str, Frame]) -> Image.Image:
-    """Pictures of one size side by side, enlarged without interpolation, each under its name."""
-    height, width = next(iter(pictures.values())).shape[:2]
-    height, width = ENLARGED * height, ENLARGED * width
-    sheet = Image.new("RGB", ((width + GAP) * len(pictures) - GAP, height + LABEL_HEIGHT), "white")
-    draw = ImageDraw.Draw(sheet)
-    for k, (name, picture) in enumerate(pictures.items()):
-        left = k * (width + GAP)
-        draw.text((left + GAP, 3), name, fill="black", font_size=16)
-        sheet.paste(Image.fromarray(picture.repeat(ENLARGED, 0).repeat(ENLARGED, 1)), (left, LABEL_HEIGHT))
-    return sheet
+        """A sheet of each clip by the clip's name."""
+        return {clip: labelled_row({**crops, "ground truth": self.gt[clip]}, ENLARGED) for clip, crops in self.crops.items()}
 
 
 def plot_psnr(methods: Sequence[Method]) -> bytes:
@@ -111,10 +98,4 @@ def plot_psnr(methods: Sequence[Method]) -> bytes:
     axes.legend(loc="best")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
-    return file.getvalue()
-
-
-def png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
     return file.getvalue()

@@ -1,13 +1,14 @@
-"""An engine for a clip, within the memory that is free."""
+"""What restores a clip: an engine within the memory that is free, and the windows."""
 
 import torch
 
 from vsedvr.infer.engine import Engine
 from vsedvr.infer.memory import choose_tiling, free_bytes, working_bytes
 from vsedvr.infer.tile import Tiling, default_tile_pad
-from vsedvr.model import EDVR
+from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.timeline import Windows
 
-__all__ = ["build_engine"]
+__all__ = ["build_engine", "clip_windows", "published_padding"]
 
 
 def build_engine(
@@ -33,3 +34,22 @@ def build_engine(
     if tile is None:
         tiling = choose_tiling(tiling, dtype, device, budget)
     return Engine(model, device, dtype, tiling, cache_bytes=max(0, budget - working_bytes(tiling, dtype, device)))
+
+
+def clip_windows(config: EDVRConfig, num_frames: int, padding: str | None = None) -> Windows:
+    """The windows of a network over a clip.
+
+    Args:
+        config: of the network.
+        num_frames: length of the clip.
+        padding: one of timeline.PADDINGS; by default what published models of the kind were tested with.
+
+    Raises:
+        ValueError: for an unknown padding.
+    """
+    return Windows(num_frames, config.num_frame, config.center, padding or published_padding(config))
+
+
+def published_padding(config: EDVRConfig) -> str:
+    """The padding that published models of this kind were tested with: BasicSR, options/test/EDVR."""
+    return "replicate" if config.with_predeblur else "reflection_circle"

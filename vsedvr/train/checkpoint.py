@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from vsedvr.data.atomic import write_whole
+from vsedvr.atomic import write_whole
 from vsedvr.model import EDVR
 
 __all__ = ["load_state", "save_model", "save_state"]

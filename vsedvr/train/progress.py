@@ -8,7 +8,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from vsedvr.data.atomic import write_whole
+from vsedvr.atomic import write_whole
 from vsedvr.data.clip import Frame
 from vsedvr.train.preset import TrainConfig
 from vsedvr.train.processes import Processes

@@ -52,9 +52,8 @@ def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx
     state_dict = {names[key]: value for key, value in tensors.items()}
     _check_types(state_dict, path)
     config = _read_config(state_dict, center_frame_idx, path)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        model = EDVR(config)
     weights = {key: value.to("cpu", torch.float32) for key, value in state_dict.items()}
+    model = EDVR(config, device="meta")  # no memory and no random numbers for weights that are replaced at once
     _check_tensors(weights, model.state_dict(), path)
     model.load_state_dict(weights, assign=True)
     return model.eval()

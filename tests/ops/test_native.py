@@ -1,0 +1,57 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vsedvr.ops import conv3x3, dcn, native
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+def test_the_kernels_are_built_where_there_is_a_compiler() -> None:
+    """The build leaves them out without an error where it fails, and their tests would only be skipped."""
+    assert native.is_available(), "install the package again: pip install -e . -v shows what failed"
+
+
+@pytest.mark.parametrize("kernel", ["deform_conv", "conv3x3"])
+def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str) -> None:
+    """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own, for every instruction set."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++")
+    program = tmp_path / kernel
+    flags = ["-O1", "-g", "-std=c++17", "-pthread", "-Wno-psabi", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run([compiler, *flags, TESTS / f"{kernel}_asan.cpp", "-o", program], check=True, timeout=300)
+    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    isas = native.best_isa() + 1 if native.is_available() else 1
+    runs = {"deform_conv": 96, "conv3x3": 28}[kernel]
+    assert int(result.stdout.split()[0]) >= runs * isas
+
+
+def test_a_package_without_the_kernels_falls_back(tmp_path: Path) -> None:
+    """As it is where there was no compiler: the file is not there."""
+    package = tmp_path / "vsedvr"
+    shutil.copytree(TESTS.parent / "vsedvr", package, ignore=shutil.ignore_patterns("_kernels.*", "__pycache__"))
+    code = """
+import torch
+from vsedvr.ops import conv3x3, dcn, native
+assert not native.is_available()
+torch.manual_seed(0)
+x = torch.rand(1, 16, 5, 5)
+x = conv3x3(x, torch.rand(16, 16, 3, 3))
+print(dcn(x, torch.rand(1, 27, 5, 5), torch.rand(3, 16, 3, 3), torch.rand(3), 0.1).sum().item())
+"""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    torch.manual_seed(0)
+    x = torch.rand(1, 16, 5, 5)
+    x = conv3x3(x, torch.rand(16, 16, 3, 3))
+    here = dcn(x, torch.rand(1, 27, 5, 5), torch.rand(3, 16, 3, 3), torch.rand(3), 0.1).sum()
+    assert float(result.stdout) == pytest.approx(here.item(), rel=1e-5)

@@ -1,0 +1,1 @@
+"""Pictures beside one another, to compare them."""

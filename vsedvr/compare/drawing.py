@@ -1,0 +1,39 @@
+"""Pictures side by side, each under its name: for evaluation, inspection and the demo."""
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+__all__ = ["GAP", "LABEL_HEIGHT", "labelled_row", "png"]
+
+LABEL_HEIGHT = 24
+"""Pixels above a picture for its name."""
+GAP = 4
+"""White pixels between pictures."""
+
+
+def labelled_row(pictures: Mapping[str, NDArray[np.uint8]], enlarged: int = 1) -> Image.Image:
+    """Pictures side by side, each under its name.
+
+    Args:
+        pictures: (h, w, 3) RGB by name, all of one size.
+        enlarged: how many times to repeat each pixel, so that single pixels can be seen.
+    """
+    height, width = (enlarged * side for side in next(iter(pictures.values())).shape[:2])
+    sheet = Image.new("RGB", ((width + GAP) * len(pictures) - GAP, height + LABEL_HEIGHT), "white")
+    draw = ImageDraw.Draw(sheet)
+    for k, (name, picture) in enumerate(pictures.items()):
+        left = k * (width + GAP)
+        draw.text((left + GAP, 3), name, fill="black", font_size=16)
+        sheet.paste(Image.fromarray(picture.repeat(enlarged, 0).repeat(enlarged, 1)), (left, LABEL_HEIGHT))
+    return sheet
+
+
+def png(picture: Image.Image) -> bytes:
+    """The content of a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

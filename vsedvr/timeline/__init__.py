@@ -1,0 +1,6 @@
+"""Which source frames go into a window: numbers only, no pictures."""
+
+from vsedvr.timeline.scene import REACH, is_cut, scene_starts, within_scene
+from vsedvr.timeline.window import PADDINGS, Windows
+
+__all__ = ["PADDINGS", "REACH", "Windows", "is_cut", "scene_starts", "within_scene"]

@@ -1,0 +1,108 @@
+"""The windows of a clip: which source frames restore which frame, also at the two ends."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["PADDINGS", "Windows"]
+
+PADDINGS = ("replicate", "reflection", "reflection_circle", "circle")
+"""BasicSR's padding modes: what stands in for frames before the first frame of a clip and after its last."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a clip. Nothing is stored for each frame, so a clip of any length costs the same.
+
+    Raises:
+        ValueError: for an unknown padding.
+    """
+
+    num_frames: int
+    """Length of the clip, at least 1."""
+    num_frame: int
+    """Frames in a window (BasicSR's name)."""
+    center: int
+    """Place of the restored frame in its window, from 0."""
+    padding: str
+    """One of PADDINGS."""
+
+    def __post_init__(self) -> None:
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {self.padding!r}")
+
+    @property
+    def after(self) -> int:
+        """Places behind the centre."""
+        return self.num_frame - 1 - self.center
+
+    def indices(self, n: int) -> list[int]:
+        """Source frame numbers of the window that restores frame n.
+
+        With `last` the last frame of the clip, `before` and `after` the places around the centre, an index i becomes
+
+            mode               i < 0          i > last                     needs
+            replicate          0              last                         1 frame
+            reflection         -i             2 * last - i                 max(before, after) + 1 frames
+            reflection_circle  n + after - i  n - before - (i - last)      num_frame frames
+            circle             num_frame + i  i - num_frame                num_frame frames
+
+        In a clip too short for a circle mode reflection stands in, where that is too short as well, replicate.
+
+        Args:
+            n: frame to restore, 0 <= n < num_frames.
+
+        Returns:
+            num_frame numbers within the clip, without gaps when sorted; the one at `center` is n.
+        """
+        padding = self._possible_padding()
+        return [self._inside(n, i, padding) for i in range(n - self.center, n + self.after + 1)]
+
+    def runs(self, place: int) -> list[range]:
+        """The source frames at one place of all windows, for frame 0 to the last, as few runs of successive numbers.
+
+        Away from the ends a window is the frame with its neighbours, so there is one long run between a few short ones.
+        """
+        first = min(self.center, self.num_frames)  # the windows of first..stop - 1 lie within the clip
+        stop = max(first, self.num_frames - self.after)
+        inside = range(first + place - self.center, stop + place - self.center)
+        beginning, end = ([self._single(n, place) for n in part] for part in (range(first), range(stop, self.num_frames)))
+        return list(_joined(iter([*beginning, *([inside] if inside else []), *end])))
+
+    def _single(self, n: int, place: int) -> range:
+        number = self.indices(n)[place]
+        return range(number, number + 1)
+
+    def _possible_padding(self) -> str:
+        padding = self.padding
+        if "circle" in padding and self.num_frames < self.num_frame:
+            padding = "reflection"
+        if padding == "reflection" and self.num_frames <= max(self.center, self.after):
+            padding = "replicate"
+        return padding
+
+    def _inside(self, n: int, i: int, padding: str) -> int:
+        """The frame that stands in for index i in the window of frame n."""
+        last = self.num_frames - 1
+        if 0 <= i <= last:
+            return i
+        match padding:
+            case "replicate":
+                return 0 if i < 0 else last
+            case "reflection":
+                return -i if i < 0 else 2 * last - i
+            case "reflection_circle":
+                return n + self.after - i if i < 0 else n - self.center - (i - last)
+            case _:
+                return i + self.num_frame if i < 0 else i - self.num_frame
+
+
+def _joined(runs: Iterator[range]) -> Iterator[range]:
+    """The same numbers in the same order, with runs that continue one another as one."""
+    current = next(runs)
+    for run in runs:
+        if run.start == current.stop:
+            current = range(current.start, run.stop)
+        else:
+            yield current
+            current = run
+    yield current
