@@ -108,7 +108,7 @@ def test_a_state_of_a_training_by_basicsr(tmp_path: Path) -> None:
         (["conv_first.weight", "RRDB_trunk.0.RDB1.conv1.weight", "HRconv.weight", "conv_last.weight"], "ESRGAN"),
         (["model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"], "ESRGAN"),
         (["params.conv_first.weight", "params.layers.0.residual_group.blocks.0.norm1.weight"], "SwinIR"),
-        (["pcd.PCD_Align_L3_offset_conv1.weight"], "PaddleGAN"),
+        (["fea_L2_conv1.weight", "PCDModule.PCD_Align_L3_offset_conv1.weight", "conv_last.weight"], "PaddleGAN"),
         (["encoder.weight"], "another architecture"),
     ],
 )

@@ -1,5 +1,6 @@
 """The network is found in whatever it is wrapped, and of several networks the right one is taken."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ OPTIMIZER = {"state": {k: {"exp_avg": torch.zeros(3)} for k in range(9)}, "param
         ),
         {"state_dict": prefixed("net_g."), "epoch": 3, "global_step": torch.tensor(5), "optimizer_states": [OPTIMIZER]},
         {"checkpoint": {"best": [{"net": {"module": SOUND}}]}},
+        *(
+            {re.sub(r"\b(conv1|l1|pcd_align|conv_last)\.", rf"{part}.\1.", key): value for key, value in SOUND.items()}
+            for part in ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module.module")
+        ),
         [SOUND],
         (1, "EDVR", [{7: SOUND}]),
         list(SOUND.items()),

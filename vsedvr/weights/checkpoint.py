@@ -91,6 +91,6 @@ def _choose(names: list[str]) -> dict[str, str]:
     if not names:
         raise CheckpointError("holds no tensors: it is not a checkpoint of a network")
     network = choose_network(names)
-    if network is None:
+    if network is None or any("PCD_Align_" in name for name in network):
         raise CheckpointError(describe_architecture(names))
     return network

@@ -21,6 +21,9 @@ TAIL = re.compile(r"(?:conv_last|conv_hr|HRconv)\.")
 AVERAGED = re.compile(r"(?<![a-z])(?:ema|averaged?|avg|swa)(?![a-z])", re.IGNORECASE)
 """Marks weights that are a moving average over the training."""
 
+WRAPPED = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Parts of names that PyTorch adds where a part of a network is wrapped or compiled."""
+
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 MAX_NAME = 1000
 """Characters in a name; longer ones are not searched, or a hostile file could make them endless."""
@@ -66,7 +69,7 @@ def choose_network(names: Iterable[str]) -> dict[str, str] | None:
         prefix = next((prefix for prefix in _prefixes(name) if prefix in networks), None)
         inner = name[len(prefix) :] if prefix is not None else ""
         if prefix is not None and "." in inner:  # a bare name is no weight but, say, mmagic's step_counter
-            networks[prefix][inner] = name
+            networks[prefix][WRAPPED.sub("", inner)] = name
     return min(networks.items(), key=lambda item: _rank(*item))[1] if networks else None
 
 
