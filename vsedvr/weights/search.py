@@ -21,7 +21,7 @@ TAIL = re.compile(r"(?:conv_last|conv_hr|HRconv)\.")
 AVERAGED = re.compile(r"(?<![a-z])(?:ema|averaged?|avg|swa)(?![a-z])", re.IGNORECASE)
 """Marks weights that are a moving average over the training."""
 
-WRAPPED = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+WRAPPED = re.compile(r"(?:^|(?<=[./]))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[./]")
 """Parts of names that PyTorch adds where a part of a network is wrapped or compiled."""
 
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
@@ -62,14 +62,17 @@ def choose_network(names: Iterable[str]) -> dict[str, str] | None:
     Of several networks one that is whole goes first, then a moving average (params_ema before params, generator_ema before
     generator), then what stands least deep, then what comes first in the file.
     """
-    names = [name for name in names if len(name) <= 2 * MAX_NAME]
-    marks = (MARK.search(name) for name in names)
+    full_names: dict[str, str] = {}
+    for full in names:
+        if len(full) <= 2 * MAX_NAME:
+            full_names.setdefault(WRAPPED.sub("", full), full)
+    marks = (MARK.search(name) for name in full_names)
     networks: dict[str, dict[str, str]] = {mark.string[: mark.start()]: {} for mark in marks if mark}
-    for name in names:
+    for name, full in full_names.items():
         prefix = next((prefix for prefix in _prefixes(name) if prefix in networks), None)
         inner = name[len(prefix) :] if prefix is not None else ""
         if prefix is not None and "." in inner:  # a bare name is no weight but, say, mmagic's step_counter
-            networks[prefix][WRAPPED.sub("", inner)] = name
+            networks[prefix][inner] = full
     return min(networks.items(), key=lambda item: _rank(*item))[1] if networks else None
 
 
