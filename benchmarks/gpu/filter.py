@@ -11,14 +11,14 @@ import torch
 import vapoursynth as vs
 
 import vsedvr
+from benchmarks.answers import MIN_PSNR, psnr
 from benchmarks.clips import clip_of, one_by_one, pixels
-from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.timing import medians
 
 __all__ = ["SIZES", "filter_row"]
 
 SIZES = ((192, 320), (544, 960))  # multiples of 16, which cccv needs
-MIN_PSNR = 55
 
 
 def filter_row(height: int, width: int, device: torch.device, times: int, deadline: float) -> dict[str, Any]:

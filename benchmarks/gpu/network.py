@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.answers import MIN_PSNR, psnr
+from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.plain import plain_form
 from benchmarks.timing import medians
 from vsedvr.infer import PRECISIONS, Engine, Tiling, choose_tiling, clip_windows, feature_bytes, free_bytes, working_bytes
@@ -30,7 +30,6 @@ __all__ = ["MODELS", "SIZES", "check_answers", "first_frame", "network_row"]
 ROOT = Path(__file__).parent.parent.parent
 MODELS = {"EDVR-M": EDVRConfig(), "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40)}
 SIZES = ((180, 320), (270, 480), (480, 720), (540, 960))
-MIN_PSNR = 55
 
 
 def check_answers(name: str, config: EDVRConfig, device: torch.device, size: tuple[int, int] = (96, 128)) -> list[str]:
@@ -129,10 +128,7 @@ def plain_run(model: EDVR, clip: Tensor, device: torch.device, dtype: torch.dtyp
     def run() -> Tensor:
         with torch.inference_mode():
             lq = clip[: config.num_frame].to(device, dtype)
-            height, width = lq.shape[2:]
-            lq = F.pad(lq, (0, -width % config.size_multiple, 0, -height % config.size_multiple), "replicate")
-            restored = plain_form(network, lq).float().clamp(0, 1).cpu()
-        return restored[:, : config.scale * height, : config.scale * width]
+            return plain_form(network, lq).float().clamp(0, 1).cpu()
 
     return run
 
