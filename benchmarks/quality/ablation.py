@@ -24,7 +24,7 @@ from vsedvr.data.pairs import Pair, find_pairs, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
 from vsedvr.evaluation.metrics import Protocol
-from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu
+from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv
 from vsedvr.model.pcd import FrameFeatures
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
@@ -62,9 +62,9 @@ class OneLevelAlignment(nn.Module):
 
     def __init__(self, num_feat: int, deformable_groups: int) -> None:
         super().__init__()
-        self.nbr_share = conv3x3(num_feat, num_feat)
-        self.ref_share = conv3x3(num_feat, num_feat)
-        self.offset_conv2 = conv3x3(num_feat, num_feat)
+        self.nbr_share = make_conv(num_feat, num_feat)
+        self.ref_share = make_conv(num_feat, num_feat)
+        self.offset_conv2 = make_conv(num_feat, num_feat)
         self.dcn_pack = DCNPack(num_feat, deformable_groups, SLOPE)
 
     def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:

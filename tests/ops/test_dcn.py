@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.ops import deform_conv2d as torchvision_form
 
 from vsedvr.ops import cuda, dcn, native
-from vsedvr.ops.dcn import _check_shapes
+from vsedvr.ops.checks import check_dcn
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
@@ -256,7 +256,7 @@ def test_shapes_that_do_not_belong_together(k: int, tensor: Tensor, message: str
 def test_tensors_on_several_devices() -> None:
     x, conv_offset_output, weight, bias = inputs(1, 4, 6, 1, 5, 5)
     with pytest.raises(ValueError, match="all tensors must be on one device, got cpu, meta"):
-        _check_shapes(x, conv_offset_output, weight, bias.to("meta"))
+        check_dcn(x, conv_offset_output, weight, bias.to("meta"))
 
 
 @pytest.mark.parametrize(

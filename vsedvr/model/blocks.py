@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.ops import conv3x3 as conv3x3_op
-from vsedvr.ops import dcn
+from vsedvr.ops import conv3x3, dcn
 
-__all__ = ["SLOPE", "DCNPack", "ResidualBlock", "conv3x3", "lrelu", "upsample"]
+__all__ = ["SLOPE", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""
@@ -19,14 +18,19 @@ class Conv3x3(nn.Conv2d):
     """nn.Conv2d of stride 1 and padding 1, by the operator that is faster on CPUs."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1)
+        super().__init__(in_channels, out_channels, 3, padding=1, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv3x3_op(x, self.weight, self.bias)
+        return conv3x3(x, self.weight, self.bias)
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return Conv3x3(in_channels, out_channels) if stride == 1 else nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+def make_conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """A convolution layer in float32, with padding kernel_size // 2: (b, in_channels, h, w) -> (b, out_channels, h / stride,
+    w / stride), rounded up.
+    """
+    if kernel_size == 3 and stride == 1:
+        return Conv3x3(in_channels, out_channels)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, dtype=torch.float32)
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -43,8 +47,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
-        self.conv1 = conv3x3(num_feat, num_feat)
-        self.conv2 = conv3x3(num_feat, num_feat)
+        self.conv1 = make_conv(num_feat, num_feat)
+        self.conv2 = make_conv(num_feat, num_feat)
         for conv in (self.conv1, self.conv2):  # small residuals keep 40 blocks stable at the start of training
             nn.init.kaiming_normal_(conv.weight)
             conv.weight.data.mul_(0.1)
@@ -60,10 +64,10 @@ class DCNPack(nn.Module):
     def __init__(self, num_feat: int, deformable_groups: int, slope: float) -> None:
         super().__init__()
         self.slope = slope
-        self.weight = nn.Parameter(torch.empty(num_feat, num_feat, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(num_feat))
+        self.weight = nn.Parameter(torch.empty(num_feat, num_feat, 3, 3, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(num_feat, dtype=torch.float32))
         nn.init.uniform_(self.weight, -1 / math.sqrt(9 * num_feat), 1 / math.sqrt(9 * num_feat))
-        self.conv_offset = conv3x3(num_feat, 3 * deformable_groups * 9)
+        self.conv_offset = make_conv(num_feat, 3 * deformable_groups * 9)
         nn.init.zeros_(self.conv_offset.weight)  # starts as a plain convolution at half strength
         nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu, upsample
-from vsedvr.ops import conv3x3 as conv3x3_op
+from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv, upsample
+from vsedvr.ops import conv3x3
 
 __all__ = ["FrameFeatures", "PCDAlignment"]
 
@@ -35,17 +35,17 @@ class PCDAlignment(nn.Module):
 
     def __init__(self, num_feat: int, deformable_groups: int) -> None:
         super().__init__()
-        self.offset_conv1 = nn.ModuleDict({level: conv3x3(2 * num_feat, num_feat) for level in LEVELS})
+        self.offset_conv1 = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS})
         self.offset_conv2 = nn.ModuleDict(
-            {level: conv3x3(num_feat if level == "l3" else 2 * num_feat, num_feat) for level in LEVELS}
+            {level: make_conv(num_feat if level == "l3" else 2 * num_feat, num_feat) for level in LEVELS}
         )
-        self.offset_conv3 = nn.ModuleDict({level: conv3x3(num_feat, num_feat) for level in LEVELS[:2]})
+        self.offset_conv3 = nn.ModuleDict({level: make_conv(num_feat, num_feat) for level in LEVELS[:2]})
         self.dcn_pack = nn.ModuleDict(
             {level: DCNPack(num_feat, deformable_groups, SLOPE if level == "l3" else 1) for level in LEVELS}
         )
-        self.feat_conv = nn.ModuleDict({level: conv3x3(2 * num_feat, num_feat) for level in LEVELS[:2]})
-        self.cas_offset_conv1 = conv3x3(2 * num_feat, num_feat)
-        self.cas_offset_conv2 = conv3x3(num_feat, num_feat)
+        self.feat_conv = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS[:2]})
+        self.cas_offset_conv1 = make_conv(2 * num_feat, num_feat)
+        self.cas_offset_conv2 = make_conv(num_feat, num_feat)
         self.cas_dcnpack = DCNPack(num_feat, deformable_groups, SLOPE)
 
     def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:
@@ -90,9 +90,9 @@ class PCDAlignment(nn.Module):
 
 def _nbr_share(conv: nn.Module, feat: Tensor) -> Tensor:
     """The neighbour's share of a convolution of cat(nbr, ref)."""
-    return conv3x3_op(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
+    return conv3x3(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
 
 
 def _ref_share(conv: nn.Module, feat: Tensor) -> Tensor:
     """The reference's share of a convolution of cat(nbr, ref), with the bias."""
-    return conv3x3_op(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))
+    return conv3x3(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))

@@ -47,14 +47,13 @@ def _is_served(x: Tensor, weight: Tensor) -> bool:
 def _conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not _is_served(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have the shape {tuple(weight.shape[:1])}, got {tuple(bias.shape)}")
     return native.conv3x3(x, weight, bias)
 
 
 @_conv3x3.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:]).contiguous(memory_format=torch.channels_last)
+    shape = x.shape[0], weight.shape[0], *x.shape[2:]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:

@@ -70,12 +70,18 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         name: one of KERNELS.
         blocks: the grid; a block has THREADS threads.
         shared_bytes: dynamic shared memory of a block.
-        args: as the kernel has them, a tensor first. A tensor goes as its address, with type, shape and layout in the
-            caller's care; an int goes as a C int, a float as a C float.
+        args: as the kernel has them, with at least one tensor. A tensor goes as its address: type, shape and layout are the
+            caller's to check. An int goes as a C int, a float as a C float.
+
+    Raises:
+        ValueError: if the tensors are not all on one GPU.
     """
     import cupy
 
-    (device, *_) = (arg.device for arg in args if isinstance(arg, Tensor))
+    devices = {arg.device for arg in args if isinstance(arg, Tensor)}
+    device = devices.pop()
+    if devices or device.type != "cuda":
+        raise ValueError(f"the tensors of a kernel must be on one GPU, got {', '.join(map(str, (device, *devices)))}")
     stream = torch.cuda.current_stream(device)
     with cupy.cuda.Device(device.index):
         kernel = _load(device.index)[name]

@@ -62,7 +62,6 @@ def _has_native(x: Tensor) -> bool:
 def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     if not _has_native(x):
         return _compose(x, conv_offset_output, weight, bias, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return native.dcn(x, conv_offset_output, weight, bias, slope)
 
 
@@ -70,13 +69,13 @@ def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, sl
 def _dcn_cuda(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
         return _compose(x, conv_offset_output, weight, bias, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return cuda_dcn.forward(x, conv_offset_output, weight, bias, slope)
 
 
 @_dcn.register_fake
 def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:]).contiguous(memory_format=torch.channels_last)
+    shape = x.shape[0], weight.shape[0], *x.shape[2:]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _backward_with_torchvision(
@@ -107,7 +106,6 @@ def _dcn_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if not _has_native(x):
         return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     before = _before_leaky_relu(grad.float(), out, slope)
     grad_x, grad_conv_offset, grad_weight = native.dcn_backward(before, x, conv_offset_output, weight)
     return (
@@ -125,7 +123,6 @@ def _dcn_backward_cuda(
     _alert_not_deterministic()
     if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
         return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return cuda_dcn.backward(_before_leaky_relu(grad, out, slope), x, conv_offset_output, weight, bias)
 
 
@@ -133,8 +130,9 @@ def _dcn_backward_cuda(
 def _(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    g0, g1 = (t.new_empty(t.shape).contiguous(memory_format=torch.channels_last) for t in (x, conv_offset_output))
-    return g0, g1, weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+    grad_x, grad_conv_offset = (torch.empty_like(t, memory_format=torch.channels_last) for t in (x, conv_offset_output))
+    grad_weight, grad_bias = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (weight, bias))
+    return grad_x, grad_conv_offset, grad_weight, grad_bias
 
 
 def _before_leaky_relu(grad: Tensor, out: Tensor, slope: float) -> Tensor:
@@ -164,26 +162,3 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _dcn.register_autograd(_backward, setup_context=_setup_context)
-
-
-def _check_shapes(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """What keeps the kernel inside its tensors."""
-    devices = {tensor.device for tensor in (x, conv_offset_output, weight, bias)}
-    if len(devices) > 1:
-        raise ValueError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
-    b, c, h, w = x.shape
-    out_channels, _, kernel, _ = weight.shape
-    groups = conv_offset_output.shape[1] // (3 * kernel * kernel)
-    if not groups or c % groups or kernel % 2 == 0:
-        raise ValueError(
-            f"conv_offset_output has {conv_offset_output.shape[1]} channels: not 3 * {kernel * kernel} taps * a number of "
-            f"groups that divides {c}"
-        )
-    expected = {
-        "conv_offset_output": (conv_offset_output, (b, 3 * groups * kernel * kernel, h, w)),
-        "weight": (weight, (out_channels, c, kernel, kernel)),
-        "bias": (bias, (out_channels,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape:
-            raise ValueError(f"{name} must have the shape {shape}, got {tuple(tensor.shape)}")

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vsedvr.model import EDVR, EDVRConfig
@@ -43,8 +42,7 @@ def load_model(path_or_name: str | os.PathLike[str], *, center_frame_idx: int | 
     path = _find(path_or_name)
     state_dict = _translate(read_state_dict(path), path)
     config = _read_config(state_dict, center_frame_idx, path)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        model = EDVR(config)
+    model = EDVR(config, device="meta")  # no memory and no random numbers for weights that are replaced at once
     _check_tensors(state_dict, model.state_dict(), path)
     model.load_state_dict({key: value.float() for key, value in state_dict.items()}, assign=True)
     return model.eval()
