@@ -26,7 +26,7 @@ def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str
         pytest.skip("no g++")
     program = tmp_path / kernel
     flags = ["-O1", "-g", "-std=c++17", "-pthread", "-Wno-psabi", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([compiler, *flags, TESTS / f"{kernel}_asan.cpp", "-o", program], check=True, timeout=300)
+    subprocess.run([compiler, *flags, Path(__file__).parent / f"{kernel}_asan.cpp", "-o", program], check=True, timeout=300)
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     isas = native.best_isa() + 1 if native.is_available() else 1
