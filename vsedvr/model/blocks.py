@@ -1,4 +1,4 @@
-"""The blocks that every part of EDVR is built from. Attribute names are BasicSR's: they are the state dict's keys."""
+"""The building blocks of EDVR. Attributes have BasicSR's names, because these become the keys of the state dict."""
 
 import math
 
@@ -15,7 +15,7 @@ SLOPE = 0.1
 
 
 class Conv3x3(nn.Conv2d):
-    """nn.Conv2d of stride 1 and padding 1, by the operator that is faster on CPUs."""
+    """A 3x3 convolution layer with stride 1 and padding 1 that calls vsedvr.ops.conv3x3, which is faster on CPUs."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, dtype=torch.float32)
@@ -25,25 +25,24 @@ class Conv3x3(nn.Conv2d):
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution layer in float32, with padding kernel_size // 2: (b, in_channels, h, w) -> (b, out_channels, h / stride,
-    w / stride), rounded up.
-    """
+    """A convolution layer in float32 with padding kernel_size // 2, which keeps the size if stride is 1 and else divides it."""
     if kernel_size == 3 and stride == 1:
         return Conv3x3(in_channels, out_channels)
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, dtype=torch.float32)
 
 
 def lrelu(x: Tensor) -> Tensor:
+    """LeakyReLU with EDVR's slope, in place."""
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 def upsample(x: Tensor, scale: int = 2) -> Tensor:
-    """Bilinear, as everywhere in EDVR: (b, c, h, w) -> (b, c, scale * h, scale * w)."""
+    """Enlarges with bilinear interpolation: (b, c, h, w) -> (b, c, scale * h, scale * w)."""
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x))), without normalisation; a plain ReLU, not a leaky one."""
+    """x + conv(ReLU(conv(x))) without normalisation. The ReLU is a plain one here, not a leaky one."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -72,8 +71,8 @@ class DCNPack(nn.Module):
         nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, offset_feat: Tensor) -> Tensor:
-        """x (b, c, h, w) is sampled where offset_feat (b, c, h, w) says."""
-        # In bf16 an offset of 8 pixels has steps of 1/16: the engine and autocast leave this convolution in fp32.
+        """Samples x (b, c, h, w) at the offsets that it predicts from offset_feat (b, c, h, w): (b, c, h, w)."""
+        # Offsets of 8 pixels have steps of 1/16 pixel in bfloat16, so the engine and autocast leave this layer in float32.
         with torch.autocast(x.device.type, enabled=False):
             conv_offset_output = self.conv_offset(offset_feat.to(self.conv_offset.weight.dtype))
         return dcn(x, conv_offset_output, self.weight, self.bias, self.slope)

@@ -17,7 +17,7 @@ __all__ = ["EDVR", "EDVRConfig"]
 
 @dataclass(frozen=True)
 class EDVRConfig:
-    """Hyper-parameters under BasicSR's names; the defaults are those of EDVR-M, x4.
+    """Hyper-parameters of the network, under BasicSR's names; the defaults are those of EDVR-M, x4.
 
     Raises:
         ValueError: for values that no network can be built from.
@@ -26,20 +26,25 @@ class EDVRConfig:
     num_in_ch: int = 3
     num_out_ch: int = 3
     num_feat: int = 64
-    """Width: 64 in the M models, 128 in the L models."""
+    """Channels of the features: 64 in the M models, 128 in the L models."""
     num_frame: int = 5
-    """Frames in the window; odd."""
+    """Frames in the window; an odd number."""
     deformable_groups: int = 8
+    """Groups of channels that have offsets of their own in the deformable convolutions."""
     num_extract_block: int = 5
+    """Residual blocks before the alignment."""
     num_reconstruct_block: int = 10
+    """Residual blocks after the fusion."""
     center_frame_idx: int | None = None
     """Position of the restored frame in the window; None is the middle."""
     hr_in: bool = False
-    """The input has the size of the output: two strided convolutions before the features, none of the x4 gained."""
+    """Whether the output has the size of the input: two strided convolutions then make the features four times smaller."""
     with_predeblur: bool = False
+    """Whether the PreDeblur module cleans each frame first, for blurred or compressed input."""
     with_tsa: bool = True
+    """Whether frames are fused with attention (TSA); else by a 1x1 convolution."""
     num_tail_feat: int = 64
-    """Width after the second upsampling; 64 in every published model."""
+    """Channels after the second upsampling; 64 in every published model."""
 
     def __post_init__(self) -> None:
         for name in ("num_in_ch", "num_out_ch", "num_feat", "deformable_groups", "num_tail_feat"):
@@ -66,7 +71,7 @@ class EDVRConfig:
 
     @property
     def scale(self) -> int:
-        """Output size over input size."""
+        """Size of the output over that of the input, in each direction."""
         return 1 if self.hr_in else 4
 
     @property
@@ -83,8 +88,8 @@ class EDVRConfig:
 class EDVR(nn.Module):
     """The network: extract each frame, align each neighbour, fuse, reconstruct.
 
-    `forward` is these four methods in order. Whoever goes through a clip calls them one by one and keeps what `extract`
-    returned: it depends on one frame only.
+    `forward` calls these four methods in order. The engine, which goes through a clip, calls them one by one and keeps what
+    `extract` returns, because it depends on one frame only.
     """
 
     def __init__(self, config: EDVRConfig | None = None, device: torch.device | str = "cpu") -> None:
@@ -92,7 +97,7 @@ class EDVR(nn.Module):
 
         Args:
             config: hyper-parameters; EDVR-M, x4 by default.
-            device: where the weights lie. "meta" leaves them out, for weights that are put in their place at once.
+            device: where the weights lie. On "meta" they have no memory, for a network that gets other weights at once.
         """
         super().__init__()
         self.config = config or EDVRConfig()
@@ -146,18 +151,18 @@ class EDVR(nn.Module):
         return self.reconstruct(self.fuse(aligned), lq[:, self.config.center])
 
     def extract(self, frame: Tensor) -> FrameFeatures:
-        """Features of one frame (b, num_in_ch, h, w): everything that does not depend on its neighbours."""
+        """Computes all that depends on one frame (b, num_in_ch, h, w) only."""
         feat_l1 = self.feature_extraction(self._first_features(frame))
         feat_l2 = lrelu(self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1))))
         feat_l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2))))
         return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
 
     def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
-        """One frame's features as seen from the reference frame: (b, num_feat, h, w). The reference aligns to itself too."""
+        """Aligns the features of one frame to the reference frame, which may be the same one: (b, num_feat, h, w)."""
         return self.pcd_align(nbr, ref)
 
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
-        """The num_frame aligned frames in one: (b, num_feat, h, w)."""
+        """Fuses the num_frame aligned frames, in the order of the window: (b, num_feat, h, w)."""
         return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
 
     def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ __all__ = ["PredeblurModule"]
 
 
 class PredeblurModule(nn.Module):
-    """(b, num_in_ch, h, w) -> (b, num_feat, h, w), or (b, num_feat, h / 4, w / 4) with hr_in."""
+    """Features of a cleaned frame: (b, num_in_ch, h, w) -> (b, num_feat, h, w), or (b, num_feat, h / 4, w / 4) with hr_in."""
 
     def __init__(self, num_in_ch: int, num_feat: int, hr_in: bool) -> None:
         super().__init__()

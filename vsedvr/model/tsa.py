@@ -12,7 +12,7 @@ __all__ = ["TSAFusion"]
 
 
 class TSAFusion(nn.Module):
-    """Weighs each aligned frame by its likeness to the centre frame, fuses them, then modulates every position."""
+    """Weights each aligned frame by its similarity to the centre frame, fuses them, then modulates every position."""
 
     def __init__(self, num_feat: int, num_frame: int, center_frame_idx: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class TSAFusion(nn.Module):
         self.spatial_attn_add2 = make_conv(num_feat, num_feat, 1)
 
     def forward(self, aligned: Sequence[Tensor]) -> Tensor:
-        """num_frame tensors (b, c, h, w) -> (b, c, h, w); h and w multiples of 4."""
+        """Fuses num_frame tensors (b, c, h, w) into (b, c, h, w); h and w are multiples of 4."""
         weighted = self.temporal_attention(aligned)
         feat = lrelu(self.feat_fusion(weighted))
         attn = self.spatial_attention(weighted)
         attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
-        return feat * attn.sigmoid() * 2 + attn_add  # 2: a sigmoid of 0 leaves the features as they are
+        return feat * attn.sigmoid() * 2 + attn_add  # times 2, so that logits of 0 leave the features as they are
 
     def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
         """Each frame times sigmoid(<embedding, embedding of the centre>) per position: (b, num_frame * c, h, w)."""

@@ -8,26 +8,24 @@ from torch import Tensor
 
 from vsedvr.ops import cuda
 from vsedvr.ops.checks import check, check_dcn
+from vsedvr.ops.columns import backward_in_parts
 
 __all__ = ["DTYPES", "backward", "forward"]
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 TENSOR_CORES = {(32, 4), (64, 8), (128, 8)}
-"""Channels, in and out, and deformable groups that the kernel for tensor cores serves."""
+"""Numbers of channels (in and out) and of deformable groups for which there is a kernel on tensor cores."""
 
 ANY_SHARED_BYTES = 4 * (64 + 64) * (32 + 4)
-"""Shared memory of a block of the kernel for everything else."""
-
-COLUMN_BYTES = 64 << 20
-"""Of the samples that are kept at a time in the backward pass, and again of their gradients."""
+"""Shared memory of a block of the kernel that takes every number of channels and groups, without tensor cores."""
 
 
 def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """`dcn` of x in one of DTYPES; weight and bias are taken in the same type.
+    """`vsedvr.ops.dcn` of x in one of DTYPES on a GPU; weight and bias are converted to the type of x.
 
-    Nothing is copied that is channels_last, of the right type and aligned already: the weights of a network in channels_last
-    lie as the kernels read them.
+    No tensor is copied that is channels_last, of the right type and aligned already, as those of a network in channels_last
+    are.
 
     Raises:
         ValueError: if tensors do not belong together, or x is of another type.
@@ -64,14 +62,14 @@ def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor,
 
 
 def mma_shared_bytes(c: int, groups: int) -> int:
-    """Shared memory of a block of the kernel for tensor cores: two buffers of samples and two of weights, 16-bit."""
+    """Bytes of shared memory of a block of the kernel on tensor cores: two buffers of samples and two of weights, 16-bit."""
     return 2 * 2 * (64 * (4 * c // groups + 8) + c * (32 + 8))
 
 
 def backward(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias, in their types; x and conv_offset_output's are channels_last.
+    """Gradients of x, conv_offset_output, weight and bias, each in the type of its tensor; the first two are channels_last.
 
     Products are in the type of x with sums in float32. The order of additions to the gradient of x differs from run to run.
 
@@ -89,32 +87,25 @@ def backward(
     out_channels, _, kernel, _ = weight.shape
     taps = kernel * kernel
     grad = _checked("grad", _ready(grad, x.dtype), (b, out_channels, h, w), x.dtype, x.device)
-    grad = grad.permute(0, 2, 3, 1).reshape(-1, out_channels)
-    matrix = _ready(weight, x.dtype).permute(0, 2, 3, 1).reshape(out_channels, taps * c)
     picture, offsets = _ready(x, x.dtype), _ready(conv_offset_output, torch.float32)
     grad_x = torch.zeros_like(picture, dtype=torch.float32, memory_format=torch.channels_last)
     grad_offsets = torch.empty_like(offsets, memory_format=torch.channels_last)
-    grad_matrix = torch.zeros_like(matrix, dtype=torch.float32)
-    pixels = max(1, COLUMN_BYTES // (matrix.shape[1] * x.element_size()))
-    with torch.autocast(x.device.type, enabled=False):  # or the products come out in another type
-        for first in range(0, len(grad), pixels):
-            part = grad[first : first + pixels]
-            grad_columns = part @ matrix
-            columns = torch.empty_like(grad_columns)
-            offset_shape, sample_shape = (b, 3 * groups * taps, h, w), (len(part), taps * c)
-            tensors = (
-                _checked("x", picture, (b, c, h, w), x.dtype, x.device),
-                _checked("conv_offset_output", offsets, offset_shape, torch.float32, x.device),
-                _checked("grad_columns", grad_columns, sample_shape, x.dtype, x.device),
-                _checked("columns", columns, sample_shape, x.dtype, x.device),
-                _checked("grad_x", grad_x, (b, c, h, w), torch.float32, x.device),
-                _checked("grad_conv_offset", grad_offsets, offset_shape, torch.float32, x.device),
-            )
-            blocks = (-(-len(part) * taps * groups // cuda.THREADS),)
-            cuda.launch(f"backward_{_name(x.dtype)}", blocks, 0, *tensors, first, len(part), h, w, c, groups, kernel)
-            grad_matrix += part.mT @ columns
-    grad_weight = grad_matrix.view(out_channels, kernel, kernel, c).permute(0, 3, 1, 2)
-    grad_bias = grad.sum(0, dtype=torch.float32)
+
+    def run(first: int, grad_columns: Tensor, columns: Tensor) -> None:
+        offset_shape, sample_shape = (b, 3 * groups * taps, h, w), (len(columns), taps * c)
+        tensors = (
+            _checked("x", picture, (b, c, h, w), x.dtype, x.device),
+            _checked("conv_offset_output", offsets, offset_shape, torch.float32, x.device),
+            _checked("grad_columns", grad_columns, sample_shape, x.dtype, x.device),
+            _checked("columns", columns, sample_shape, x.dtype, x.device),
+            _checked("grad_x", grad_x, (b, c, h, w), torch.float32, x.device),
+            _checked("grad_conv_offset", grad_offsets, offset_shape, torch.float32, x.device),
+        )
+        blocks = (-(-len(columns) * taps * groups // cuda.THREADS),)
+        cuda.launch(f"backward_{_name(x.dtype)}", blocks, 0, *tensors, first, len(columns), h, w, c, groups, kernel)
+
+    grad_weight = backward_in_parts(grad, _ready(weight, x.dtype), 1, run)
+    grad_bias = grad.sum((0, 2, 3), dtype=torch.float32)
     return (
         grad_x.to(x.dtype),
         grad_offsets.to(conv_offset_output.dtype),

@@ -1,6 +1,7 @@
-"""The one operator that the network calls, as a torch operator: `vsedvr::dcn`.
+"""EDVR's deformable convolution as the torch operator `vsedvr::dcn`, with its gradients.
 
-It runs the kernels of both directions where there are some, and composes torch's own operators elsewhere.
+It runs the compiled kernels for the device where there are some (native.py for CPUs, cuda_dcn.py for GPUs). Elsewhere it is
+composed of PyTorch's and torchvision's operators.
 """
 
 import warnings
@@ -11,28 +12,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr.ops import cuda, cuda_dcn, native
+from vsedvr.ops.checks import check_dcn
 from vsedvr.ops.deform_conv import deform_conv2d
 
 __all__ = ["dcn"]
 
 
 def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """Modulated deformable convolution with all that stands around it: sigmoid, sampling, product, bias and LeakyReLU.
+    """Modulated deformable convolution (DCNv2) with the sigmoid of its masks, its bias and the LeakyReLU behind it, in one.
+
+    Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1; channels in torchvision's order.
 
     Args:
         x: features to sample, (b, c, h, w).
         conv_offset_output: raw output of the convolution that predicts offsets and mask logits,
             (b, 3 * deformable_groups * K, h, w) with K taps: first the offsets as (dy, dx) pairs in pixels, then the
-            logits. float16, float32 or float64; never bfloat16, which resolves no more than 1/16 pixel at 8 pixels.
+            logits. float16, float32 or float64; never bfloat16, whose steps are 1/16 pixel for offsets of 8 pixels.
         weight: (out_channels, c, kernel, kernel) with an odd kernel; stride 1, padding kernel // 2.
         bias: (out_channels,).
-        slope: negative slope of the LeakyReLU; 1 leaves it out.
+        slope: negative slope of the LeakyReLU; 1 for none.
 
     Returns:
         (b, out_channels, h, w) in the type of x, channels_last. Positions and sums are at least float32.
 
     Raises:
-        ValueError: if shapes do not belong together; the message has the shape expected and the one given.
+        ValueError: if the tensors do not belong together; the message has the shape expected and the one given.
     """
     tensors = (x, conv_offset_output, weight, bias)
     wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -81,9 +85,10 @@ def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope
 def _backward_with_torchvision(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias."""
+    """Gradients of x, conv_offset_output, weight and bias, by torchvision's operator."""
     import torchvision  # noqa: F401 (registers the operator)
 
+    check_dcn(x, conv_offset_output, weight, bias)
     dtype = torch.promote_types(x.dtype, torch.float32)
     offset, mask = _split(conv_offset_output.to(dtype))
     before = _before_leaky_relu(grad, out, slope)
@@ -136,11 +141,12 @@ def _(
 
 
 def _before_leaky_relu(grad: Tensor, out: Tensor, slope: float) -> Tensor:
+    """The gradient of the LeakyReLU's input, from that of its output."""
     return torch.where(out > 0, grad, grad * slope)
 
 
 def _alert_not_deterministic() -> None:
-    """As torch's own operators do, under torch.use_deterministic_algorithms."""
+    """Raises or warns where the user has called torch.use_deterministic_algorithms, as PyTorch's own operators do."""
     if not torch.are_deterministic_algorithms_enabled():
         return
     message = (

@@ -9,7 +9,7 @@ weights. Whatever goes to the library as an address is checked first.
 """
 
 import ctypes
-from functools import cache
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vsedvr.ops.checks import check, check_dcn
+from vsedvr.ops.columns import backward_in_parts
 from vsedvr.ops.cores import usable_cores
 
 __all__ = ["best_isa", "conv3x3", "dcn", "dcn_backward", "is_available"]
@@ -26,17 +27,30 @@ DCN = {torch.float32: "vsedvr_dcn_float32", torch.bfloat16: "vsedvr_dcn_bfloat16
 DCN_BACKWARD = "vsedvr_dcn_backward_float32"
 CONV3X3 = "vsedvr_conv3x3_float32"
 
-COLUMN_BYTES = 64 << 20
-"""Bytes of the samples that are kept at a time in the backward pass; their gradients take as many again."""
-
 CPU = torch.device("cpu")
 PICTURE = torch.channels_last
 WEIGHT = torch.contiguous_format
 
 
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(FILE))
+INTERFACE = 2
+"""Which functions with which arguments the library must have; vsedvr_interface in kernels/deform_conv.cpp says the same."""
+
+logger = logging.getLogger("vsedvr")
+
+
+def _load() -> ctypes.CDLL | None:
+    """The library, or None if the package was built without it, or if it is of no use here."""
+    if FILE is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(FILE))
+        version = library.vsedvr_interface()
+    except (OSError, AttributeError) as error:
+        version = error
+    if version != INTERFACE:
+        reason = f"version {version} of its interface, not {INTERFACE}" if isinstance(version, int) else version
+        logger.warning("%s cannot be used (%s), so slower operators of PyTorch run; install vsedvr again", FILE, reason)
+        return None
     pointers, settings = [ctypes.c_void_p], [ctypes.c_int, ctypes.c_int]
     for name in DCN.values():
         getattr(library, name).argtypes = pointers * 6 + [ctypes.c_float, *settings]
@@ -47,13 +61,16 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+LIBRARY = _load()
+
+
 def is_available() -> bool:
-    """Whether the package was built with the kernels."""
-    return FILE is not None
+    """Whether the kernels are there: the package was built with a compiler."""
+    return LIBRARY is not None
 
 
 def best_isa() -> int:
-    """The best instruction set of this processor: 0 for any, 1 for AVX2, 2 for AVX-512."""
+    """The best instruction set of this processor that the kernels have: 0 for any, 1 for AVX2, 2 for AVX-512."""
     return int(_library().vsedvr_best_isa())
 
 
@@ -106,34 +123,28 @@ def dcn_backward(
     b, c, h, w = x.shape
     out_channels, _, kernel, _ = weight.shape
     taps = kernel * kernel
-    matrix = weight.float().permute(0, 2, 3, 1).reshape(out_channels, taps * c)
     grad, x, conv_offset_output = (tensor.float().contiguous(memory_format=PICTURE) for tensor in (grad, x, conv_offset_output))
     check("grad", grad, (b, out_channels, h, w), torch.float32, CPU, PICTURE)
-    grad_x, grad_offset = (
-        torch.zeros_like(x, memory_format=PICTURE),
-        torch.empty_like(conv_offset_output, memory_format=PICTURE),
-    )
-    grad_matrix = torch.zeros_like(matrix)
-    pictures = max(1, COLUMN_BYTES // max(1, 4 * h * w * taps * c))
-    with torch.autocast("cpu", enabled=False):  # or the products come out in another type
-        for part in (slice(first, first + pictures) for first in range(0, b, pictures)):
-            rows = grad[part].permute(0, 2, 3, 1).reshape(-1, out_channels)
-            grad_columns = rows @ matrix
-            columns = torch.empty_like(grad_columns)
-            n = len(grad[part])
-            offsets, samples = (n, 3 * groups * taps, h, w), (n * h * w, taps * c)
-            addresses = (
-                _address("x", x[part], (n, c, h, w), torch.float32, PICTURE),
-                _address("conv_offset_output", conv_offset_output[part], offsets, torch.float32, PICTURE),
-                _address("grad_columns", grad_columns, samples, torch.float32, WEIGHT),
-                _address("columns", columns, samples, torch.float32, WEIGHT),
-                _address("grad_x", grad_x[part], (n, c, h, w), torch.float32, PICTURE),
-                _address("grad_conv_offset", grad_offset[part], offsets, torch.float32, PICTURE),
-            )
-            shape = (ctypes.c_int64 * 7)(n, h, w, c, out_channels, groups, kernel)
-            _call(DCN_BACKWARD, ctypes.addressof(shape), *addresses, *_settings(isa))
-            grad_matrix += rows.mT @ columns
-    return grad_x, grad_offset, grad_matrix.view(out_channels, kernel, kernel, c).permute(0, 3, 1, 2)
+    grad_x = torch.zeros_like(x, memory_format=PICTURE)
+    grad_offset = torch.empty_like(conv_offset_output, memory_format=PICTURE)
+
+    def run(first: int, grad_columns: Tensor, columns: Tensor) -> None:
+        n = len(columns) // (h * w)
+        part = slice(first // (h * w), first // (h * w) + n)
+        offsets, samples = (n, 3 * groups * taps, h, w), (n * h * w, taps * c)
+        addresses = (
+            _address("x", x[part], (n, c, h, w), torch.float32, PICTURE),
+            _address("conv_offset_output", conv_offset_output[part], offsets, torch.float32, PICTURE),
+            _address("grad_columns", grad_columns, samples, torch.float32, WEIGHT),
+            _address("columns", columns, samples, torch.float32, WEIGHT),
+            _address("grad_x", grad_x[part], (n, c, h, w), torch.float32, PICTURE),
+            _address("grad_conv_offset", grad_offset[part], offsets, torch.float32, PICTURE),
+        )
+        shape = (ctypes.c_int64 * 7)(n, h, w, c, out_channels, groups, kernel)
+        _call(DCN_BACKWARD, ctypes.addressof(shape), *addresses, *_settings(isa))
+
+    grad_weight = backward_in_parts(grad, weight.float(), h * w, run)
+    return grad_x, grad_offset, grad_weight
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = None) -> Tensor:
@@ -165,6 +176,12 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
 def _address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> int:
     check(name, tensor, shape, dtype, CPU, layout)
     return tensor.data_ptr()
+
+
+def _library() -> ctypes.CDLL:
+    if LIBRARY is None:
+        raise RuntimeError("vsedvr was built without the kernels for CPUs")
+    return LIBRARY
 
 
 def _call(name: str, *args: Any) -> None:
