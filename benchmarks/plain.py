@@ -43,7 +43,7 @@ def _align(pcd: PCDAlignment, nbr: list[Tensor], ref: list[Tensor]) -> Tensor:
     offset = lrelu(pcd.offset_conv2["l3"](own[2]))
     feat = _dcn_pack(pcd.dcn_pack["l3"], nbr[2], offset)
     offset = pcd.refine_offset("l2", own[1], coarse=offset)
-    feat = lrelu(pcd.merge_feat("l2", _dcn_pack(pcd.dcn_pack["l2"], nbr[1], offset), coarse=feat))
+    feat = pcd.merge_feat("l2", _dcn_pack(pcd.dcn_pack["l2"], nbr[1], offset), coarse=feat)
     offset = pcd.refine_offset("l1", own[0], coarse=offset)
     feat = pcd.merge_feat("l1", _dcn_pack(pcd.dcn_pack["l1"], nbr[0], offset), coarse=feat)
     offset = lrelu(pcd.cas_offset_conv2(lrelu(pcd.cas_offset_conv1(torch.cat([feat, ref[0]], 1)))))

@@ -203,7 +203,7 @@ struct Convolution {
         const int64_t depth = s.taps() * s.channels, channels = std::min(panel_width, s.out_channels - o);
         float sums[ROWS * panel_width] = {};
         for (int64_t r = 0; r < rows; r++) std::copy_n(bias + o, channels, sums + r * panel_width);
-        multiply(columns, depth, packed + o * depth, sums);
+        multiply<VECTORS, true>(columns, depth, depth, packed + o * depth, sums);
         for (int64_t r = 0; r < rows; r++) {
             Element* to = out + (pixel + r) * s.out_channels + o;
             for (int64_t c = 0; c < channels; c++) {

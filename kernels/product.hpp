@@ -8,26 +8,32 @@ constexpr int64_t panel_width = LANES * VECTORS;  // output channels that are co
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 
-// Adds rows[ROWS][depth] times panel[depth][panel_width] to sums[ROWS][panel_width].
-inline void multiply(const float* rows, int64_t depth, const float* panel, float* sums) {
-    Vector sum[ROWS][VECTORS];
+// sums[ROWS][width] = rows[ROWS][depth] times panel[depth][width], or += of it with `adds`; width is vectors * LANES. The
+// rows lie `stride` floats apart.
+template <int vectors, bool adds>
+inline void multiply(const float* rows, int64_t stride, int64_t depth, const float* panel, float* sums) {
+    constexpr int64_t width = vectors * LANES;
+    Vector sum[ROWS][vectors];
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) sum[r][v] = load(sums + r * panel_width + v * LANES);
+        for (int v = 0; v < vectors; v++) sum[r][v] = Vector{};
     for (int64_t k = 0; k < depth; k++) {
-        Vector weight[VECTORS];
+        Vector weight[vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) weight[v] = load(panel + k * panel_width + v * LANES);
+        for (int v = 0; v < vectors; v++) weight[v] = load(panel + k * width + v * LANES);
 #pragma GCC unroll 12
         for (int r = 0; r < ROWS; r++) {
-            const float value = rows[r * depth + k];
+            const float value = rows[r * stride + k];
 #pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) sum[r][v] += weight[v] * value;
+            for (int v = 0; v < vectors; v++) sum[r][v] += weight[v] * value;
         }
     }
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) store(sums + r * panel_width + v * LANES, sum[r][v]);
+        for (int v = 0; v < vectors; v++) {
+            float* to = sums + r * width + v * LANES;
+            store(to, adds ? load(to) + sum[r][v] : sum[r][v]);
+        }
 }

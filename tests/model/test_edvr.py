@@ -21,10 +21,13 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize("case", NETWORKS)
-def test_equals_the_reference_network(case: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_equals_the_reference_network(case: str, packed: bool) -> None:
     arch = meta(case)["arch"]
     model = load_model(weights(case), center_frame_idx=arch["center_frame_idx"])
     assert model.config == EDVRConfig(**arch)
+    if packed:
+        model.pack()
     with torch.inference_mode():
         assert (model(array(case, "input")) - array(case, "output")).abs().max() < 1e-5
 
@@ -162,6 +165,10 @@ def test_enlarging_in_strips_changes_nothing(height: int, hr_in: bool) -> None:
     whole = model.reconstruct(feat, center)
     for rows in (1, 24, 100):
         assert (model.reconstruct(feat, center, rows) - whole).abs().max() < 1e-5
+    model.pack()
+    with torch.no_grad():
+        for number in (None, 1, 24, 100):
+            assert (model.reconstruct(feat, center, number) - whole).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("num_feat", [8, 16])  # without and with the compiled 3x3 convolution

@@ -93,7 +93,8 @@ def test_gradients_of_another_size(module: Any) -> None:
     ("change", "message"),
     [
         ({"x": torch.zeros(1, 16, 5, 6).half()}, "x must be of type torch.float32, got torch.float16"),
-        ({"x": torch.zeros(1, 15, 5, 6)}, "with c a multiple of 16"),
+        ({"x": torch.zeros(1, 15, 5, 6)}, r"weight must have the shape \(20, 15, 3, 3\), got \(20, 16, 3, 3\)"),
+        ({"x": torch.zeros(16, 5, 6)}, r"x must have the shape \(b, c, h, w\), got \(16, 5, 6\)"),
         ({"x": torch.zeros(1, 32, 5, 6)}, r"weight must have the shape \(20, 32, 3, 3\)"),
         ({"weight": torch.zeros(20, 16, 3, 3).double()}, "weight must be of type torch.float32"),
         ({"weight": torch.zeros(20, 16, 3, 3, device="meta")}, "weight must be on the device cpu, got meta"),

@@ -31,7 +31,7 @@ def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     isas = native.best_isa() + 1 if native.is_available() else 1
-    runs = {"deform_conv": 96, "conv3x3": 28}[kernel]
+    runs = {"deform_conv": 96, "conv3x3": 200}[kernel]
     assert int(result.stdout.split()[0]) >= runs * isas
 
 

@@ -20,7 +20,7 @@ import os, sys, threading
 import torch
 from vsedvr.ops import native
 
-native._settings = lambda isa: (4, native.best_isa())  # four threads, however many cores there are
+native.settings = lambda isa: (4, native.best_isa())  # four threads, however many cores there are
 torch.manual_seed(0)
 x = torch.rand(1, 16, 60, 70).contiguous(memory_format=torch.channels_last)
 weight = torch.rand(16, 16, 3, 3)
@@ -50,9 +50,9 @@ def test_several_callers_at_once_get_the_same_as_one(monkeypatch: pytest.MonkeyP
         grads = native.dcn_backward(x, x, conv_offset_output, weight)
         return native.conv3x3(x, weight, bias), native.dcn(x, conv_offset_output, weight, bias, 0.1), *grads
 
-    monkeypatch.setattr(native, "_settings", lambda isa: (1, native.best_isa()))
+    monkeypatch.setattr(native, "settings", lambda isa: (1, native.best_isa()))
     alone = run(0)
-    monkeypatch.setattr(native, "_settings", lambda isa: (4, native.best_isa()))
+    monkeypatch.setattr(native, "settings", lambda isa: (4, native.best_isa()))
     with ThreadPoolExecutor(6) as callers:
         for together in callers.map(run, range(30)):
             assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
@@ -105,7 +105,7 @@ def test_a_system_that_gives_no_threads(made_before: int) -> None:
     program = f"""
 import resource
 if {made_before}:
-    native._settings = lambda isa: ({made_before}, native.best_isa())
+    native.settings = lambda isa: ({made_before}, native.best_isa())
     run()
 if os.getuid() == 0:
     try:
@@ -118,9 +118,9 @@ try:
     print("cannot"), sys.exit()
 except RuntimeError:
     pass
-native._settings = lambda isa: (1, native.best_isa())
+native.settings = lambda isa: (1, native.best_isa())
 right = run()
-native._settings = lambda isa: (4, native.best_isa())
+native.settings = lambda isa: (4, native.best_isa())
 print(all(torch.equal(run(), right) for _ in range(20)), threads())
 """
     output = run_program(program)

@@ -31,7 +31,8 @@ int main(int, char** arguments) {
     const HMODULE library = LoadLibraryA(arguments[1]);
     if (!library) return 1;
     const char* names[] = {"vsedvr_dcn_float32", "vsedvr_dcn_bfloat16", "vsedvr_dcn_backward_float32",
-                           "vsedvr_conv3x3_float32", "vsedvr_interface", "PyInit__kernels"};
+                           "vsedvr_conv3x3_float32", "vsedvr_conv3x3_packed_floats", "vsedvr_conv3x3_pack",
+                           "vsedvr_conv3x3_packed_float32", "vsedvr_interface", "PyInit__kernels"};
     for (const char* name : names)
         if (!GetProcAddress(library, name)) return 2;
     const FARPROC best_isa = GetProcAddress(library, "vsedvr_best_isa");

@@ -62,6 +62,7 @@ class Engine:
             for pack, exact in zip(_dcn_packs(self.model), _dcn_packs(model), strict=True):
                 pack.conv_offset = copy.deepcopy(exact.conv_offset).to(device)
         self.model = self.model.to(memory_format=torch.channels_last)
+        self.model.pack()
         self.device = self.model.conv_last.weight.device  # a GPU with its number
         self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
         self.exact: Engine | None = None

@@ -6,22 +6,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.ops import conv3x3, dcn
+from vsedvr.ops import PackedConv3x3, conv3x3, dcn, pack_conv3x3
 
-__all__ = ["SLOPE", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
+__all__ = ["SLOPE", "Conv3x3", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution layer with stride 1 and padding 1 that calls vsedvr.ops.conv3x3, which is faster on CPUs."""
+    """A 3x3 convolution layer with stride 1 and padding 1, with what EDVR has around it: on a CPU it is all one pass."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, shuffle: bool = False) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, dtype=torch.float32)
+        self.shuffle = shuffle
+        self.packed: PackedConv3x3 | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return conv3x3(x, self.weight, self.bias)
+    def pack(self) -> None:
+        """Packs the weights, which must stay as they are from then on, for calls on a CPU without gradients."""
+        self.packed = pack_conv3x3(self.weight, self.bias, self.shuffle)
+
+    def forward(
+        self,
+        x: Tensor,
+        slope: float = 1,
+        add: Tensor | None = None,
+        x2: Tensor | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """leaky_relu(pixel_shuffle(conv(cat([x, x2], 1)), 2) + add, slope); the pixel_shuffle only if `shuffle` is set.
+
+        Args:
+            x: (b, c, h, w).
+            slope: negative slope of the LeakyReLU; 0 is a ReLU, 1 is none.
+            add: of the shape of the output, or None.
+            x2: (b, c2, h, w): channels of the input behind those of x, or None.
+            rows: (first, number): the rows of the convolution that are computed; all by default.
+        """
+        if self.packed is not None and self.packed.serves(x):
+            return self.packed(x, slope, add, x2, rows)
+        out = self._convolve(x if x2 is None else torch.cat([x, x2], 1), rows)
+        if self.shuffle:
+            out = F.pixel_shuffle(out, 2)
+        if add is not None:
+            out = out + add
+        if slope == 0:
+            return F.relu(out, inplace=True)
+        return out if slope == 1 else F.leaky_relu(out, slope, inplace=True)
+
+    def _convolve(self, x: Tensor, rows: tuple[int, int] | None) -> Tensor:
+        if rows is None:
+            return conv3x3(x, self.weight, self.bias)
+        first, number = rows
+        above = min(first, 1)  # one row more on either side, as far as there is one
+        around = x[:, :, first - above : first + number + 1]
+        return conv3x3(around, self.weight, self.bias)[:, :, above : above + number]
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -54,7 +93,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+        return self.conv2(self.conv1(x, slope=0), add=x)
 
 
 class DCNPack(nn.Module):

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from vsedvr.model.blocks import ResidualBlock, lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, Conv3x3, ResidualBlock, lrelu, make_conv, upsample
 from vsedvr.model.pcd import FrameFeatures, PCDAlignment
 from vsedvr.model.predeblur import PredeblurModule
 from vsedvr.model.tsa import TSAFusion
@@ -128,10 +127,21 @@ class EDVR(nn.Module):
         )
 
         self.reconstruction: nn.Module = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_reconstruct_block)))
-        self.upconv1 = make_conv(num_feat, num_feat * 4)
-        self.upconv2 = make_conv(num_feat, config.num_tail_feat * 4)
+        self.upconv1 = Conv3x3(num_feat, num_feat * 4, shuffle=True)
+        self.upconv2 = Conv3x3(num_feat, config.num_tail_feat * 4, shuffle=True)
         self.conv_hr = make_conv(config.num_tail_feat, config.num_tail_feat)
         self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
+
+    def pack(self) -> None:
+        """Packs the weights for running on a CPU in float32 without gradients; then they must stay as they are.
+
+        With packed weights the 3x3 convolutions are one pass each over memory, together with activations, additions, joined
+        inputs and pixel_shuffle. They take four times the memory of the weights. On other devices, in other types and with
+        gradients the network runs as before.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv3x3):
+                module.pack()
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restores the window's centre frame.
@@ -153,8 +163,8 @@ class EDVR(nn.Module):
     def extract(self, frame: Tensor) -> FrameFeatures:
         """Computes all that depends on one frame (b, num_in_ch, h, w) only."""
         feat_l1 = self.feature_extraction(self._first_features(frame))
-        feat_l2 = lrelu(self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1))))
-        feat_l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2))))
+        feat_l2 = self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1)), SLOPE)
+        feat_l3 = self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2)), SLOPE)
         return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
 
     def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
@@ -182,29 +192,34 @@ class EDVR(nn.Module):
         return self._enlarge(feat, center) if rows is None else self._enlarge_in_strips(feat, center, rows)
 
     def _enlarge(self, feat: Tensor, center: Tensor) -> Tensor:
-        feat = lrelu(F.pixel_shuffle(self.upconv1(feat), 2))
-        feat = lrelu(F.pixel_shuffle(self.upconv2(feat), 2))
-        residual = self.conv_last(lrelu(self.conv_hr(feat)))
+        feat = self.upconv2(self.upconv1(feat, SLOPE), SLOPE)
+        residual = self.conv_last(self.conv_hr(feat, SLOPE))
         return residual + (center if self.config.hr_in else upsample(center, 4))
 
     def _enlarge_in_strips(self, feat: Tensor, center: Tensor, rows: int) -> Tensor:
-        """Strips of some rows, joined.
+        """Strips of some rows, joined."""
+        height = feat.shape[2]
+        strips = [self._residual(feat, top, min(top + rows, height)) for top in range(0, height, rows)]
+        return torch.cat(strips, 2) + (center if self.config.hr_in else upsample(center, 4))
 
-        A strip reads 2 rows beyond itself, as far as its convolutions see: 1 row for upconv1, 1/2 for upconv2, and 1/4 each for
-        conv_hr and conv_last.
-        """
-        height, stride = feat.shape[2], self.config.stride
-        strips = []
-        for top in range(0, height, rows):
-            bottom, first, last = min(top + rows, height), max(top - 2, 0), min(top + rows + 2, height)
-            strip = self._enlarge(feat[:, :, first:last], center[:, :, stride * first : stride * last])
-            strips.append(strip[:, :, 4 * (top - first) : 4 * (bottom - first)])
-        return torch.cat(strips, 2)
+    def _residual(self, feat: Tensor, top: int, bottom: int) -> Tensor:
+        """What the features from row `top` up to `bottom` give: each convolution computes the rows that the next one reads."""
+        height, first = feat.shape[2], 0  # row of the picture, at the size that it has by then, where feat begins
+        for conv, scale, slope, more in (
+            (self.upconv1, 1, SLOPE, 1),
+            (self.upconv2, 2, SLOPE, 1),
+            (self.conv_hr, 4, SLOPE, 1),
+            (self.conv_last, 4, 1, 0),
+        ):
+            begin, end = max(scale * top - more, 0), min(scale * bottom + more, scale * height)
+            feat = conv(feat, slope, rows=(begin - first, end - begin))
+            first = 2 * begin if conv.shuffle else begin
+        return feat
 
     def _first_features(self, frame: Tensor) -> Tensor:
         if self.config.with_predeblur:
             return self.conv_1x1(self.predeblur(frame))
-        feat = lrelu(self.conv_first(frame))
+        feat = self.conv_first(frame, SLOPE)
         if self.config.hr_in:
             feat = lrelu(self.stride_conv_hr2(lrelu(self.stride_conv_hr1(feat))))
         return feat

@@ -1,14 +1,13 @@
 """Alignment with pyramid, cascading and deformable convolutions (PCD; paper, section 3.2 and figure 3)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv, upsample
-from vsedvr.ops import conv3x3
+from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv, upsample
+from vsedvr.ops import PackedConv3x3, conv3x3, pack_conv3x3
 
-__all__ = ["FrameFeatures", "PCDAlignment"]
+__all__ = ["FrameFeatures", "PCDAlignment", "SplitConv"]
 
 LEVELS = ("l1", "l2", "l3")
 
@@ -31,12 +30,43 @@ class FrameFeatures(NamedTuple):
     """This frame's share of cas_offset_conv1, with the bias, when it is the reference: (b, c, h, w)."""
 
 
+class SplitConv(Conv3x3):
+    """A convolution of cat([nbr, ref], 1) that is also had as the sum of two shares, each of which needs one frame only."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__(2 * num_feat, num_feat)
+        self.packed_nbr: PackedConv3x3 | None = None
+        self.packed_ref: PackedConv3x3 | None = None
+
+    def pack(self) -> None:
+        nbr, ref = self.weight.chunk(2, 1)
+        self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
+
+    def nbr_share(self, nbr: Tensor) -> Tensor:
+        """The neighbour's share, without the bias: (b, c, h, w) -> (b, c, h, w)."""
+        if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
+            return self.packed_nbr(nbr)
+        return conv3x3(nbr, self.weight.chunk(2, 1)[0])
+
+    def ref_share(self, ref: Tensor) -> Tensor:
+        """The reference's share, with the bias: (b, c, h, w) -> (b, c, h, w)."""
+        if self.packed_ref is not None and self.packed_ref.serves(ref):
+            return self.packed_ref(ref)
+        return conv3x3(ref, self.weight.chunk(2, 1)[1], self.bias)
+
+    def with_share(self, nbr: Tensor, ref_share: Tensor) -> Tensor:
+        """LeakyReLU of the whole convolution, with the reference's share of it at hand."""
+        if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
+            return self.packed_nbr(nbr, SLOPE, add=ref_share)
+        return lrelu(self.nbr_share(nbr) + ref_share)
+
+
 class PCDAlignment(nn.Module):
     """Aligns a neighbour's features to the reference frame, from the coarsest level to the finest, and then once more."""
 
     def __init__(self, num_feat: int, deformable_groups: int) -> None:
         super().__init__()
-        self.offset_conv1 = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS})
+        self.offset_conv1 = nn.ModuleDict({level: SplitConv(num_feat) for level in LEVELS})
         self.offset_conv2 = nn.ModuleDict(
             {level: make_conv(num_feat if level == "l3" else 2 * num_feat, num_feat) for level in LEVELS}
         )
@@ -45,19 +75,19 @@ class PCDAlignment(nn.Module):
             {level: DCNPack(num_feat, deformable_groups, SLOPE if level == "l3" else 1) for level in LEVELS}
         )
         self.feat_conv = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS[:2]})
-        self.cas_offset_conv1 = make_conv(2 * num_feat, num_feat)
+        self.cas_offset_conv1 = SplitConv(num_feat)
         self.cas_offset_conv2 = make_conv(num_feat, num_feat)
         self.cas_dcnpack = DCNPack(num_feat, deformable_groups, SLOPE)
 
     def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:
         """The part of the alignment that depends on one frame only, from its pyramid of features."""
         feat = (feat_l1, feat_l2, feat_l3)
-        convs = self.offset_conv1.values()
+        convs = [cast(SplitConv, self.offset_conv1[level]) for level in LEVELS]
         return FrameFeatures(
             feat,
-            offset_nbr=tuple(_nbr_share(conv, x) for conv, x in zip(convs, feat, strict=True)),
-            offset_ref=tuple(_ref_share(conv, x) for conv, x in zip(convs, feat, strict=True)),
-            cas_offset_ref=_ref_share(self.cas_offset_conv1, feat_l1),
+            offset_nbr=tuple(conv.nbr_share(x) for conv, x in zip(convs, feat, strict=True)),
+            offset_ref=tuple(conv.ref_share(x) for conv, x in zip(convs, feat, strict=True)),
+            cas_offset_ref=self.cas_offset_conv1.ref_share(feat_l1),
         )
 
     def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
@@ -65,35 +95,24 @@ class PCDAlignment(nn.Module):
         nbr_l1, nbr_l2, nbr_l3 = nbr.feat
         offset_l1, offset_l2, offset_l3 = (lrelu(n + r) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
 
-        offset = lrelu(self.offset_conv2["l3"](offset_l3))
+        offset = self.offset_conv2["l3"](offset_l3, SLOPE)
         feat = self.dcn_pack["l3"](nbr_l3, offset)
 
         offset = self.refine_offset("l2", offset_l2, coarse=offset)
         feat = self.merge_feat("l2", self.dcn_pack["l2"](nbr_l2, offset), coarse=feat)
-        feat = lrelu(feat)
 
         offset = self.refine_offset("l1", offset_l1, coarse=offset)
         feat = self.merge_feat("l1", self.dcn_pack["l1"](nbr_l1, offset), coarse=feat)
 
-        offset = lrelu(_nbr_share(self.cas_offset_conv1, feat) + ref.cas_offset_ref)
-        offset = lrelu(self.cas_offset_conv2(offset))
+        offset = self.cas_offset_conv1.with_share(feat, ref.cas_offset_ref)
+        offset = self.cas_offset_conv2(offset, SLOPE)
         return self.cas_dcnpack(feat, offset)
 
     def refine_offset(self, level: str, offset: Tensor, coarse: Tensor) -> Tensor:
         """Features for the offsets of a level, from its own and the coarser level's, whose offsets of 1 pixel are 2 here."""
-        offset = lrelu(self.offset_conv2[level](torch.cat([offset, upsample(coarse) * 2], 1)))
-        return lrelu(self.offset_conv3[level](offset))
+        offset = self.offset_conv2[level](offset, SLOPE, x2=upsample(coarse * 2))
+        return self.offset_conv3[level](offset, SLOPE)
 
     def merge_feat(self, level: str, feat: Tensor, coarse: Tensor) -> Tensor:
-        """Joins the aligned features of a level with those of the coarser level."""
-        return self.feat_conv[level](torch.cat([feat, upsample(coarse)], 1))
-
-
-def _nbr_share(conv: nn.Module, feat: Tensor) -> Tensor:
-    """The neighbour's share of a convolution of cat(nbr, ref), without the bias."""
-    return conv3x3(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
-
-
-def _ref_share(conv: nn.Module, feat: Tensor) -> Tensor:
-    """The reference's share of a convolution of cat(nbr, ref), with the bias."""
-    return conv3x3(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))
+        """Joins the aligned features of a level with those of the coarser level; with a LeakyReLU, except for the finest."""
+        return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=upsample(coarse))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import ResidualBlock, lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, ResidualBlock, lrelu, make_conv, upsample
 
 __all__ = ["PredeblurModule"]
 
@@ -25,7 +25,7 @@ class PredeblurModule(nn.Module):
         self.resblock_l1 = nn.ModuleList(ResidualBlock(num_feat) for _ in range(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        feat_l1 = lrelu(self.conv_first(x))
+        feat_l1 = self.conv_first(x, SLOPE)
         if self.hr_in:
             feat_l1 = lrelu(self.stride_conv_hr1(feat_l1))
             feat_l1 = lrelu(self.stride_conv_hr2(feat_l1))

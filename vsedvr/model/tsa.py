@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, lrelu, make_conv, upsample
 
 __all__ = ["TSAFusion"]
 
@@ -51,9 +51,9 @@ class TSAFusion(nn.Module):
         attn = _halve(lrelu(self.spatial_attn1(weighted)))
         attn = lrelu(self.spatial_attn2(attn))
         level = lrelu(self.spatial_attn_l1(attn))
-        level = lrelu(self.spatial_attn_l2(_halve(level)))
-        level = upsample(lrelu(self.spatial_attn_l3(level)))
-        attn = lrelu(self.spatial_attn3(attn)) + level
+        level = self.spatial_attn_l2(_halve(level), SLOPE)
+        level = upsample(self.spatial_attn_l3(level, SLOPE))
+        attn = self.spatial_attn3(attn, SLOPE) + level
         attn = upsample(lrelu(self.spatial_attn4(attn)))
         return self.spatial_attn5(attn)
 

@@ -4,5 +4,6 @@ from vsedvr.ops.conv3x3 import conv3x3
 from vsedvr.ops.cuda import prepare
 from vsedvr.ops.dcn import dcn
 from vsedvr.ops.deform_conv import deform_conv2d
+from vsedvr.ops.packed import PackedConv3x3, pack_conv3x3
 
-__all__ = ["conv3x3", "dcn", "deform_conv2d", "prepare"]
+__all__ = ["PackedConv3x3", "conv3x3", "dcn", "deform_conv2d", "pack_conv3x3", "prepare"]

@@ -14,7 +14,7 @@ __all__ = ["conv3x3"]
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same as F.conv2d with padding 1, within rounding.
 
-    On a CPU, in float32 and without gradients, it takes about two thirds of the time.
+    On a CPU, in float32 and without gradients, it takes about half of the time.
 
     Args:
         x: (b, c, h, w).

@@ -20,19 +20,32 @@ from vsedvr.ops.checks import check, check_dcn
 from vsedvr.ops.columns import backward_in_parts
 from vsedvr.ops.cores import usable_cores
 
-__all__ = ["best_isa", "conv3x3", "dcn", "dcn_backward", "is_available"]
+__all__ = [
+    "PICTURE",
+    "address",
+    "best_isa",
+    "call",
+    "conv3x3",
+    "dcn",
+    "dcn_backward",
+    "is_available",
+    "packed_floats",
+    "settings",
+]
 
 FILE = next(Path(__file__).parent.parent.glob("_kernels.*"), None)
 DCN = {torch.float32: "vsedvr_dcn_float32", torch.bfloat16: "vsedvr_dcn_bfloat16"}
 DCN_BACKWARD = "vsedvr_dcn_backward_float32"
 CONV3X3 = "vsedvr_conv3x3_float32"
+PACK = "vsedvr_conv3x3_pack"
+PACKED = "vsedvr_conv3x3_packed_float32"
 
 CPU = torch.device("cpu")
 PICTURE = torch.channels_last
 WEIGHT = torch.contiguous_format
 
 
-INTERFACE = 2
+INTERFACE = 3
 """Which functions with which arguments the library must have; vsedvr_interface in kernels/deform_conv.cpp says the same."""
 
 logger = logging.getLogger("vsedvr")
@@ -56,7 +69,11 @@ def _load() -> ctypes.CDLL | None:
         getattr(library, name).argtypes = pointers * 6 + [ctypes.c_float, *settings]
     getattr(library, DCN_BACKWARD).argtypes = pointers * 7 + settings
     getattr(library, CONV3X3).argtypes = pointers * 5 + settings
-    for name in (*DCN.values(), DCN_BACKWARD, CONV3X3):
+    getattr(library, PACK).argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int, *pointers * 3, *settings]
+    getattr(library, PACKED).argtypes = pointers * 6 + [ctypes.c_float, *settings]
+    library.vsedvr_conv3x3_packed_floats.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int]
+    library.vsedvr_conv3x3_packed_floats.restype = ctypes.c_int64
+    for name in (*DCN.values(), DCN_BACKWARD, CONV3X3, PACK, PACKED):
         getattr(library, name).restype = ctypes.c_int
     return library
 
@@ -92,14 +109,14 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
     bias = bias.float().contiguous()
     out = torch.empty((b, out_channels, h, w), dtype=x.dtype, device=CPU, memory_format=PICTURE)
     addresses = (
-        _address("x", x, (b, c, h, w), x.dtype, PICTURE),
-        _address("conv_offset_output", conv_offset_output, (b, 3 * groups * kernel * kernel, h, w), torch.float32, PICTURE),
-        _address("weight", weight, (out_channels, c, kernel, kernel), x.dtype, WEIGHT),
-        _address("bias", bias, (out_channels,), torch.float32, WEIGHT),
-        _address("out", out, (b, out_channels, h, w), x.dtype, PICTURE),
+        address("x", x, (b, c, h, w), x.dtype, PICTURE),
+        address("conv_offset_output", conv_offset_output, (b, 3 * groups * kernel * kernel, h, w), torch.float32, PICTURE),
+        address("weight", weight, (out_channels, c, kernel, kernel), x.dtype, WEIGHT),
+        address("bias", bias, (out_channels,), torch.float32, WEIGHT),
+        address("out", out, (b, out_channels, h, w), x.dtype, PICTURE),
     )
     shape = (ctypes.c_int64 * 7)(b, h, w, c, out_channels, groups, kernel)
-    _call(DCN[x.dtype], ctypes.addressof(shape), *addresses, slope, *_settings(isa))
+    call(DCN[x.dtype], ctypes.addressof(shape), *addresses, slope, *settings(isa))
     return out
 
 
@@ -133,29 +150,29 @@ def dcn_backward(
         part = slice(first // (h * w), first // (h * w) + n)
         offsets, samples = (n, 3 * groups * taps, h, w), (n * h * w, taps * c)
         addresses = (
-            _address("x", x[part], (n, c, h, w), torch.float32, PICTURE),
-            _address("conv_offset_output", conv_offset_output[part], offsets, torch.float32, PICTURE),
-            _address("grad_columns", grad_columns, samples, torch.float32, WEIGHT),
-            _address("columns", columns, samples, torch.float32, WEIGHT),
-            _address("grad_x", grad_x[part], (n, c, h, w), torch.float32, PICTURE),
-            _address("grad_conv_offset", grad_offset[part], offsets, torch.float32, PICTURE),
+            address("x", x[part], (n, c, h, w), torch.float32, PICTURE),
+            address("conv_offset_output", conv_offset_output[part], offsets, torch.float32, PICTURE),
+            address("grad_columns", grad_columns, samples, torch.float32, WEIGHT),
+            address("columns", columns, samples, torch.float32, WEIGHT),
+            address("grad_x", grad_x[part], (n, c, h, w), torch.float32, PICTURE),
+            address("grad_conv_offset", grad_offset[part], offsets, torch.float32, PICTURE),
         )
         shape = (ctypes.c_int64 * 7)(n, h, w, c, out_channels, groups, kernel)
-        _call(DCN_BACKWARD, ctypes.addressof(shape), *addresses, *_settings(isa))
+        call(DCN_BACKWARD, ctypes.addressof(shape), *addresses, *settings(isa))
 
     grad_weight = backward_in_parts(grad, weight.float(), h * w, run)
     return grad_x, grad_offset, grad_weight
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = None) -> Tensor:
-    """`vsedvr.ops.conv3x3` in float32, on a CPU; the number of input channels is a multiple of 16.
+    """`vsedvr.ops.conv3x3` in float32, on a CPU.
 
     Raises:
         ValueError: if tensors do not belong together, or are not what the kernel takes.
         MemoryError: if there is no memory for the kernel's buffers.
     """
-    if x.ndim != 4 or x.shape[1] % 16:
-        raise ValueError(f"x must have the shape (b, c, h, w) with c a multiple of 16, got {tuple(x.shape)}")
+    if x.ndim != 4:
+        raise ValueError(f"x must have the shape (b, c, h, w), got {tuple(x.shape)}")
     b, c, h, w = x.shape
     out_channels = len(weight)
     x = x.contiguous(memory_format=PICTURE)
@@ -163,17 +180,23 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
     bias = None if bias is None else bias.float().contiguous()
     out = torch.empty((b, out_channels, h, w), dtype=torch.float32, device=CPU, memory_format=PICTURE)
     addresses = (
-        _address("x", x, (b, c, h, w), torch.float32, PICTURE),
-        _address("weight", weight, (out_channels, c, 3, 3), torch.float32, WEIGHT),
-        None if bias is None else _address("bias", bias, (out_channels,), torch.float32, WEIGHT),
-        _address("out", out, (b, out_channels, h, w), torch.float32, PICTURE),
+        address("x", x, (b, c, h, w), torch.float32, PICTURE),
+        address("weight", weight, (out_channels, c, 3, 3), torch.float32, WEIGHT),
+        None if bias is None else address("bias", bias, (out_channels,), torch.float32, WEIGHT),
+        address("out", out, (b, out_channels, h, w), torch.float32, PICTURE),
     )
     shape = (ctypes.c_int64 * 5)(b, h, w, c, out_channels)
-    _call(CONV3X3, ctypes.addressof(shape), *addresses, *_settings(isa))
+    call(CONV3X3, ctypes.addressof(shape), *addresses, *settings(isa))
     return out
 
 
-def _address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> int:
+def packed_floats(channels: int, out_channels: int, shuffle: bool, isa: int) -> int:
+    """How many floats the packed weights and bias of a 3x3 convolution have (ops/packed.py)."""
+    return int(_library().vsedvr_conv3x3_packed_floats(channels, out_channels, shuffle, isa))
+
+
+def address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> int:
+    """The address of a tensor for the library, once it is checked to be what the library takes it for."""
     check(name, tensor, shape, dtype, CPU, layout)
     return tensor.data_ptr()
 
@@ -184,12 +207,17 @@ def _library() -> ctypes.CDLL:
     return LIBRARY
 
 
-def _call(name: str, *args: Any) -> None:
+def call(name: str, *args: Any) -> None:
+    """Calls a function of the library.
+
+    Raises:
+        MemoryError: if there is no memory for its buffers.
+    """
     if getattr(_library(), name)(*args):
         raise MemoryError(f"out of memory in {name}")
 
 
-def _settings(isa: int | None) -> tuple[int, int]:
+def settings(isa: int | None) -> tuple[int, int]:
     """Number of threads and instruction set, as every function of the library ends with."""
     best = best_isa()
     if isa is not None and not 0 <= isa <= best:

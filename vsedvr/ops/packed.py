@@ -1,0 +1,116 @@
+"""3x3 convolutions of networks that only run, on a CPU in float32: packed weights, one pass with all that is around them."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from vsedvr.ops import native
+
+__all__ = ["PackedConv3x3", "pack_conv3x3"]
+
+FLOAT = torch.float32
+CPU = torch.device("cpu")
+
+MIN_CHANNELS = 16
+"""With 3 input channels and 64 output channels PyTorch takes a third of the kernel's time; with 32 and 32 it takes longer."""
+
+
+def pack_conv3x3(weight: Tensor, bias: Tensor | None = None, shuffle: bool = False) -> "PackedConv3x3 | None":
+    """The packed form of a convolution, or None where PyTorch's is faster: with few input channels, or without our kernels.
+
+    Args:
+        weight, bias, shuffle: as for PackedConv3x3. Weights on another device or in another type than float32 give None.
+    """
+    served = native.is_available() and weight.device.type == "cpu" and weight.dtype == FLOAT
+    return PackedConv3x3(weight, bias, shuffle) if served and weight.shape[1] >= MIN_CHANNELS else None
+
+
+class PackedConv3x3:
+    """A 3x3 convolution with stride 1 and padding 1 whose weights were transformed for the kernel (kernels/conv3x3.cpp).
+
+    It has a copy of its own of the weights, four times their size, and no gradients.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, shuffle: bool = False, isa: int | None = None) -> None:
+        """
+        Args:
+            weight: (out_channels, c, 3, 3) on a CPU, converted to float32.
+            bias: (out_channels,) or None.
+            shuffle: whether F.pixel_shuffle by 2 follows the convolution; out_channels is a multiple of 4 then.
+            isa: instruction set, as native.best_isa gives it; the best by default.
+
+        Raises:
+            ValueError: if weight and bias do not belong together, or cannot be shuffled.
+            RuntimeError: if the package was built without the kernels (native.is_available).
+        """
+        self.out_channels, self.channels = weight.shape[:2]
+        self.shuffle = shuffle
+        threads, self.isa = native.settings(isa)
+        if shuffle and self.out_channels % 4:
+            raise ValueError(f"with shuffle the number of output channels must be a multiple of 4, got {self.out_channels}")
+        weight = weight.detach().to(FLOAT).contiguous()
+        bias = None if bias is None else bias.detach().to(FLOAT).contiguous()
+        self.packed = torch.empty(native.packed_floats(self.channels, self.out_channels, shuffle, self.isa), dtype=FLOAT)
+        addresses = (
+            native.address("weight", weight, (self.out_channels, self.channels, 3, 3), FLOAT, torch.contiguous_format),
+            None if bias is None else native.address("bias", bias, (self.out_channels,), FLOAT, torch.contiguous_format),
+            self.packed.data_ptr(),
+        )
+        native.call(native.PACK, self.channels, self.out_channels, shuffle, *addresses, threads, self.isa)
+
+    def serves(self, x: Tensor) -> bool:
+        """Whether the kernel takes this input: on a CPU, in float32, and no gradients are wanted."""
+        return x.device.type == "cpu" and x.dtype == FLOAT and not torch.is_grad_enabled()
+
+    def __call__(
+        self,
+        x: Tensor,
+        slope: float = 1,
+        add: Tensor | None = None,
+        x2: Tensor | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """leaky_relu(pixel_shuffle(conv2d(cat([x, x2], 1), weight, bias, padding=1), 2) + add, slope), within rounding.
+
+        Without `shuffle` there is no pixel_shuffle in it. Each output depends on its place in the picture and what is around
+        it only: not on the number of threads, nor on other calls.
+
+        Args:
+            x: (b, c, h, w) in float32 on a CPU.
+            slope: negative slope of the LeakyReLU; 0 is a ReLU, 1 is none.
+            add: of the shape of the output, or None.
+            x2: (b, c2, h, w) that is read as further channels behind those of x, or None.
+            rows: (first, number): the rows of the convolution that are computed; all of the h by default.
+
+        Returns:
+            (b, out_channels, number, w) or, with shuffle, (b, out_channels / 4, 2 * number, 2 * w), channels_last.
+
+        Raises:
+            ValueError: if tensors do not belong together, or are not what the kernel takes.
+            MemoryError: if there is no memory for the kernel's buffers.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"x must have the shape (b, c, h, w), got {tuple(x.shape)}")
+        b, c, h, w = x.shape
+        c2 = self.channels - c if x2 is not None else 0
+        if c + c2 != self.channels or c < 1 or (x2 is not None and c2 < 1):
+            raise ValueError(f"the weights are for {self.channels} channels, got x of {c}" + ("" if x2 is None else " and x2"))
+        first, number = (0, h) if rows is None else rows
+        if not 0 <= first <= first + number <= h:
+            raise ValueError(f"rows must lie within the {h} rows of x, got {number} from row {first}")
+        scale, out_channels = (2, self.out_channels // 4) if self.shuffle else (1, self.out_channels)
+        out = torch.empty((b, out_channels, scale * number, scale * w), dtype=FLOAT, device=CPU, memory_format=native.PICTURE)
+        x = x.contiguous(memory_format=native.PICTURE)
+        x2, add = (None if t is None else t.contiguous(memory_format=native.PICTURE) for t in (x2, add))
+        addresses = (
+            native.address("x", x, (b, c, h, w), FLOAT, native.PICTURE),
+            None if x2 is None else native.address("x2", x2, (b, c2, h, w), FLOAT, native.PICTURE),
+            self.packed.data_ptr(),
+            None if add is None else native.address("add", add, tuple(out.shape), FLOAT, native.PICTURE),
+            out.data_ptr(),
+        )
+        shape = (ctypes.c_int64 * 9)(b, h, w, c, c2, self.out_channels, self.shuffle, first, number)
+        threads, _ = native.settings(self.isa)
+        native.call(native.PACKED, ctypes.addressof(shape), *addresses, slope, threads, self.isa)
+        return out
