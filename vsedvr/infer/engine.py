@@ -4,6 +4,7 @@ import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from vsedvr import ops
 from vsedvr.infer.cache import Frame, FrameCache
 from vsedvr.infer.device import PRECISIONS, computing
-from vsedvr.infer.memory import ROWS_AT_A_TIME, choose_tiling, free_bytes, is_out_of_memory, working_bytes
+from vsedvr.infer.memory import ROWS_AT_A_TIME, arena_bytes, choose_tiling, free_bytes, is_out_of_memory, working_bytes
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.infer.transfer import start_download, upload, wait_for
 from vsedvr.model import EDVR
@@ -66,6 +67,7 @@ class Engine:
         self.device = self.model.conv_last.weight.device  # a GPU with its number
         self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
         self.exact: Engine | None = None
+        self.arena: ops.Arena | None = None
         self.cache = self._new_cache(cache_bytes)
         if self.device.type == "cuda":
             ops.prepare(self.device)
@@ -122,11 +124,19 @@ class Engine:
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
-            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
+            with self._reused_memory():
+                restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
         return part, bool(finite)
+
+    def _reused_memory(self) -> AbstractContextManager[None]:
+        """On a CPU, memory in which the kernels' results for one tile after the other lie."""
+        if self.device.type != "cpu" or self.tiling is None:
+            return nullcontext()
+        self.arena = self.arena or ops.Arena(arena_bytes(self.tiling, self.dtype))
+        return self.arena.lent()
 
     def _fuse(self, indices: Sequence[int], frames: dict[int, Frame]) -> Tensor:
         """The window in one. The aligned frames end with this function, before the reconstruction needs their memory."""
@@ -160,6 +170,7 @@ class Engine:
             # there is; from here on half of it is for features.
             in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device)
             self.tiling = tiling = smaller
+            self.arena = None
             self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -6,7 +6,7 @@ from vsedvr import ops
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
 
-__all__ = ["ROWS_AT_A_TIME", "choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+__all__ = ["ROWS_AT_A_TIME", "arena_bytes", "choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
 
 ROWS_AT_A_TIME = 24
 """Rows of features that the engine enlarges at a time: the maps at the size of the output would set the peak of memory."""
@@ -71,6 +71,21 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
         return max(*phases, tile.area * result * (item + 3 * 4)) + OVERHEAD
     samples = config.num_frame * config.num_in_ch + 2 * result
     return max(phases) + 4 * samples * tiling.height * tiling.width + OVERHEAD
+
+
+def arena_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
+    """How much of the working memory on a CPU is for results of the kernels, which lie in memory that is used again.
+
+    At most at a time: the aligned frames, what one deformable convolution is predicted from and predicts, and some maps; or
+    the aligned frames, the same weighted, and some maps; or a strip of the output, and some maps.
+    """
+    config, tile = tiling.config, tiling.tiles[0]
+    height, width = tile.height // config.stride, tile.width // config.stride
+    window, some = dtype.itemsize * config.num_frame * config.num_feat, 4 * dtype.itemsize * config.num_feat
+    predicted = 4 * 27 * config.deformable_groups
+    strip = min(height, ROWS_AT_A_TIME + 2) * width * dtype.itemsize * 2 * 16 * config.num_tail_feat
+    positions = height * width
+    return max(positions * (window + some + max(predicted, window)), positions * some + strip)
 
 
 def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsedvr.model.blocks import SLOPE, lrelu, make_conv, upsample
+from vsedvr.ops import empty_picture
 
 __all__ = ["TSAFusion"]
 
@@ -43,8 +44,14 @@ class TSAFusion(nn.Module):
     def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
         """Each frame times sigmoid(<embedding, embedding of the centre>) per position: (b, num_frame * c, h, w)."""
         embedding_ref = self.temporal_attn1(aligned[self.center_frame_idx])
-        correlations = [(self.temporal_attn2(feat) * embedding_ref).sum(1, keepdim=True) for feat in aligned]
-        return torch.cat([feat * corr.sigmoid() for feat, corr in zip(aligned, correlations, strict=True)], 1)
+        weights = [(self.temporal_attn2(feat) * embedding_ref).sum(1, keepdim=True).sigmoid_() for feat in aligned]
+        if torch.is_grad_enabled() or embedding_ref.device.type != "cpu":
+            return torch.cat([feat * weight for feat, weight in zip(aligned, weights, strict=True)], 1)
+        b, c, h, w = embedding_ref.shape
+        weighted = empty_picture((b, len(aligned) * c, h, w), embedding_ref.dtype)  # saves a pass, and memory for all frames
+        for feat, weight, out in zip(aligned, weights, weighted.chunk(len(aligned), 1), strict=True):
+            torch.mul(feat, weight, out=out)
+        return weighted
 
     def spatial_attention(self, weighted: Tensor) -> Tensor:
         """Logits of the attention, from a pyramid of two halvings: (b, c, h, w)."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vsedvr.ops.arena import empty_picture
 from vsedvr.ops.checks import check, check_dcn
 from vsedvr.ops.columns import backward_in_parts
 from vsedvr.ops.cores import usable_cores
@@ -107,7 +108,7 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
     conv_offset_output = conv_offset_output.float().contiguous(memory_format=PICTURE)
     weight = weight.to(x.dtype).contiguous()
     bias = bias.float().contiguous()
-    out = torch.empty((b, out_channels, h, w), dtype=x.dtype, device=CPU, memory_format=PICTURE)
+    out = empty_picture((b, out_channels, h, w), x.dtype)
     addresses = (
         address("x", x, (b, c, h, w), x.dtype, PICTURE),
         address("conv_offset_output", conv_offset_output, (b, 3 * groups * kernel * kernel, h, w), torch.float32, PICTURE),

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from vsedvr.ops import native
+from vsedvr.ops.arena import empty_picture
 
 __all__ = ["PackedConv3x3", "pack_conv3x3"]
 
 FLOAT = torch.float32
-CPU = torch.device("cpu")
 
 MIN_CHANNELS = 16
 """With 3 input channels and 64 output channels PyTorch takes a third of the kernel's time; with 32 and 32 it takes longer."""
@@ -100,7 +100,7 @@ class PackedConv3x3:
         if not 0 <= first <= first + number <= h:
             raise ValueError(f"rows must lie within the {h} rows of x, got {number} from row {first}")
         scale, out_channels = (2, self.out_channels // 4) if self.shuffle else (1, self.out_channels)
-        out = torch.empty((b, out_channels, scale * number, scale * w), dtype=FLOAT, device=CPU, memory_format=native.PICTURE)
+        out = empty_picture((b, out_channels, scale * number, scale * w), FLOAT)
         x = x.contiguous(memory_format=native.PICTURE)
         x2, add = (None if t is None else t.contiguous(memory_format=native.PICTURE) for t in (x2, add))
         addresses = (

@@ -1,0 +1,88 @@
+"""The engine's arena: memory on a CPU that the kernels' results of one tile after the other share."""
+
+import gc
+import weakref
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import random_model
+from vsedvr.infer import Engine, Tiling, working_bytes
+from vsedvr.infer.memory import ROWS_AT_A_TIME, arena_bytes
+from vsedvr.model import EDVRConfig
+from vsedvr.ops import native
+
+CPU = torch.device("cpu")
+X4 = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
+
+pytestmark = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
+
+
+def restore(engine: Engine, clip: Tensor) -> list[Tensor]:
+    return [engine.restore([n, n + 1, n + 2], clip.__getitem__) for n in range(2)]
+
+
+def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
+    engine, without = Engine(model), Engine(model)
+    monkeypatch.setattr(without, "_reused_memory", nullcontext)
+    for frame, expected in zip(restore(engine, clip), restore(without, clip), strict=True):
+        assert torch.equal(frame, expected)
+    assert without.arena is None
+    arena = engine.arena
+    assert arena is not None
+    gc.collect()
+    assert arena.ended, "it was used"
+    assert arena.empty((1, 1, len(arena.memory), 1), torch.float32) is None
+    assert arena.gaps == [(0, len(arena.memory))], "the features that are kept are not in it"
+
+
+def test_it_ends_with_the_engine() -> None:
+    engine = Engine(random_model(X4))
+    restore(engine, torch.rand(4, 3, 150, 170))
+    arena = weakref.ref(engine.arena)
+    del engine
+    gc.collect()
+    assert arena() is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tile", [(0, 0), (64, 64)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        X4,
+        EDVRConfig(),
+        EDVRConfig(with_tsa=False),
+        EDVRConfig(3, 3, 32, 5, 4, 3, 24, num_tail_feat=32),
+        EDVRConfig(num_feat=128, num_frame=7),
+        EDVRConfig(hr_in=True, with_predeblur=True),
+    ],
+)
+def test_it_is_within_the_estimate(config: EDVRConfig, tile: tuple[int, int], dtype: torch.dtype) -> None:
+    for size in ((20, 30), (180, 320), (1080, 1920)):
+        tiling = Tiling(*size, tile, 8, config)
+        assert arena_bytes(tiling, dtype) <= working_bytes(tiling, dtype, CPU)
+
+
+def test_smaller_tiles_get_a_smaller_one() -> None:
+    model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
+    engine = Engine(model)
+    restore(engine, clip)
+    before = engine.arena
+    assert before is not None
+    original = engine.model.reconstruct
+    failed: list[int] = []
+
+    def reconstruct(feat: Tensor, center: Tensor, rows: int = ROWS_AT_A_TIME) -> Tensor:
+        if not failed:
+            failed.append(1)
+            raise MemoryError
+        return original(feat, center, rows)
+
+    engine.model.reconstruct = reconstruct  # type: ignore[assignment,method-assign]
+    restore(engine, clip)
+    assert engine.arena is not None
+    assert len(engine.arena.memory) < len(before.memory)
