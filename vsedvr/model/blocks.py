@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from vsedvr.ops import conv3x3 as conv3x3_op
 from vsedvr.ops import dcn
 
-__all__ = ["SLOPE", "DCNPack", "ResidualBlock", "conv3x3", "lrelu", "upsample"]
+__all__ = ["SLOPE", "Conv3x3", "DCNPack", "ResidualBlock", "conv3x3", "lrelu", "upsample"]
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""
