@@ -300,7 +300,7 @@ def test_the_table_in_the_readme_is_what_the_formula_gives(kernels: SimpleNamesp
         "EDVR-M": EDVRConfig(),
         "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40),
     }
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/gpu.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.count("GiB |") == 2]
     assert len(rows) == 9
     for name, size, *figures in rows:

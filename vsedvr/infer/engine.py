@@ -11,7 +11,15 @@ from torch.nn import functional as F
 from vsedvr import ops
 from vsedvr.infer.cache import FrameCache, FrameTile
 from vsedvr.infer.device import PRECISIONS, computing
-from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, is_out_of_memory, smaller_tiling, working_bytes
+from vsedvr.infer.memory import (
+    ROWS_AT_A_TIME,
+    choose_tiling,
+    feature_bytes,
+    free_bytes,
+    is_out_of_memory,
+    smaller_tiling,
+    working_bytes,
+)
 from vsedvr.infer.network import Network
 from vsedvr.infer.source import Load, checked, what_is_not_finite
 from vsedvr.infer.tile import Tile, Tiling
@@ -47,8 +55,7 @@ class Engine:
             dtype: float32, float16 or bfloat16. A frame that overflows float16 or bfloat16 is computed again in float32.
             tiling: how to take the pictures apart; by default they are restored whole. When memory runs out, smaller tiles
                 take its place: on a GPU here already, so that it is settled from then on.
-            cache_bytes: upper bound of the features kept between calls. Frames whose features are not kept are extracted
-                again.
+            cache_bytes: upper bound of the features kept between calls. What is not kept is computed again.
 
         Raises:
             MemoryError: if a GPU's memory runs out with the smallest tiles as well.
@@ -57,8 +64,7 @@ class Engine:
         self.dtype = dtype
         self.tiling = tiling
         self.network = Network.shared(model, device, dtype)
-        self.model = self.network.model
-        self.device = self.network.device
+        self.model, self.device = self.network.model, self.network.device
         self.exact: Engine | None = None
         self.cache = self._new_cache(cache_bytes)
         if self.device.type == "cuda":
@@ -119,7 +125,7 @@ class Engine:
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
-            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)[0]
+            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
@@ -140,8 +146,8 @@ class Engine:
 
     def _extract(self, tile: Tile, picture: Tensor) -> FrameTile:
         lq = upload(tile.crop(picture)[None], self.device, self.dtype)
-        lq = F.pad(lq, (0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]), "replicate")
-        lq = lq.contiguous(memory_format=torch.channels_last)
+        padding = 0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]
+        lq = F.pad(lq, padding, "replicate").contiguous(memory_format=torch.channels_last)
         return FrameTile(lq, self.model.extract(lq))
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
@@ -171,9 +177,8 @@ class Engine:
         (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
         """
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
-        black = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu").expand(
-            self.config.num_in_ch, tiling.height, tiling.width
-        )
+        shape = self.config.num_in_ch, tiling.height, tiling.width
+        black = torch.zeros((), dtype=torch.float32, device="cpu").expand(shape)
 
         def run(tiling: Tiling) -> None:
             self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)

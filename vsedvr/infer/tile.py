@@ -79,7 +79,7 @@ class Tiling:
     def smaller(self) -> "Tiling | None":
         """The tiling whose tiles have their longer side halved, as often as it takes to read less; None at the smallest."""
         (width, height), multiple = self.tile, self.config.size_multiple
-        while max(width, height) > MIN_TILE * multiple // 4:
+        while max(width, height) > MIN_TILE * self.config.stride:
             if width >= height:
                 width = _round_up(math.ceil(width / 2), multiple)
             else:
@@ -116,10 +116,10 @@ class Tiling:
 def default_tile_pad(config: EDVRConfig) -> int:
     """The smallest pad, in input pixels, with which tiles of a real clip differ by at most 1/255 from the whole picture.
 
-    It was measured for x4 (benchmarks/halo.md). With hr_in the features are as coarse against the input as the small
+    It was measured for x4 (benchmarks/cpu/halo.md). With hr_in the features are as coarse against the input as the small
     picture is against the output, so the pad is four times as many pixels there.
     """
-    return TILE_PAD * config.size_multiple // 4
+    return TILE_PAD * config.stride
 
 
 def receptive_radius(config: EDVRConfig) -> int:
@@ -129,7 +129,7 @@ def receptive_radius(config: EDVRConfig) -> int:
     positions, a bilinear upsampling that of the coarse positions. No pixel sees more, and the farthest-seeing ones at least
     nine tenths of it: which positions an upsampling reaches depends on where between them it starts. Offsets add to it.
     """
-    l1 = config.size_multiple // 4
+    l1 = config.stride  # distances between positions of the pyramid's levels
     l2, l3 = 2 * l1, 4 * l1
     first = 1 + (1 + 2 if config.hr_in else 0)
     if config.with_predeblur:
