@@ -12,6 +12,8 @@ from PIL import Image
 
 from vsedvr.model import EDVR, EDVRConfig
 
+sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; vsedvr is the one that is installed
+
 Vspipe = Callable[..., subprocess.CompletedProcess[bytes]]
 
 TINY = EDVRConfig(num_feat=8, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, hr_in=True, num_tail_feat=8)

@@ -12,6 +12,7 @@ from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.evaluate import Scores, mean_score
 from vsedvr.evaluation.metrics import Protocol, Score
 from vsedvr.evaluation.published import Published
+from vsedvr.evaluation.table import aligned_table
 
 __all__ = ["Method", "Report"]
 
@@ -70,7 +71,7 @@ class Report:
             published.insert(0, ["published", *[""] * (len(head) - 1)])
         width, height = self.input_size
         note = f"GMACs: 10^9 multiply-accumulates for a frame of {width}x{height}, each window from scratch"
-        return "\n".join([self._headline(), *_aligned([head, *rows, *published]), note]) + "\n"
+        return "\n".join([self._headline(), aligned_table([head, *rows, *published], left=(0, -1)), note]) + "\n"
 
     def json(self) -> str:
         """Everything, with means; a PSNR of equal pictures, which is infinite, is null."""
@@ -131,18 +132,6 @@ def _cells(scores: Mapping[str, Score], clips: Sequence[str]) -> list[str]:
 
 def _cell(score: Score | None) -> str:
     return f"{score.psnr:.2f}/{score.ssim:.4f}" if score else "-"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width; the first and the last to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    middle = slice(1, -1)
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(text.rjust(n) for text, n in zip(row[middle], widths[middle], strict=True)), row[-1]]
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _as_dict(method: Method) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
 
 
 def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> int:
-    """Upper bound of what one frame takes on the device beside the features that are kept (benchmarks/memory.md).
+    """Upper bound of what one frame takes on the device beside the features that are kept (benchmarks/cpu/memory.md).
 
     That is the largest of the network's phases on one tile, counted in bytes per position of the features, and the pictures
     that go in and come out.

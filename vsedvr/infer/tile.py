@@ -123,7 +123,7 @@ def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:
 
 
 def default_tile_pad(config: EDVRConfig) -> int:
-    """The smallest pad with which tiles of a real clip differed by at most 1/255 from the whole (benchmarks/halo.md).
+    """The smallest pad with which tiles of a real clip differed by at most 1/255 from the whole (benchmarks/cpu/halo.md).
 
     Measured for x4, in pixels of the small picture. With hr_in the features are as coarse against the input as the small
     picture is against the output, so the pad is four times as many pixels there.

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from plain import plain_dcn
-from timing import medians
 from torch import Tensor
 
+from benchmarks.plain import plain_dcn
+from benchmarks.timing import medians
 from vsedvr import ops
 from vsedvr.infer import PRECISIONS
 

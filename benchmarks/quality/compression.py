@@ -1,13 +1,13 @@
 """What models against H.264 gain on clips that move and on slow ones, and whether they correct too little or too much.
 
-    python benchmarks/compression.py --clips data/train/valid --output runs/compression [MODEL ...]
+    python -m benchmarks.quality.compression --clips data/train/valid --output runs/compression [MODEL ...]
 
 For choosing weights of `compression` and `compression_light`: MODEL is one of them or a file; the clips are those for
 validation. Of each clip the first 30 frames, or what it has, are encoded whole and six of them restored, the middle
 416x288. A slow clip is the first or the last of these frames as a picture of which 256x256 move, with what comes in
 front of them, by 0.3 to 2 pixels a frame: of that an encoder repeats much, and less is to be corrected at the same crf.
 Three of its 30 frames are restored. The gain in luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times
-it. Table: benchmarks/compression.md.
+it. Table: benchmarks/quality/compression.md.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def table(rows: Sequence[str], clips: dict[str, list[Clip]]) -> str:
     return f"""# What models against H.264 gain on moving and on slow clips
 In dB of luma over the input, the mean of {len(clips["moving"])} moving and of {len(clips["slow"])} slow clips.
 None is trained on; weights are chosen by them. Beside it that of 0.8 and of 1.2 times the correction.
-By `python benchmarks/compression.py`.
+By `python -m benchmarks.quality.compression`.
 
 | model | crf | {" | ".join(heads)} |
 |---|---|{"---|" * len(heads)}

@@ -9,12 +9,14 @@ import platform
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
 from vsedvr.infer import Engine, Tiling, feature_bytes, working_bytes
 from vsedvr.model import EDVR, EDVRConfig
 
+ROOT = Path(__file__).parent.parent.parent
 CPU = torch.device("cpu")
 CONFIGS = {
     "small": EDVRConfig(3, 3, 32, 5, 4, 3, 24, num_tail_feat=32),
@@ -39,7 +41,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads; MiB\n")
     print("| network | picture | tile | estimate | measured | ratio |\n|---|---|---|---|---|---|", flush=True)
     for k, (name, height, width, tile) in enumerate(CASES):
-        output = subprocess.run([sys.executable, __file__, str(k)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [sys.executable, "-m", "benchmarks.cpu.memory", str(k)]
+        output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
         estimate, measured = (int(number) / 2**20 for number in output.split())
         size = "whole" if tile == (0, 0) else f"{tile[0]}x{tile[1]}"
         print(

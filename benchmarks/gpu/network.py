@@ -10,22 +10,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from inputs import moving_texture, psnr, random_weights
-from plain import plain_form
-from timing import medians
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.plain import plain_form
+from benchmarks.timing import medians
 from vsedvr.infer import PRECISIONS, Engine, Tiling, choose_tiling, clip_windows, feature_bytes, free_bytes, working_bytes
 from vsedvr.infer.device import computing
 from vsedvr.model import EDVR, EDVRConfig
 
 __all__ = ["MODELS", "SIZES", "check_answers", "first_frame", "network_row"]
 
+ROOT = Path(__file__).parent.parent.parent
 MODELS = {"EDVR-M": EDVRConfig(), "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40)}
 SIZES = ((180, 320), (270, 480), (480, 720), (540, 960))
 MIN_PSNR = 55
@@ -168,7 +170,8 @@ def first_frame() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         for state in ("kernels compiled", "kernels cached"):
             environment = {**os.environ, "CUPY_CACHE_DIR": cache}
-            run = subprocess.run([sys.executable, __file__], env=environment, check=True, stdout=subprocess.PIPE, timeout=120)
+            command = [sys.executable, "-m", "benchmarks.gpu.network"]
+            run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, timeout=120)
             seconds[state] = float(json.loads(run.stdout))
     return seconds
 

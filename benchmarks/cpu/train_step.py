@@ -6,9 +6,9 @@ Compares the gradients of both first, then times forward and backward pass turn 
 from unittest import mock
 
 import torch
-from timing import medians, processor
 from torch import Tensor
 
+from benchmarks.timing import medians, processor
 from vsedvr.model import EDVR
 from vsedvr.ops import native
 from vsedvr.train.loss import charbonnier

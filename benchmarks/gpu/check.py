@@ -1,7 +1,7 @@
-"""`make gpu-check`: all that needs a GPU, in eight minutes: the tests, then figures, written to benchmarks/<card>.md and .json.
+"""`make gpu-check`: all that needs a GPU, in eight minutes: the tests, then figures, in benchmarks/gpu/<card>.md and .json.
 
 Needs torch, CuPy and pytest; torchvision for the comparisons, VapourSynth and cccv for rows of their own, each where it is
-installed, and compute-sanitizer where that is. `python benchmarks/gpu_check.py` does without make. Every figure stands
+installed, and compute-sanitizer where that is. `python -m benchmarks.gpu.check` does without make. Every figure stands
 behind a check of the answer. Short of time there are fewer repetitions, never fewer checks.
 """
 
@@ -16,21 +16,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # a checkout does, nothing has to be installed
-
-import gpu_network
-import gpu_operator
-import gpu_report
 import torch
-from timing import Budget
 
+from benchmarks.gpu import dcn, network
+from benchmarks.gpu.report import write
+from benchmarks.timing import Budget
 from vsedvr import ops
 from vsedvr.model import EDVRConfig
 
 if find_spec("vapoursynth"):
-    import gpu_filter
+    from benchmarks.gpu import filter as gpu_filter
 
+ROOT = Path(__file__).parent.parent.parent
 Sizes = tuple[tuple[int, int], ...]
 SECONDS = 8 * 60
 RESERVE = 30
@@ -50,11 +47,11 @@ def main() -> int:
     report: dict[str, Any] = {"card": torch.cuda.get_device_name(device), "versions": versions(), "problems": []}
     report["tests"] = run_tests(report["problems"])
     report["sanitizer"] = run_sanitizer(report["problems"])
-    report["first_frame"] = gpu_network.first_frame()
-    report["ceilings"] = gpu_operator.ceilings(device)
+    report["first_frame"] = network.first_frame()
+    report["ceilings"] = dcn.ceilings(device)
     filter_sizes = gpu_filter.SIZES if find_spec("vapoursynth") else ()
-    measure(report, device, end, gpu_network.MODELS, gpu_operator.SIZES, gpu_network.SIZES, filter_sizes)
-    path = gpu_report.write(report, ROOT / "benchmarks")
+    measure(report, device, end, network.MODELS, dcn.SIZES, network.SIZES, filter_sizes)
+    path = write(report, Path(__file__).parent)
     print(f"\n{path.read_text(encoding='utf-8')}\nwritten to {path}")
     return 1 if report["problems"] else 0
 
@@ -77,20 +74,16 @@ def measure(
         filter_sizes: none where VapourSynth is not installed.
     """
     limits, problems = report["ceilings"], report["problems"]
-    operators = [(channels, *size) for channels in gpu_operator.CHANNELS for size in operator_sizes]
+    operators = [(channels, *size) for channels in dcn.CHANNELS for size in operator_sizes]
     networks = [(name, config, *size) for name, config in models.items() for size in network_sizes]
-    for channels in gpu_operator.CHANNELS:
-        problems += gpu_operator.check_answers(channels, device)
+    for channels in dcn.CHANNELS:
+        problems += dcn.check_answers(channels, device)
     for name, config in models.items():
-        problems += gpu_network.check_answers(name, config, device)
+        problems += network.check_answers(name, config, device)
     budget = Budget((end - time.monotonic()) / 10, len(operators))
-    report["operator"] = [
-        progress(gpu_operator.operator_row(*row, device, limits, times, budget.next_deadline())) for row in operators
-    ]
+    report["operator"] = [progress(dcn.operator_row(*row, device, limits, times, budget.next_deadline())) for row in operators]
     budget = Budget(end - time.monotonic(), len(networks) + len(filter_sizes))
-    report["network"] = [
-        progress(gpu_network.network_row(*row, device, limits, times, budget.next_deadline())) for row in networks
-    ]
+    report["network"] = [progress(network.network_row(*row, device, limits, times, budget.next_deadline())) for row in networks]
     report["filter"] = [progress(gpu_filter.filter_row(*size, device, times, budget.next_deadline())) for size in filter_sizes]
     problems += [problem for row in report["network"] + report["filter"] for problem in row["problems"]]
 
@@ -118,7 +111,7 @@ def run_sanitizer(problems: list[str]) -> str:
         return "not installed"
     for what in ("memcheck", "racecheck"):
         watch = [tool, "--tool", what, "--report-api-errors", "no", "--error-exitcode", "9"]
-        output, code = run([*watch, sys.executable, gpu_operator.__file__], timeout=60)
+        output, code = run([*watch, sys.executable, "-m", "benchmarks.gpu.dcn"], timeout=60)
         if code:
             print(output)
             problems.append(f"compute-sanitizer, {what}: " + ("did not end within a minute" if code < 0 else "see the output"))

@@ -23,15 +23,16 @@ import torchvision
 import vapoursynth as vs
 from cccv import ARCH_REGISTRY, ArchType, AutoModel
 from cccv.config.vsr.edvr_config import EDVRConfig as CccvConfig
-from clips import clip_of, one_by_one, pixels, play
-from inputs import moving_texture, random_weights
-from timing import medians, processor
 
 import vsedvr
+from benchmarks.clips import clip_of, one_by_one, pixels, play
+from benchmarks.inputs import moving_texture, random_weights
+from benchmarks.timing import medians, processor
 from vsedvr.infer import Engine, clip_windows
 from vsedvr.ops import native
 
 core = vs.core
+ROOT = Path(__file__).parent.parent.parent
 KEEP_BLOCKS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 HEIGHT, WIDTH = 192, 320  # the plain form cannot run 180x320
 
@@ -161,8 +162,8 @@ def run_parts(times: int) -> None:
         ("One that keeps large blocks", "networks", KEEP_BLOCKS),
     ):
         print(f"\n{label}" + "".join(f", {name}={value}" for name, value in environment.items()) + ":\n", flush=True)
-        command = [sys.executable, __file__, "--part", part, "--times", str(times)]
-        subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **environment}, check=True)
+        command = [sys.executable, "-m", "benchmarks.cpu.race", "--part", part, "--times", str(times)]
+        subprocess.run(command, cwd=ROOT, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **environment}, check=True)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ import itertools
 import re
 from pathlib import Path
 
-import compression
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.quality import compression
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.model import EDVRConfig
 from vsedvr.train.checkpoint import save_model

@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.quality import models
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
 from vsedvr.train.checkpoint import save_model

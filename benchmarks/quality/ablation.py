@@ -1,10 +1,10 @@
 """What alignment, fusion, depth, a second stage and the training data are worth: the paper's table 4 on the small network.
 
-    python benchmarks/ablation.py --root data --test valid=data/valid --output runs/ablation
+    python -m benchmarks.quality.ablation --root data --test valid=data/valid --output runs/ablation
 
 Every network is trained by the preset `small` on clips and stills below --root, for the same number of iterations, on the same
 samples in the same order, and measured on the first frames of the clips of each --test. What is there already is not trained
-again, and what was stopped goes on. The table goes to benchmarks/ablation.md.
+again, and what was stopped goes on. The table goes to benchmarks/quality/ablation.md.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--frames", type=int, default=5, help="of each clip that is measured on")
     parser.add_argument("--set", action="append", default=[], help="further changes of the preset, for all networks")
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes: benchmarks/ablation.md")
+    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes: benchmarks/quality/ablation.md")
     return parser.parse_args(argv)
 
 
@@ -182,7 +182,8 @@ def table(rows: Sequence[Sequence[str]], tests: Sequence[str], args: argparse.Na
     return f"""# Ablation
 {args.iterations} iterations each of the preset `small`, on the same samples; PSNR of luma in dB on the first {args.frames}
 frames of each clip, bicubic x4. GMACs for 180x144. So short a training tells which part helps early, not what it reaches. By:
-`python benchmarks/ablation.py --iterations {args.iterations} --frames {args.frames}` (with --root, --test and --output).
+`python -m benchmarks.quality.ablation --iterations {args.iterations} --frames {args.frames}` (with --root, --test
+and --output).
 
 {"".join(f"| {' | '.join(line)} |{chr(10)}" for line in lines)}"""
 

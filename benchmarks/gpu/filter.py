@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 import vapoursynth as vs
-from clips import clip_of, one_by_one, pixels
-from inputs import moving_texture, psnr, random_weights
-from timing import medians
 
 import vsedvr
+from benchmarks.clips import clip_of, one_by_one, pixels
+from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.timing import medians
 
 __all__ = ["SIZES", "filter_row"]
 

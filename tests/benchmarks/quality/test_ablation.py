@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import ablation
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.quality import ablation
 from conftest import write_frames
 
 SMALL: dict[str, dict[str, object]] = {

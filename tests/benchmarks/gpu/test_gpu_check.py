@@ -7,13 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import gpu_check
-import gpu_network
-import gpu_operator
-import gpu_report
 import pytest
 import torch
 
+from benchmarks.gpu import check, dcn, network
+from benchmarks.gpu import report as gpu_report
 from vsedvr import ops
 from vsedvr.model import EDVRConfig
 
@@ -24,8 +22,8 @@ SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
 @pytest.fixture
 def report() -> dict[str, Any]:
     """What is known before figures are measured; on a CPU, which stands in for the GPU."""
-    limits = gpu_operator.ceilings(CPU, nbytes=1 << 16, side=32)
-    versions = gpu_check.versions()
+    limits = dcn.ceilings(CPU, nbytes=1 << 16, side=32)
+    versions = check.versions()
     return {"card": "NVIDIA Test 4 (80GB)", "versions": versions, "tests": "none", "sanitizer": "none"} | {
         "ceilings": limits,
         "problems": [],
@@ -34,7 +32,7 @@ def report() -> dict[str, Any]:
 
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu_check.main() == 1
+    assert check.main() == 1
     assert capsys.readouterr().out == "gpu-check needs a CUDA device, and PyTorch finds none here.\n"
 
 
@@ -45,16 +43,16 @@ import sys
 for name in ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage"):
     sys.modules[name] = None
 sys.path.insert(0, sys.argv[1])
-import gpu_check
-assert gpu_check.main() == 1
+from benchmarks.gpu import check
+assert check.main() == 1
 import torch
 from vsedvr.model import EDVRConfig
 small = EDVRConfig(3, 3, 8, 3, 2, 1, 1, num_tail_feat=8)
-assert gpu_check.gpu_operator.check_answers(64, torch.device("cpu")) == []
-gpu_check.gpu_network.Engine(gpu_check.gpu_network.EDVR(small)).restore(range(3), lambda i: torch.rand(3, 16, 16))
+assert check.dcn.check_answers(64, torch.device("cpu")) == []
+check.network.Engine(check.network.EDVR(small)).restore(range(3), lambda i: torch.rand(3, 16, 16))
 """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", code, str(Path(gpu_check.__file__).parent)]
+    command = [sys.executable, "-c", code, str(check.ROOT)]
     subprocess.run(command, check=True, timeout=120, cwd=tmp_path, env=environment)
 
 
@@ -64,14 +62,14 @@ def test_without_the_kernels_there_is_nothing_to_measure(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: False), raising=False)
-    assert gpu_check.main() == 1
+    assert check.main() == 1
     assert "kernels, which cannot be used here" in capsys.readouterr().out
 
 
 def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is measured, checked and written; what the figures are does not matter here."""
-    monkeypatch.setattr("gpu_filter.find_spec", lambda name: None)
-    gpu_check.measure(report, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
+    monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
+    check.measure(report, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
     assert report["problems"] == []
     assert [row["channels"] for row in report["operator"]] == [64, 128]
     (network,), (whole,) = report["network"], report["filter"]
@@ -100,11 +98,11 @@ def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch:
 def test_wrong_answers_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     right = ops.dcn
     monkeypatch.setattr(ops, "dcn", lambda *given: right(*given) * (1 if given[0].dtype == torch.float64 else 1.1))
-    assert len(gpu_operator.check_answers(64, CPU)) == 3
-    monkeypatch.setattr(gpu_network, "plain_form", lambda model, lq: torch.full((3, 384, 512), 0.5))
-    assert "differs from the plain form" in gpu_network.check_answers("small", SMALL["small"], CPU)[0]
+    assert len(dcn.check_answers(64, CPU)) == 3
+    monkeypatch.setattr(network, "plain_form", lambda model, lq: torch.full((3, 384, 512), 0.5))
+    assert "differs from the plain form" in network.check_answers("small", SMALL["small"], CPU)[0]
     quality, memory = {"fp16": 54.0, "bf16": math.nan}, {"fp16": (3 << 20, 2 << 20), "bf16": (1, 1)}
-    assert list(gpu_network.problems_of(quality, memory)) == [
+    assert list(network.problems_of(quality, memory)) == [
         "fp16: 54.0 dB to fp32, at least 55 expected",
         "bf16: nan dB to fp32, at least 55 expected",
         "fp16: takes 3 MiB, at most 2 expected",
@@ -112,15 +110,15 @@ def test_wrong_answers_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_card_has_no_memory_for_is_left_out(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    right = gpu_operator.operands
+    right = dcn.operands
 
-    def operands(channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> gpu_operator.Operands:
+    def operands(channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> dcn.Operands:
         if dtype == torch.float32:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return right(channels, height, width, dtype, device)
 
-    monkeypatch.setattr(gpu_operator, "operands", operands)
-    row = gpu_operator.operator_row(64, 8, 16, CPU, report["ceilings"], times=1, deadline=0)
+    monkeypatch.setattr(dcn, "operands", operands)
+    row = dcn.operator_row(64, 8, 16, CPU, report["ceilings"], times=1, deadline=0)
     assert math.isnan(row["ms"]["fp32"])
     assert row["ms"]["bf16"] > 0
     report |= {"operator": [row], "network": []}
@@ -136,14 +134,14 @@ def test_what_gains_too_little_is_named(report: dict[str, Any]) -> None:
 def test_the_tests_for_a_gpu_are_found_and_run() -> None:
     """They are skipped without one."""
     problems: list[str] = []
-    assert "skipped" in gpu_check.run_tests(problems) or torch.cuda.is_available()
+    assert "skipped" in check.run_tests(problems) or torch.cuda.is_available()
     assert problems == []
 
 
 def test_tests_that_fail_or_hang_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     problems: list[str] = []
-    monkeypatch.setattr(gpu_check, "run", lambda command, timeout: ("F\n1 failed in 2 s\n", 1))
-    assert gpu_check.run_tests(problems) == "1 failed in 2 s"
+    monkeypatch.setattr(check, "run", lambda command, timeout: ("F\n1 failed in 2 s\n", 1))
+    assert check.run_tests(problems) == "1 failed in 2 s"
     assert problems == ["tests failed: `pytest -m gpu`"]
     monkeypatch.undo()
-    assert gpu_check.run(["sleep", "9"], timeout=0.01)[1] == -1
+    assert check.run(["sleep", "9"], timeout=0.01)[1] == -1

@@ -1,12 +1,12 @@
 """What the embedded models reach: the figures in their README, and those that weights are chosen by.
 
-    python benchmarks/models.py --eval data/eval --output runs/models
-    python benchmarks/models.py --valid data/train/valid --frames 3 --output runs/valid
+    python -m benchmarks.quality.models --eval data/eval --output runs/models
+    python -m benchmarks.quality.models --valid data/train/valid --frames 3 --output runs/valid
 
 Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
 other/park_joy_480x270_420p_50fps.y4m; below --valid any clips. None of it is trained on.
-Through the engine that the filter runs; PSNR of luma in dB, the mean over frames. Tables: benchmarks/models.md and, of
---valid, benchmarks/models_valid.md with the mean over all clips.
+Through the engine that the filter runs; PSNR of luma in dB, the mean over frames. Tables: benchmarks/quality/models.md and, of
+--valid, benchmarks/quality/models_valid.md with the mean over all clips.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", action="append", choices=sorted({test.model for test in EVAL}), help="these models alone")
     parser.add_argument("--frames", type=int, help="only the first ones of each clip")
-    parser.add_argument("--table", type=Path, help="where the table goes: benchmarks/models.md or models_valid.md")
+    parser.add_argument("--table", type=Path, help="where the table goes: benchmarks/quality/models.md or models_valid.md")
     args = parser.parse_args(argv)
     paths = {name: name for name in EMBEDDED} | dict(model.split("=", 1) for model in args.model)
     lines = []
@@ -142,7 +142,7 @@ def table(lines: Sequence[str], args: argparse.Namespace) -> str:
     part = f"the first {args.frames} frames of each clip" if args.frames else "whole clips"
     option, clips = ("--valid", "clips that weights are chosen by") if args.valid else ("--eval", "clips for final figures")
     return f"""# What the embedded models reach
-PSNR of luma in dB on {clips}, {part}, fp32. By `python benchmarks/models.py` (with {option} and
+PSNR of luma in dB on {clips}, {part}, fp32. By `python -m benchmarks.quality.models` (with {option} and
 --output). Before: bicubic enlargement for x4, else the input.
 
 | model | input | clip | before | restored | gain |
