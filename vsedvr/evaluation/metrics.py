@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-__all__ = ["Protocol", "Score", "psnr", "rgb_to_y", "ssim"]
+__all__ = ["MAX_PSNR", "Protocol", "Score", "psnr", "rgb_to_y", "ssim"]
 
 Picture = NDArray[np.uint8] | NDArray[np.floating]
 """(h, w) or (h, w, 3), on a scale of 255."""
+
+MAX_PSNR = 100.0
+"""PSNR of equal pictures in dB, and the most that any pair of pictures gets. By the formula it would be infinite, and one black
+frame would hide all other frames in a mean. A single sample of a 720p frame that is off by 1 has 112 dB."""
 
 WINDOW = 11
 """Pixels that SSIM compares at a time, in each direction."""
@@ -18,7 +22,7 @@ WINDOW = 11
 
 class Score(NamedTuple):
     psnr: float
-    """In dB; inf for equal pictures."""
+    """In dB, at most MAX_PSNR."""
     ssim: float
 
 
@@ -64,9 +68,9 @@ class Protocol:
 
 
 def psnr(restored: Picture, gt: Picture) -> float:
-    """10 log10(255^2 / MSE) in dB, the mean taken over all pixels and channels; inf for equal pictures."""
-    mse = np.square(restored.astype(np.float64) - gt).mean()
-    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
+    """10 log10(255^2 / MSE) in dB, the mean taken over all pixels and channels; at most MAX_PSNR, which equal pictures have."""
+    mse = float(np.square(restored.astype(np.float64) - gt).mean())
+    return min(float(10 * np.log10(255**2 / mse)), MAX_PSNR) if mse else MAX_PSNR
 
 
 def ssim(restored: Picture, gt: Picture) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from test_clip import flat, write_video
+from training_data import flat, write_video
 
 from conftest import moving_frames, write_frames
 from vsedvr.model import EDVRConfig
@@ -60,7 +60,7 @@ def test_vimeo_as_distributed_with_its_list(tmp_path: Path) -> None:
 
 def test_scenes_of_a_video_lie_between_its_cuts(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
-    levels = [40] * 5 + [120] * 2 + [200] * 6
+    levels = [*range(40, 45), 120, 121, *range(200, 206)]
     write_video(tmp_path / "v/film.mkv", [flat((level, 128, 128)) for level in levels])
     scenes = found(tmp_path, DataConfig(("v",), patch=48))
     assert [(scene.start, scene.stop) for scene in scenes] == [(0, 5), (7, 13)], "two frames are no window"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_clip import flat, write_video
 from torch import Tensor
 from torch.utils.data import DataLoader
+from training_data import flat, write_video
 
 from conftest import moving_frames, write_frames
 from vsedvr.train import synthesis
