@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
 from vsedvr.data.clip import FrameFolder
-from vsedvr.data.pairs import Pair, find_pairs, open_pair
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
-from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.evaluation.evaluate import evaluate, mean_score
+from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.restore import Restore, Restorer, baseline
 from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu
 from vsedvr.model.pcd import FrameFeatures
 from vsedvr.train.dataset import TrainingData
@@ -34,7 +36,7 @@ from vsedvr.train.sources import find_scenes
 
 CPU = torch.device("cpu")
 TABLE = Path(__file__).with_suffix(".md")
-Y = Protocol(y_channel=True)
+Y = Scoring(y_channel=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[Pair]]:
+def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[ClipPair]]:
     """NAME=FOLDER."""
     name, _, folder = test.partition("=")
     found = find_pairs(Path(folder), None)
@@ -136,7 +138,7 @@ def use_one_level(model: EDVR) -> None:
         setattr(model, f"conv_{level}_2", nn.Identity())
 
 
-def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespace) -> list[str]:
+def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Namespace) -> list[str]:
     """A second network, trained on the first one's results on the training clips, for as many iterations."""
     preset = first_stage(FULL, args)
     scenes = find_scenes(preset.data, preset.network, args.root, args.output / "cache")
@@ -149,7 +151,7 @@ def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespa
     return row
 
 
-def restore(first: EDVR, pairs: Sequence[Pair], folder: Path) -> list[Pair]:
+def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPair]:
     """The same clips, with the first stage's results in place of lq."""
     missing = list({pair.name: pair for pair in pairs if not (folder / pair.name).exists()}.values())
     evaluate(Restorer(first, CPU, torch.float32), missing, Y, save=folder)
@@ -164,7 +166,7 @@ def second_stage(preset: Preset, lq: Path) -> Preset:
     return parse_preset({**tables, "degradation": []})
 
 
-def measure(restore: Restore, pairs: Sequence[Pair]) -> str:
+def measure(restore: Restore, pairs: Sequence[ClipPair]) -> str:
     """PSNR of luma, the mean over frames and then over clips."""
     scores = evaluate(restore, pairs, Y)
     return f"{mean_score([mean_score(of_clip.values()) for of_clip in scores.values()]).psnr:.2f}"

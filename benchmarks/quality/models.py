@@ -21,14 +21,16 @@ from PIL import Image
 
 from vsedvr import load_model
 from vsedvr.atomic import write_whole
-from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
-from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate, mean_score
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
+from vsedvr.evaluation.evaluate import evaluate, mean_score
+from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.restore import Restore, Restorer, baseline
 from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
 from vsedvr.weights import EMBEDDED
 
 CPU = torch.device("cpu")
-Y = Protocol(y_channel=True)
+Y = Scoring(y_channel=True)
 PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
 TABLE = Path(__file__).with_suffix(".md")
 VALID_TABLE = TABLE.with_stem("models_valid")
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_whole(args.table or (VALID_TABLE if args.valid else TABLE), table(lines, args))
 
 
-def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
+def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair]:
     root = args.valid or args.eval
     found = find_pairs(root / test.gt, root / test.lq if test.lq else None)
     cache = args.output / "cache"
@@ -109,7 +111,7 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
     return pairs
 
 
-def make_low_quality(sharp: Pair, degradation: Degradation, folder: Path) -> None:
+def make_low_quality(sharp: ClipPair, degradation: Degradation, folder: Path) -> None:
     clip = torch.stack([to_tensor(sharp.gt_frame(n)) for n in range(sharp.num_frames)])
     folder.mkdir(parents=True)
     for n, frame in enumerate(degrade(clip, [degradation], np.random.default_rng(0))):
@@ -123,7 +125,7 @@ class Score:
     after: float
 
     @classmethod
-    def of(cls, pair: Pair, restore: Restore) -> "Score":
+    def of(cls, pair: ClipPair, restore: Restore) -> "Score":
         before, after = (mean_score(evaluate(method, [pair], Y)[pair.name].values()).psnr for method in (baseline, restore))
         return cls(pair.name, before, after)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from vsedvr.data.clip import PICTURES, find_clips
-from vsedvr.data.pairs import Pair, open_pair
+from vsedvr.data.find import find_clips, find_pictures
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
 from vsedvr.train.preset import DataConfig
 
@@ -21,7 +21,7 @@ class Scene:
 
     paths: tuple[Path, ...]
     """Of gt, and of lq where there is one."""
-    pair: Pair
+    pair: ClipPair
     start: int
     stop: int
 
@@ -77,7 +77,7 @@ def find_stills(config: DataConfig, root: Path) -> list[Path]:
     """
     stills = []
     for folder in config.stills:
-        found = sorted(path for path in (root / folder).rglob("*") if path.suffix.lower() in PICTURES)
+        found = find_pictures(root / folder)
         if not found:
             raise FileNotFoundError(f"no pictures below {root / folder}")
         stills += [path for path in found if path.relative_to(root).as_posix() not in config.exclude]
@@ -90,12 +90,12 @@ def _counterpart(name: str, path: Path, lq_paths: dict[str, Path]) -> Path:
     return lq_paths[name]
 
 
-def _scenes(pair: Pair, paths: tuple[Path, Path | None], config: DataConfig, network: EDVRConfig) -> list[Scene]:
+def _scenes(pair: ClipPair, paths: tuple[Path, Path | None], config: DataConfig, network: EDVRConfig) -> list[Scene]:
     height, width = pair.gt.size
     if min(height, width) < config.patch:
         raise ValueError(f"{paths[0]} is {width}x{height}, smaller than data.patch {config.patch}")
     known = tuple(path for path in paths if path)
-    limits = pairwise([*pair.gt.scene_starts, pair.num_frames])
+    limits = pairwise([*pair.gt.scene_starts(0, pair.num_frames - 1), pair.num_frames])
     shortest = span(network, min(config.interval))
     scenes = [Scene(known, pair, start, stop) for start, stop in limits if stop - start >= shortest]
     if not scenes:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from vsedvr.data.clip import Frame
-from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
 from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR
@@ -58,7 +59,7 @@ class Validation:
         return float(np.mean(scores)), restored
 
 
-def _case(pair: Pair, start: int, preset: Preset, seed: int) -> _Case:
+def _case(pair: ClipPair, start: int, preset: Preset, seed: int) -> _Case:
     numbers = range(start, start + preset.network.num_frame)
     gt = [pair.gt_frame(n) for n in numbers]
     if pair.lq:
