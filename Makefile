@@ -25,6 +25,7 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks.cpu.race
+	$(BIN)/python -m benchmarks.cpu.filter
 
 gpu-check: .venv/ready
 	@cuda=$$($(BIN)/python -c 'import torch; print(torch.version.cuda.split(".")[0] if torch.cuda.is_available() else "")'); \

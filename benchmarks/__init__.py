@@ -1,1 +1,1 @@
-"""What the project measures of itself, as modules to run from the root of a checkout: see README.md."""
+"""Measurements that the project takes of itself, run as modules from the root of a checkout: see README.md there."""

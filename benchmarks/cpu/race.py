@@ -1,9 +1,11 @@
-"""`make bench`: vsedvr on a CPU against the plain form of EDVR, answers checked first.
+"""`make bench`: vsedvr on a CPU against the plain form of EDVR, whose answers are compared first.
 
-The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which recomputes five frames
-for every output; OpenVINO runs the same graph. All have the same random weights with offsets of a few pixels and run in one
-process, turn by turn, with OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. Everything runs twice:
-with glibc's allocator as it is, and with one that keeps large blocks, which spares page faults.
+The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which computes five frames anew
+for every output; OpenVINO runs the same graph. All have the same random weights with offsets of a few pixels. They run in one
+process, in turn, with OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. The networks run twice: with
+glibc's allocator as it is, and with one that keeps large blocks, which spares page faults.
+
+Prints the tables in race.md.
 """
 
 import argparse
@@ -12,7 +14,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,9 +26,11 @@ from cccv import ARCH_REGISTRY, ArchType, AutoModel
 from cccv.config.vsr.edvr_config import EDVRConfig as CccvConfig
 
 import vsedvr
-from benchmarks.clips import clip_of, one_by_one, pixels, play
+from benchmarks.answers import MIN_PSNR, check_same, psnr
+from benchmarks.clips import clip_of, one_by_one, pixels
 from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.timing import medians, processor
+from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import Engine, clip_windows
 from vsedvr.ops import native
 
@@ -38,19 +41,19 @@ HEIGHT, WIDTH = 192, 320  # the plain form cannot run 180x320
 
 
 def race_networks(times: int) -> None:
-    """EDVR-M x4, one output frame of a clip that plays on: the plain form against the engine."""
+    """Times one output frame of EDVR-M x4 in a clip that plays: the plain form, OpenVINO, and the engine."""
     model = vsedvr.EDVR().eval()
     plain = ARCH_REGISTRY.get(ArchType.EDVR)(num_feat=64, num_frame=5, num_reconstruct_block=10).eval()
     plain.load_state_dict(random_weights(model))
     clip = moving_texture(2 * times + 8, HEIGHT, WIDTH)
-    precisions = [torch.float32] + [torch.bfloat16] * torch.cpu._is_amx_tile_supported()
+    has_amx = torch.cpu._is_amx_tile_supported()
 
     def run_plain(n: int = 4) -> torch.Tensor:
         with torch.inference_mode():
             return plain(clip[n - 2 : n + 3][None]).view(3, 4 * HEIGHT, 4 * WIDTH)
 
     with_openvino = openvino_form(plain, clip[None, :5])
-    for dtype in precisions:
+    for dtype in (torch.float32, torch.bfloat16) if has_amx else (torch.float32,):
         engine = Engine(model, dtype=dtype)
         numbers = iter(range(2, len(clip)))
 
@@ -59,20 +62,22 @@ def race_networks(times: int) -> None:
             return engine.restore(clip_windows(model.config, len(clip), "replicate").indices(n), clip.__getitem__)
 
         first, exact = run_ours(), run_plain(2).clamp(0, 1)
+        quality = psnr(first, exact)
         if dtype == torch.float32:
-            check(exact, first)
-            check(with_openvino(), first)
-        psnr = -10 * torch.log10((first - exact).square().mean()).item()
-        result = medians({"plain": run_plain, "openvino": with_openvino, "ours": run_ours}, times)
+            check_same("vsedvr and the plain form", first, exact)
+            check_same("OpenVINO and vsedvr", with_openvino(), first)
+        elif not quality >= MIN_PSNR:
+            raise SystemExit(f"bfloat16: {quality:.1f} dB to the plain form in float32, at least {MIN_PSNR} is expected")
+        seconds = medians({"plain": run_plain, "openvino": with_openvino, "ours": run_ours}, times)
         what = f"EDVR-M x4, {WIDTH}x{HEIGHT}, {str(dtype)[6:]}"
-        row(f"{what}, {psnr:.0f} dB to the plain form", result["plain"], result["ours"])
-        row(f"{what}, the plain form in fp32 by OpenVINO", result["openvino"], result["ours"])
-    if torch.bfloat16 not in precisions:
-        print("| the same in bfloat16 | | no AMX | |")
+        print_row(f"{what}, {quality:.0f} dB to the plain form", seconds["plain"], seconds["ours"])
+        print_row(f"{what}, the plain form in fp32 by OpenVINO", seconds["openvino"], seconds["ours"])
+    if not has_amx:
+        print(markdown_row(["the same in bfloat16", "", "no AMX", ""]))
 
 
 def openvino_form(plain: torch.nn.Module, lq: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """The plain form compiled by OpenVINO for this input, fp32; converting takes some minutes."""
+    """Compiles the plain form with OpenVINO for this input, in float32, which takes some minutes; gives what runs it."""
     with warnings.catch_warnings(action="ignore"):  # of tracing: the sizes are constant here
         graph = openvino.convert_model(plain, example_input=lq, input=[list(lq.shape)])
     compiled = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -80,7 +85,10 @@ def openvino_form(plain: torch.nn.Module, lq: torch.Tensor) -> Callable[[], torc
 
 
 def race_filters(times: int) -> None:
-    """Whole chains through VapourSynth: cccv's filter against ours, the same weights."""
+    """Times whole chains through VapourSynth: cccv's filter and ours, with the same weights.
+
+    Answers are compared where cccv restores whole pictures; as it is installed it works in tiles, at whose edges it differs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "edvr_random.pth"
         torch.save({"params": random_weights(vsedvr.EDVR())}, path)
@@ -91,66 +99,31 @@ def race_filters(times: int) -> None:
             theirs = AutoModel.from_config(settings, device=torch.device("cpu"), fp16=False, tile=tile).inference_video(clip)
             ours = vsedvr.edvr(clip, model=path, padding="replicate", sc=False, device_index=-1)
             if tile is None:
-                check(pixels(theirs.get_frame(2)), pixels(ours.get_frame(2)))
-            result = medians({"cccv": one_by_one(theirs), "ours": one_by_one(ours)}, times)
-            row(f"filter, EDVR-M x4, {WIDTH}x{HEIGHT}, fp32, cccv {label}", result["cccv"], result["ours"])
+                check_same("cccv's filter and ours", pixels(theirs.get_frame(2)), pixels(ours.get_frame(2)))
+            seconds = medians({"cccv": one_by_one(theirs), "ours": one_by_one(ours)}, times)
+            print_row(f"filter, EDVR-M x4, {WIDTH}x{HEIGHT}, fp32, cccv {label}", seconds["cccv"], seconds["ours"])
 
 
-def measure_overhead(times: int) -> None:
-    """The filter around an engine that does nothing, against a callback that does nothing, at 1080p RGBS."""
-    clip = core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=times, color=[0.2, 0.4, 0.6], keep=True)
-    model = vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8, hr_in=True, num_tail_feat=8)).eval()
-    restore = Engine.restore
-    try:
-        Engine.restore = lambda self, indices, load: load(indices[2])  # type: ignore[method-assign]
-        # a new one for each run: the core keeps the frames of the old ones
-        filtered = iter([vsedvr.edvr(clip, model=model, tile=(0, 0), device_index=-1) for _ in range(20)])
-        passed = iter([clip.std.ModifyFrame(clip, lambda n, f: f) for _ in range(20)])
-        result = medians({"filter": lambda: play(next(filtered)), "pass": lambda: play(next(passed))}, 5)
-    finally:
-        Engine.restore = restore  # type: ignore[method-assign]
-    overhead = (result["filter"] - result["pass"]) / times * 1000
-    print(f"| the filter itself at 1080p RGBS, above a ModifyFrame that passes frames on | | {overhead:.1f} ms a frame | |")
-
-
-def measure_small(times: int) -> None:
-    """Frames per second of the embedded model, whole chain from 8-bit YUV to 8-bit YUV."""
-    for width, height in ((160, 120), (320, 180), (480, 270)):
-        source = clip_of(moving_texture(times + 3, height, width)).resize.Bicubic(format=vs.YUV420P8, matrix=1)
-        restored = vsedvr.edvr(source, device_index=-1)
-        restored.get_frame(0)
-        start = time.perf_counter()
-        play(restored[1 : times + 1])
-        print(f"| small, x4, {width}x{height} YUV420P8 | | {times / (time.perf_counter() - start):.2f} fps | |")
-
-
-def check(one: torch.Tensor, other: torch.Tensor) -> None:
-    difference = (one.clamp(0, 1) - other).abs().max().item()
-    if not difference < 1e-4:
-        sys.exit(f"the answers differ by {difference}: no race")
-
-
-def row(what: str, plain: float, ours: float) -> None:
-    print(f"| {what} | {plain:.2f} s | {ours:.2f} s | {plain / ours:.2f}x |", flush=True)
+def print_row(what: str, other: float, ours: float) -> None:
+    print(markdown_row([what, f"{other:.2f} s", f"{ours:.2f} s", f"{other / ours:.2f}x"]), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=5, help="repetitions, of which the median is taken")
-    parser.add_argument("--part", choices=("networks", "all"), help="run this here, with this process's allocator")
-    arguments = parser.parse_args()
-    if arguments.part is None:
-        run_parts(arguments.times)
+    parser.add_argument("--part", choices=("networks", "all"), help="run only this, in this process and with its allocator")
+    args = parser.parse_args()
+    if args.part is None:
+        run_parts(args.times)
         return
-    print("| what | other | vsedvr | ratio |\n|---|---|---|---|", flush=True)
-    race_networks(arguments.times)
-    if arguments.part == "all":
-        race_filters(arguments.times)
-        measure_overhead(100)
-        measure_small(20)
+    print(markdown_table([["what", "other", "vsedvr", "ratio"]]), flush=True)
+    race_networks(args.times)
+    if args.part == "all":
+        race_filters(args.times)
 
 
 def run_parts(times: int) -> None:
+    """Runs the race in processes of their own, one for each setting of the allocator."""
     isa = ("any processor", "AVX2", "AVX-512")[native.best_isa()] if native.is_available() else "none"
     print(
         f"{processor()}, {torch.get_num_threads()} threads, kernels for {isa}; Python {platform.python_version()}, "

@@ -2,7 +2,8 @@
 
 Needs torch, CuPy and pytest; torchvision for the comparisons, VapourSynth and cccv for rows of their own, each where it is
 installed, and compute-sanitizer where that is. `python -m benchmarks.gpu.check` does without make. Every figure stands
-behind a check of the answer. Short of time there are fewer repetitions, never fewer checks.
+behind a check of the answer. Short of time there are fewer repetitions, never fewer checks. The report is written after each
+row; where the environment variable OUT names a folder, it goes there.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu import dcn, network
-from benchmarks.gpu.report import write
+from benchmarks.gpu.report import Report, write
 from benchmarks.timing import Budget
 from vsedvr import ops
 from vsedvr.model import EDVRConfig
@@ -44,20 +45,29 @@ def main() -> int:
     if not ops.cuda.is_available(device):
         print("gpu-check measures vsedvr's kernels, which cannot be used here; a message says why.")
         return 1
-    report: dict[str, Any] = {"card": torch.cuda.get_device_name(device), "versions": versions(), "problems": []}
+    folder = Path(os.environ.get("OUT") or Path(__file__).parent)
+    report = new_report(torch.cuda.get_device_name(device))
     report["tests"] = run_tests(report["problems"])
+    write(report, folder)
     report["sanitizer"] = run_sanitizer(report["problems"])
+    write(report, folder)
     report["first_frame"] = network.first_frame()
     report["ceilings"] = dcn.ceilings(device)
     filter_sizes = gpu_filter.SIZES if find_spec("vapoursynth") else ()
-    measure(report, device, end, network.MODELS, dcn.SIZES, network.SIZES, filter_sizes)
-    path = write(report, Path(__file__).parent)
+    path = measure(report, folder, device, end, network.MODELS, dcn.SIZES, network.SIZES, filter_sizes)
     print(f"\n{path.read_text(encoding='utf-8')}\nwritten to {path}")
     return 1 if report["problems"] else 0
 
 
+def new_report(card: str) -> Report:
+    """A report in which nothing is measured yet."""
+    texts = {"card": card, "versions": versions(), "tests": "not run yet", "sanitizer": "not run yet"}
+    return {**texts, "finished": False, "problems": [], "operator": [], "network": [], "filter": []}
+
+
 def measure(
-    report: dict[str, Any],
+    report: Report,
+    folder: Path,
     device: torch.device,
     end: float,
     models: dict[str, EDVRConfig],
@@ -65,36 +75,54 @@ def measure(
     network_sizes: Sizes,
     filter_sizes: Sizes,
     times: int = 15,
-) -> None:
-    """Fills in the report's figures and adds to its problems.
+) -> Path:
+    """Checks all answers and measures all rows; writes the report after each, so that nothing is lost when it ends early.
 
     Args:
         report: with its ceilings.
-        end: on time.monotonic()'s clock; after it nothing is repeated.
-        filter_sizes: none where VapourSynth is not installed.
+        folder: where the report goes.
+        device: the GPU.
+        end: the time, on the clock of time.monotonic(), after which nothing is repeated.
+        models: networks by name.
+        operator_sizes, network_sizes, filter_sizes: (height, width) of the rows of each part; no sizes for the filter where
+            VapourSynth is not installed.
+        times: repetitions, of which the median is taken.
+
+    Returns:
+        The path of the report as Markdown.
     """
     limits, problems = report["ceilings"], report["problems"]
-    operators = [(channels, *size) for channels in dcn.CHANNELS for size in operator_sizes]
-    networks = [(name, config, *size) for name, config in models.items() for size in network_sizes]
     for channels in dcn.CHANNELS:
         problems += dcn.check_answers(channels, device)
     for name, config in models.items():
         problems += network.check_answers(name, config, device)
+
+    def add(part: str, row: dict[str, Any]) -> None:
+        print({key: value for key, value in row.items() if key in ("channels", "model", "size", "ratio")}, flush=True)
+        report[part].append(row)
+        problems.extend(row.get("problems", ()))
+        write(report, folder)
+
+    operators = [(channels, *size) for channels in dcn.CHANNELS for size in operator_sizes]
     budget = Budget((end - time.monotonic()) / 10, len(operators))
-    report["operator"] = [progress(dcn.operator_row(*row, device, limits, times, budget.next_deadline())) for row in operators]
+    for operator in operators:
+        add("operator", dcn.operator_row(*operator, device, limits, times, budget.next_deadline()))
+    networks = [(name, config, *size) for name, config in models.items() for size in network_sizes]
     budget = Budget(end - time.monotonic(), len(networks) + len(filter_sizes))
-    report["network"] = [progress(network.network_row(*row, device, limits, times, budget.next_deadline())) for row in networks]
-    report["filter"] = [progress(gpu_filter.filter_row(*size, device, times, budget.next_deadline())) for size in filter_sizes]
-    problems += [problem for row in report["network"] + report["filter"] for problem in row["problems"]]
-
-
-def progress(row: dict[str, Any]) -> dict[str, Any]:
-    print({key: value for key, value in row.items() if key in ("channels", "model", "size", "ratio")}, flush=True)
-    return row
+    for case in networks:
+        add("network", network.network_row(*case, device, limits, times, budget.next_deadline()))
+    for size in filter_sizes:
+        add("filter", gpu_filter.filter_row(*size, device, times, budget.next_deadline()))
+    report["finished"] = True
+    return write(report, folder)
 
 
 def run_tests(problems: list[str]) -> str:
-    """The marked tests, of the files that have some: others may need packages that are not here."""
+    """Runs the tests that need a GPU, from the files that have such tests: others may need packages that are not installed.
+
+    Returns:
+        pytest's last line.
+    """
     files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     output, code = run(command, timeout=240)
@@ -105,7 +133,11 @@ def run_tests(problems: list[str]) -> str:
 
 
 def run_sanitizer(problems: list[str]) -> str:
-    """Accesses to memory and races of the operator's kernels."""
+    """Runs the operator under compute-sanitizer, which finds wrong accesses to memory and races.
+
+    Returns:
+        What ran.
+    """
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         return "not installed"
@@ -119,7 +151,7 @@ def run_sanitizer(problems: list[str]) -> str:
 
 
 def run(command: list[str], timeout: float) -> tuple[str, int]:
-    """Output and exit status; -1 if it took too long."""
+    """Runs a program in the root of the checkout and gives its output and its exit status, -1 if it took too long."""
     try:
         done = subprocess.run(command, cwd=ROOT, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except subprocess.TimeoutExpired as error:
@@ -128,6 +160,7 @@ def run(command: list[str], timeout: float) -> tuple[str, int]:
 
 
 def versions() -> str:
+    """The versions of Python, CUDA and the packages that figures may depend on."""
     wanted = ("torch", "torchvision", "cupy-cuda12x", "cupy-cuda13x", "vapoursynth", "cccv")
     found = {str(distribution.name).lower(): distribution.version for distribution in distributions()}
     names = [f"{name} {found[name]}" for name in wanted if name in found]

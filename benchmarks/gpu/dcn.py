@@ -1,4 +1,7 @@
-"""The deformable convolution on a GPU against torchvision's. As a script: its answers alone, for compute-sanitizer to watch."""
+"""The deformable convolution on a GPU against torchvision's.
+
+Run as a module, it checks its answers alone, which compute-sanitizer watches.
+"""
 
 import math
 import sys
@@ -23,11 +26,14 @@ SIZES = ((180, 320), (540, 960), (1080, 1920))
 GROUPS, SLOPE = 8, 0.1
 Operands = tuple[Tensor, Tensor, Tensor, Tensor]
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
-"""Largest error over the result's root mean square."""
+"""Largest error that is right, as a share of the result's root mean square."""
 
 
 def operands(channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Operands:
-    """x, conv_offset_output, weight and bias as the network has them; offsets of 2 pixels, each on its own."""
+    """Random x, conv_offset_output, weight and bias in the shapes and types of the network; offsets of about 2 pixels.
+
+    Neighbouring offsets have nothing to do with each other, which is the worst case for a cache.
+    """
     generator = torch.Generator(device).manual_seed(0)
 
     def normal(*shape: int, dtype: torch.dtype = dtype, std: float = 1) -> Tensor:
@@ -45,7 +51,11 @@ def operands(channels: int, height: int, width: int, dtype: torch.dtype, device:
 
 
 def check_answers(channels: int, device: torch.device) -> list[str]:
-    """What is wrong with the operator, at a ragged size, against float64 on the CPU; nothing if all is well."""
+    """Compares the operator in each precision with float64 on the CPU, at a size that no tile of a kernel divides.
+
+    Returns:
+        A sentence for each thing that is wrong; none if all is well.
+    """
     problems = []
     for precision, tolerance in TOLERANCES.items():
         given = operands(channels, 45, 70, PRECISIONS[precision], device)
@@ -60,7 +70,16 @@ def check_answers(channels: int, device: torch.device) -> list[str]:
 def operator_row(
     channels: int, height: int, width: int, device: torch.device, limits: dict[str, float], times: int, deadline: float
 ) -> dict[str, Any]:
-    """Milliseconds of ours and torchvision's, and how near ours comes to the card's limits (see `ceilings`)."""
+    """Measures milliseconds of our operator and of torchvision's, and how near ours comes to the card's limits.
+
+    Args:
+        channels: of the input and of the output.
+        height, width: size of the features.
+        device: the GPU.
+        limits: what `ceilings` found for it.
+        times: repetitions, of which the median is taken.
+        deadline: the time, on the clock of time.monotonic(), after which nothing is repeated.
+    """
     seconds: dict[str, float] = {}
     for k, (precision, dtype) in enumerate(PRECISIONS.items()):
         until = time.monotonic() + (deadline - time.monotonic()) / (len(PRECISIONS) - k)
@@ -81,7 +100,7 @@ def operator_row(
 
 
 def runs_of(precision: str, given: Operands) -> dict[str, Callable[[], object]]:
-    """Ours and torchvision's, which knows no bfloat16, each with its operands in the layout that it takes."""
+    """Our operator and torchvision's, where it is installed and knows the precision, with operands in the layout of each."""
     runs: dict[str, Callable[[], object]] = {precision: partial(ops.dcn, *given, SLOPE)}
     if precision != "bf16" and find_spec("torchvision"):
         x, predicted, weight, bias = (tensor.contiguous() for tensor in given)
@@ -90,7 +109,11 @@ def runs_of(precision: str, given: Operands) -> dict[str, Callable[[], object]]:
 
 
 def ceilings(device: torch.device, nbytes: int = 1 << 28, side: int = 8192) -> dict[str, float]:
-    """What the card does at best: bytes a second read and written in a copy, operations a second in a product in float16."""
+    """Measures what the card does at best.
+
+    Returns:
+        copy: bytes a second that a copy reads and writes; matrix: operations a second of a product of matrices in float16.
+    """
     source = torch.zeros(nbytes, dtype=torch.uint8, device=device)
     target, matrix = torch.empty_like(source), torch.rand(side, side, device=device).half()
     runs = {"copy": lambda: target.copy_(source), "matrix": lambda: matrix @ matrix}
@@ -99,6 +122,7 @@ def ceilings(device: torch.device, nbytes: int = 1 << 28, side: int = 8192) -> d
 
 
 def relative_error(given: Tensor, expected: Tensor) -> float:
+    """Largest error as a share of the root mean square of what is expected."""
     return float((given.double() - expected).abs().max() / expected.square().mean().sqrt())
 
 

@@ -1,4 +1,4 @@
-"""The whole filter on a GPU, through VapourSynth; against cccv's, where that is installed."""
+"""The whole filter on a GPU, through VapourSynth, against cccv's filter where that is installed."""
 
 import tempfile
 import warnings
@@ -11,18 +11,25 @@ import torch
 import vapoursynth as vs
 
 import vsedvr
+from benchmarks.answers import MIN_PSNR, psnr
 from benchmarks.clips import clip_of, one_by_one, pixels
-from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.timing import medians
 
 __all__ = ["SIZES", "filter_row"]
 
 SIZES = ((192, 320), (544, 960))  # multiples of 16, which cccv needs
-MIN_PSNR = 55
 
 
 def filter_row(height: int, width: int, device: torch.device, times: int, deadline: float) -> dict[str, Any]:
-    """Frames a second of EDVR-M from RGBH to RGBH, of cccv as installed and in one tile; a look at one frame first."""
+    """Measures frames a second of EDVR-M, RGBH in and out, after one frame was compared with float32.
+
+    Args:
+        height, width: size of the input, multiples of 16.
+        device: the GPU.
+        times: repetitions, of which the median is taken.
+        deadline: the time, on the clock of time.monotonic(), after which nothing is repeated.
+    """
     clip = clip_of(moving_texture(16, height, width)).resize.Point(format=vs.RGBH) * 100
     index = -1 if device.type == "cpu" else device.index or 0
     model = vsedvr.EDVR().eval()
@@ -46,7 +53,7 @@ def filter_row(height: int, width: int, device: torch.device, times: int, deadli
 
 
 def cccv_filters(weights: dict[str, torch.Tensor], clip: vs.VideoNode, device: torch.device) -> dict[str, vs.VideoNode]:
-    """cccv 0.1.0 with the same weights, in fp16 on a GPU."""
+    """The filters of cccv 0.1.0 with the same weights, as installed and in one tile; in fp16 on a GPU."""
     from cccv import AutoModel
     from cccv.config.vsr.edvr_config import EDVRConfig
 

@@ -1,4 +1,4 @@
-"""EDVR on a GPU: the engine against the plain form. As a script: the time until the first frame, from a fresh process."""
+"""EDVR on a GPU: the engine against the plain form. Run as a module, it prints the seconds until a first frame is restored."""
 
 import copy
 import functools
@@ -15,13 +15,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.inputs import moving_texture, psnr, random_weights
+from benchmarks.answers import MIN_PSNR, psnr
+from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.plain import plain_form
 from benchmarks.timing import medians
-from vsedvr.infer import PRECISIONS, Engine, Tiling, choose_tiling, clip_windows, feature_bytes, free_bytes, working_bytes
+from vsedvr.infer import (
+    PRECISIONS,
+    Engine,
+    Tiling,
+    build_engine,
+    choose_tiling,
+    clip_windows,
+    feature_bytes,
+    free_bytes,
+    working_bytes,
+)
 from vsedvr.infer.device import computing
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -30,11 +40,14 @@ __all__ = ["MODELS", "SIZES", "check_answers", "first_frame", "network_row"]
 ROOT = Path(__file__).parent.parent.parent
 MODELS = {"EDVR-M": EDVRConfig(), "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40)}
 SIZES = ((180, 320), (270, 480), (480, 720), (540, 960))
-MIN_PSNR = 55
 
 
 def check_answers(name: str, config: EDVRConfig, device: torch.device, size: tuple[int, int] = (96, 128)) -> list[str]:
-    """What is wrong with the engine in float32, against the plain form in float32; nothing if all is well."""
+    """Compares the engine in float32 with the plain form in float32.
+
+    Returns:
+        A sentence for each thing that is wrong; none if all is well.
+    """
     model, clip = random_model(config), moving_texture(config.num_frame, *size)
     restored = Engine(model, device).restore(range(config.num_frame), clip.__getitem__)
     with computing(device, torch.float32):  # for the plain form, which has no settings of its own
@@ -53,13 +66,25 @@ def network_row(
     times: int,
     deadline: float,
 ) -> dict[str, Any]:
-    """Frames a second of a clip that plays, in each precision and of the plain form in float16; pictures come and go."""
+    """Measures frames a second of a clip that plays, in each precision and of the plain form in float16.
+
+    The pictures come from the computer's memory and go back there. PSNR to float32 and peak memory are measured as well.
+
+    Args:
+        name: the network's name in the table.
+        config: the network.
+        height, width: size of the input.
+        device: the GPU.
+        limits: what `dcn.ceilings` found for it.
+        times: repetitions, of which the median is taken.
+        deadline: the time, on the clock of time.monotonic(), after which nothing is repeated.
+    """
     model, clip = random_model(config), moving_texture(8, height, width)
     seconds: dict[str, float] = {}
     memory, answers = {}, {}
     for k, (precision, dtype) in enumerate(PRECISIONS.items()):
         memory[precision] = measure_memory(model, clip, device, dtype)
-        engine = new_engine(model, height, width, device, dtype)
+        engine = build_engine(model, device, dtype, (height, width))
         answers[precision] = engine.restore(range(config.num_frame), clip.__getitem__)
         until = time.monotonic() + (deadline - time.monotonic()) / (4 - k)
         seconds |= medians({precision: playing(engine, clip)}, times, device, until)
@@ -82,6 +107,7 @@ def network_row(
 
 
 def problems_of(quality: dict[str, float], memory: dict[str, tuple[int, int]]) -> Iterator[str]:
+    """Says what is wrong: a PSNR to float32 (dB) below MIN_PSNR, or memory (bytes measured, estimated) above the estimate."""
     for precision in ("fp16", "bf16"):
         if not quality[precision] >= MIN_PSNR:
             yield f"{precision}: {quality[precision]:.1f} dB to fp32, at least {MIN_PSNR} expected"
@@ -91,20 +117,14 @@ def problems_of(quality: dict[str, float], memory: dict[str, tuple[int, int]]) -
 
 
 def random_model(config: EDVRConfig) -> EDVR:
+    """A network with the random weights that all benchmarks of speed use."""
     model = EDVR(config).eval()
     random_weights(model)
     return model
 
 
-def new_engine(model: EDVR, height: int, width: int, device: torch.device, dtype: torch.dtype) -> Engine:
-    """As the filter makes it."""
-    budget = free_bytes(device) // 2
-    tiling = choose_tiling(Tiling.whole(height, width, model.config), dtype, device, budget)
-    return Engine(model, device, dtype, tiling, max(0, budget - working_bytes(tiling, dtype, device)))
-
-
 def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
-    """Gives the next frame of an endless clip; every call meets one new frame."""
+    """A function that restores the next frame of an endless clip at each call; every call meets one new frame."""
 
     def numbers() -> Iterator[int]:
         n = engine.config.num_frame
@@ -122,24 +142,24 @@ def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
 
 
 def plain_run(model: EDVR, clip: Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
-    """Restores the clip's first window in the plain form: it goes to the device, and the result comes back."""
+    """A function that restores the clip's first window in the plain form: it goes to the device, and the result comes back."""
     config = model.config
     network = copy.deepcopy(model).to(device, dtype)
 
     def run() -> Tensor:
         with torch.inference_mode():
             lq = clip[: config.num_frame].to(device, dtype)
-            height, width = lq.shape[2:]
-            lq = F.pad(lq, (0, -width % config.size_multiple, 0, -height % config.size_multiple), "replicate")
-            restored = plain_form(network, lq).float().clamp(0, 1).cpu()
-        return restored[:, : config.scale * height, : config.scale * width]
+            return plain_form(network, lq).float().clamp(0, 1).cpu()
 
     return run
 
 
 @functools.cache
 def flop_per_pixel(config: EDVRConfig) -> float:
-    """Operations for a frame of a clip that plays: one extraction, an alignment for each frame of the window, the rest."""
+    """Operations for each pixel of the input in a clip that plays.
+
+    Those of one extraction, an alignment for each frame of the window, the fusion and the reconstruction.
+    """
     model, side = EDVR(config), 64
     frame = torch.rand(1, config.num_in_ch, side, side)
     with FlopCounterMode(display=False) as counter:  # with gradients, for which all is done by operators that it knows
@@ -149,7 +169,11 @@ def flop_per_pixel(config: EDVRConfig) -> float:
 
 
 def measure_memory(model: EDVR, clip: Tensor, device: torch.device, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes that restoring two frames takes with room for one window of features, and the estimate of them."""
+    """Measures the bytes that restoring two frames takes, with room for one window of features.
+
+    Returns:
+        What was measured (0 on a CPU), and the estimate that automatic tiles go by.
+    """
     config, (height, width) = model.config, clip.shape[2:]
     tiling = choose_tiling(Tiling.whole(height, width, config), dtype, device, free_bytes(device) // 2)
     kept = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
@@ -165,7 +189,11 @@ def measure_memory(model: EDVR, clip: Tensor, device: torch.device, dtype: torch
 
 
 def first_frame() -> dict[str, float]:
-    """Seconds from a network in memory to the first frame of EDVR-M at 960x540, without and with CuPy's cache of kernels."""
+    """Measures the seconds until EDVR-M at 960x540 has restored a first frame, in fresh processes, with its weights in memory.
+
+    Returns:
+        Seconds where CuPy has to compile the kernels, and where it has them in its cache.
+    """
     seconds = {}
     with tempfile.TemporaryDirectory() as cache:
         for state in ("kernels compiled", "kernels cached"):
@@ -179,5 +207,6 @@ def first_frame() -> dict[str, float]:
 if __name__ == "__main__":
     network, pictures = random_model(EDVRConfig()), moving_texture(5, 540, 960)
     begin = time.perf_counter()
-    new_engine(network, 540, 960, torch.device("cuda", 0), torch.float16).restore(range(5), pictures.__getitem__)
+    engine = build_engine(network, torch.device("cuda", 0), torch.float16, (540, 960))
+    engine.restore(range(5), pictures.__getitem__)
     print(time.perf_counter() - begin)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vsedvr import ops
 from vsedvr.infer.cache import Frame, FrameCache
 from vsedvr.infer.device import PRECISIONS, computing
-from vsedvr.infer.memory import choose_tiling, free_bytes, is_out_of_memory, working_bytes
+from vsedvr.infer.memory import ROWS_AT_A_TIME, choose_tiling, free_bytes, is_out_of_memory, working_bytes
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.infer.transfer import start_download, upload, wait_for
 from vsedvr.model import EDVR
@@ -121,7 +121,7 @@ class Engine:
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
-            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)[0]
+            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
@@ -173,7 +173,9 @@ class Engine:
         (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
         """
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
-        black = torch.zeros(1, 1, 1).expand(self.config.num_in_ch, tiling.height, tiling.width)
+        black = torch.zeros(1, 1, 1, dtype=torch.float32, device="cpu").expand(
+            self.config.num_in_ch, tiling.height, tiling.width
+        )
 
         def run(tiling: Tiling) -> None:
             self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)

@@ -5,9 +5,11 @@ import torch
 from vsedvr import ops
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
-from vsedvr.model.edvr import STRIP
 
-__all__ = ["choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+__all__ = ["ROWS_AT_A_TIME", "choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+
+ROWS_AT_A_TIME = 24
+"""Rows of features that the engine enlarges at a time: the maps at the size of the output would set the peak of memory."""
 
 OVERHEAD = 96 << 20
 """Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
@@ -37,7 +39,7 @@ def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budge
 def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
     """Of one frame's features as the engine keeps them: the input, three maps a level of the pyramid, one map more."""
     pixels = tile.area
-    positions = pixels // (config.size_multiple // 4) ** 2
+    positions = pixels // config.stride**2
     maps = positions * (3 + 1) + positions // 4 * 3 + positions // 16 * 3
     return dtype.itemsize * (config.num_in_ch * pixels + config.num_feat * maps)
 
@@ -49,17 +51,20 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
     that go in and come out.
     """
     config, item = tiling.config, dtype.itemsize
-    step, num_feat = config.size_multiple // 4, config.num_feat
+    stride, num_feat = config.stride, config.num_feat
     window = item * config.num_frame * num_feat
-    first = 2 * item * num_feat * step**2
+    first = 2 * item * num_feat * stride**2
     align = window + 8 * item * num_feat + _sampling_bytes(config, dtype, device)
     fuse = 3 * window + 4 * item * num_feat
     trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output's strips, and joined
     # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
     enlarge = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
-    height, width = tile.height // step, tile.width // step
-    phases = height * width * max(first, align, fuse), height * width * trunk + min(height, STRIP + 4) * width * enlarge
+    height, width = tile.height // stride, tile.width // stride
+    phases = (
+        height * width * max(first, align, fuse),
+        height * width * trunk + min(height, ROWS_AT_A_TIME + 4) * width * enlarge,
+    )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
         # Pictures are not on the device, but for the result: as the network gave it, in float32, clamped, and planar

@@ -77,7 +77,7 @@ class Tiling:
     def smaller(self) -> "Tiling | None":
         """With the longer side of the tile halved, as often as it takes for tiles to read less; None at the smallest."""
         (width, height), multiple = self.tile, self.config.size_multiple
-        while max(width, height) > MIN_TILE * multiple // 4:
+        while max(width, height) > MIN_TILE * self.config.stride:
             if width >= height:
                 width = _round_up(math.ceil(width / 2), multiple)
             else:
@@ -101,7 +101,8 @@ class Tiling:
             (picture,) = parts
         else:
             row_weights, column_weights = (side.weights(self.config) for side in (self.rows, self.columns))
-            picture = torch.zeros(self.config.num_out_ch, scale * self.rows.size, scale * self.columns.size)
+            size = scale * self.rows.size, scale * self.columns.size
+            picture = torch.zeros(self.config.num_out_ch, *size, dtype=torch.float32, device="cpu")
             for tile, part in zip(self.tiles, parts, strict=True):
                 part *= row_weights[tile.top][:, None]
                 part *= column_weights[tile.left]
@@ -128,7 +129,7 @@ def default_tile_pad(config: EDVRConfig) -> int:
     Measured for x4, in pixels of the small picture. With hr_in the features are as coarse against the input as the small
     picture is against the output, so the pad is four times as many pixels there.
     """
-    return TILE_PAD * config.size_multiple // 4
+    return TILE_PAD * config.stride
 
 
 def receptive_radius(config: EDVRConfig) -> int:
@@ -138,7 +139,7 @@ def receptive_radius(config: EDVRConfig) -> int:
     positions, a bilinear upsampling that of the coarse positions. No pixel sees more, and the farthest-seeing ones at least
     nine tenths of it: which positions an upsampling reaches depends on where between them it starts. Offsets add to it.
     """
-    l1 = config.size_multiple // 4
+    l1 = config.stride  # distances between positions of the pyramid's levels
     l2, l3 = 2 * l1, 4 * l1
     first = 1 + (1 + 2 if config.hr_in else 0)
     if config.with_predeblur:
@@ -173,7 +174,7 @@ class _Side(NamedTuple):
         A part rises in the middle of its overlap with the one before, and falls where the next one rises.
         """
         scale, fade = config.scale, config.size_multiple
-        position = (torch.arange(scale * self.size, dtype=torch.float64) + 0.5) / scale
+        position = (torch.arange(scale * self.size, dtype=torch.float64, device="cpu") + 0.5) / scale
         seams = [(start + before + self.length) / 2 for before, start in pairwise(self.starts)]
         rises = [((position - seam) / fade + 0.5).clamp(0, 1) for seam in seams]
         edges = [torch.ones_like(position), *rises, torch.zeros_like(position)]

@@ -12,7 +12,7 @@ def upload(picture: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         return picture.to(device, dtype)
     # The staging memory comes from PyTorch's cache of it, where it may return at once: the cache gives it out again only
     # when the copy is done.
-    staged = torch.empty(picture.shape, dtype=dtype, pin_memory=True).copy_(picture)
+    staged = torch.empty(picture.shape, dtype=dtype, device="cpu", pin_memory=True).copy_(picture)
     return staged.to(device, non_blocking=True)
 
 
@@ -20,7 +20,7 @@ def start_download(tensor: Tensor) -> Tensor:
     """A copy on the CPU, of a GPU's tensor in page-locked memory; then it is there only after `wait_for`."""
     if not tensor.is_cuda:
         return tensor.cpu()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def wait_for(device: torch.device) -> None:

@@ -71,7 +71,7 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
         MemoryError: if the picture was not restored whole.
     """
     config = engine.config
-    height, width = (-(-side * 4 // config.size_multiple) for side in load(indices[config.center]).shape[-2:])
+    height, width = (-(-side // config.stride) for side in load(indices[config.center]).shape[-2:])
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"features of {width}x{height} are too small for optical flow, which needs {MIN_SIDE}x{MIN_SIDE}")
     seen = _watch(engine, indices, load)
@@ -79,9 +79,8 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
     places = [frames[i] for i in indices]
     center = places[config.center]
     before, after = (_gray([feat[..., :height, :width] for feat in feats], center) for feats in (seen.before, seen.after))
-    step = config.size_multiple // 4
     flows_before, flows_after = (
-        [step * _flow(pictures[center], picture) for picture in pictures] for pictures in (before, after)
+        [config.stride * _flow(pictures[center], picture) for picture in pictures] for pictures in (before, after)
     )
     attention: list[Gray | None] = [None] * len(indices)
     if config.with_tsa:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, DCNPack, conv3x3, lrelu, upsample
-from vsedvr.ops import conv3x3 as conv3x3_op
+from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv, upsample
+from vsedvr.ops import conv3x3
 
 __all__ = ["FrameFeatures", "PCDAlignment"]
 
@@ -14,42 +14,43 @@ LEVELS = ("l1", "l2", "l3")
 
 
 class FrameFeatures(NamedTuple):
-    """All that PCD needs and that depends on one frame only; levels l1, l2, l3 at full, half and quarter size.
+    """All that the alignment needs of a frame and that depends on this frame only.
 
-    A convolution of cat(nbr, ref) is the sum of a convolution of nbr and one of ref. So offset_conv1 and cas_offset_conv1
-    are split: each frame's share is computed once, and pairs of frames only add.
+    The levels l1, l2 and l3 of the pyramid have full, half and quarter size. A convolution of cat(nbr, ref) is the sum of a
+    convolution of nbr and one of ref. So offset_conv1 and cas_offset_conv1 are split into the shares of the two frames: each
+    is computed once, and a pair of frames only adds them.
     """
 
     feat: tuple[Tensor, ...]
     """The pyramid: (b, c, h, w), (b, c, h / 2, w / 2), (b, c, h / 4, w / 4)."""
     offset_nbr: tuple[Tensor, ...]
-    """Share of offset_conv1 where this frame is the neighbour; shapes of feat."""
+    """This frame's share of offset_conv1 when it is the neighbour, for each level; shapes as in feat."""
     offset_ref: tuple[Tensor, ...]
-    """Share of offset_conv1, bias included, where this frame is the reference; shapes of feat."""
+    """This frame's share of offset_conv1, with the bias, when it is the reference, for each level; shapes as in feat."""
     cas_offset_ref: Tensor
-    """Share of cas_offset_conv1, bias included, where this frame is the reference: (b, c, h, w)."""
+    """This frame's share of cas_offset_conv1, with the bias, when it is the reference: (b, c, h, w)."""
 
 
 class PCDAlignment(nn.Module):
-    """Brings a neighbour's features to the reference frame, from the coarsest level to the finest, then once more."""
+    """Aligns a neighbour's features to the reference frame, from the coarsest level to the finest, and then once more."""
 
     def __init__(self, num_feat: int, deformable_groups: int) -> None:
         super().__init__()
-        self.offset_conv1 = nn.ModuleDict({level: conv3x3(2 * num_feat, num_feat) for level in LEVELS})
+        self.offset_conv1 = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS})
         self.offset_conv2 = nn.ModuleDict(
-            {level: conv3x3(num_feat if level == "l3" else 2 * num_feat, num_feat) for level in LEVELS}
+            {level: make_conv(num_feat if level == "l3" else 2 * num_feat, num_feat) for level in LEVELS}
         )
-        self.offset_conv3 = nn.ModuleDict({level: conv3x3(num_feat, num_feat) for level in LEVELS[:2]})
+        self.offset_conv3 = nn.ModuleDict({level: make_conv(num_feat, num_feat) for level in LEVELS[:2]})
         self.dcn_pack = nn.ModuleDict(
             {level: DCNPack(num_feat, deformable_groups, SLOPE if level == "l3" else 1) for level in LEVELS}
         )
-        self.feat_conv = nn.ModuleDict({level: conv3x3(2 * num_feat, num_feat) for level in LEVELS[:2]})
-        self.cas_offset_conv1 = conv3x3(2 * num_feat, num_feat)
-        self.cas_offset_conv2 = conv3x3(num_feat, num_feat)
+        self.feat_conv = nn.ModuleDict({level: make_conv(2 * num_feat, num_feat) for level in LEVELS[:2]})
+        self.cas_offset_conv1 = make_conv(2 * num_feat, num_feat)
+        self.cas_offset_conv2 = make_conv(num_feat, num_feat)
         self.cas_dcnpack = DCNPack(num_feat, deformable_groups, SLOPE)
 
     def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:
-        """What depends on one frame only, from its pyramid."""
+        """The part of the alignment that depends on one frame only, from its pyramid of features."""
         feat = (feat_l1, feat_l2, feat_l3)
         convs = self.offset_conv1.values()
         return FrameFeatures(
@@ -60,7 +61,7 @@ class PCDAlignment(nn.Module):
         )
 
     def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
-        """The neighbour's features as seen from the reference: (b, c, h, w)."""
+        """The neighbour's features, aligned to the reference: (b, c, h, w)."""
         nbr_l1, nbr_l2, nbr_l3 = nbr.feat
         offset_l1, offset_l2, offset_l3 = (lrelu(n + r) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
 
@@ -79,20 +80,20 @@ class PCDAlignment(nn.Module):
         return self.cas_dcnpack(feat, offset)
 
     def refine_offset(self, level: str, offset: Tensor, coarse: Tensor) -> Tensor:
-        """Offset features of a level from its own and the coarser level's; a pixel there is two pixels here."""
+        """Features for the offsets of a level, from its own and the coarser level's, whose offsets of 1 pixel are 2 here."""
         offset = lrelu(self.offset_conv2[level](torch.cat([offset, upsample(coarse) * 2], 1)))
         return lrelu(self.offset_conv3[level](offset))
 
     def merge_feat(self, level: str, feat: Tensor, coarse: Tensor) -> Tensor:
-        """Aligned features of a level joined with the coarser level's."""
+        """Joins the aligned features of a level with those of the coarser level."""
         return self.feat_conv[level](torch.cat([feat, upsample(coarse)], 1))
 
 
 def _nbr_share(conv: nn.Module, feat: Tensor) -> Tensor:
-    """The neighbour's share of a convolution of cat(nbr, ref)."""
-    return conv3x3_op(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
+    """The neighbour's share of a convolution of cat(nbr, ref), without the bias."""
+    return conv3x3(feat, conv.get_parameter("weight")[:, : feat.shape[1]])
 
 
 def _ref_share(conv: nn.Module, feat: Tensor) -> Tensor:
     """The reference's share of a convolution of cat(nbr, ref), with the bias."""
-    return conv3x3_op(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))
+    return conv3x3(feat, conv.get_parameter("weight")[:, -feat.shape[1] :], conv.get_parameter("bias"))

@@ -23,11 +23,7 @@ SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
 def report() -> dict[str, Any]:
     """What is known before figures are measured; on a CPU, which stands in for the GPU."""
     limits = dcn.ceilings(CPU, nbytes=1 << 16, side=32)
-    versions = check.versions()
-    return {"card": "NVIDIA Test 4 (80GB)", "versions": versions, "tests": "none", "sanitizer": "none"} | {
-        "ceilings": limits,
-        "problems": [],
-    }
+    return {**check.new_report("NVIDIA Test 4 (80GB)"), "ceilings": limits}
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +65,7 @@ def test_without_the_kernels_there_is_nothing_to_measure(
 def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is measured, checked and written; what the figures are does not matter here."""
     monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
-    check.measure(report, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
+    path = check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
     assert report["problems"] == []
     assert [row["channels"] for row in report["operator"]] == [64, 128]
     (network,), (whole,) = report["network"], report["filter"]
@@ -79,7 +75,6 @@ def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch:
     assert all(value > 40 for value in network["psnr"].values())
     assert whole["fps"].keys() == {"vsedvr"}
 
-    path = gpu_report.write(report, tmp_path)
     assert path.name == "nvidia-test-4-80gb.md"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["nvidia-test-4-80gb.json", "nvidia-test-4-80gb.md"]
     written = json.loads((tmp_path / "nvidia-test-4-80gb.json").read_text())
@@ -93,6 +88,50 @@ def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch:
     assert len(tables) == 4
     assert all(len({line.count("|") for line in table}) == 1 for table in tables)
     assert "nan" not in text
+    assert "All answers are right." in text
+
+
+def test_what_was_measured_before_it_ended_early_is_written(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine is taken away, or a card fails, in the middle."""
+
+    def gone(*given: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(network, "network_row", gone)
+    with pytest.raises(KeyboardInterrupt):
+        check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), (), times=1)
+    text = (tmp_path / "nvidia-test-4-80gb.md").read_text()
+    assert "| 64 | 24x16 |" in text
+    assert "| 128 | 24x16 |" in text
+    assert "Not finished" in text
+    assert "All answers are right" not in text
+    written = json.loads((tmp_path / "nvidia-test-4-80gb.json").read_text())
+    assert (len(written["operator"]), written["network"], written["finished"]) == (2, [], False)
+
+
+def test_the_report_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test 5")
+    monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: True), raising=False)
+    monkeypatch.setattr(check, "run_tests", lambda problems: "3 passed")
+    monkeypatch.setattr(check, "run_sanitizer", lambda problems: problems.append("a race") or "racecheck ran")
+    monkeypatch.setattr(network, "first_frame", lambda: {"kernels cached": 0.5})
+    monkeypatch.setattr(dcn, "ceilings", lambda device: {"copy": 1e9, "matrix": 1e12})
+
+    def measured(report: dict[str, Any], folder: Path, *given: object) -> Path:
+        return gpu_report.write({**report, "finished": True}, folder)
+
+    monkeypatch.setattr(check, "measure", measured)
+    assert check.main() == 1, "a race is a problem"
+    text = (tmp_path / "test-5.md").read_text()
+    assert "Tests: 3 passed. Compute-sanitizer: racecheck ran." in text
+    assert "- **a race**" in text
+    assert "0.5 s (kernels cached)" in text
 
 
 def test_wrong_answers_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +160,7 @@ def test_what_a_card_has_no_memory_for_is_left_out(report: dict[str, Any], monke
     row = dcn.operator_row(64, 8, 16, CPU, report["ceilings"], times=1, deadline=0)
     assert math.isnan(row["ms"]["fp32"])
     assert row["ms"]["bf16"] > 0
-    report |= {"operator": [row], "network": []}
+    report["operator"] = [row]
     assert "| 64 | 16x8 | out of memory | " in gpu_report.markdown(report)
 
 

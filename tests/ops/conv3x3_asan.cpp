@@ -1,7 +1,7 @@
 // Runs the 3x3 convolution under AddressSanitizer: buffers of exactly the right size, awkward shapes. Built and run by
 // test_native.py; prints what it did and exits with 0, or the sanitizer ends it.
 
-#include "../kernels/conv3x3.cpp"
+#include "../../kernels/conv3x3.cpp"
 
 #include <cstdio>
 #include <memory>

@@ -1,7 +1,8 @@
-// Runs the deformable convolution and its gradients under AddressSanitizer: buffers of exactly the right size, awkward shapes, offsets of
-// every kind. Built and run by test_native.py; prints what it did and exits with 0, or the sanitizer ends it.
+// Runs the deformable convolution and its gradients under AddressSanitizer: buffers of exactly the right size, awkward shapes,
+// offsets of every kind. Built and run by test_native.py and test_windows.py; prints what it did and exits with 0, or the
+// sanitizer ends it.
 
-#include "../kernels/deform_conv.cpp"
+#include "../../kernels/deform_conv.cpp"
 
 #include <cmath>
 #include <cstdio>

@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +62,10 @@ class TestAnyEdvrCheckpoint:
             assert form == "mmagic", "only mmagic lacks the networks with predeblur"
             return
         names = to_basicsr(row[form].removeprefix("generator.") for row in rows)
-        assert names is not None
         assert list(names.values()) == [row["basicsr"] for row in rows]
 
     def test_key_list_of_the_second_stage_that_only_the_old_code_has(self) -> None:
         names = to_basicsr(json.loads((DATA / "keys" / "old_sr_stage2.json").read_text()))
-        assert names is not None
         with torch.device("meta"):
             model = EDVR(EDVRConfig(num_feat=128, num_reconstruct_block=20, hr_in=True))
         assert set(names.values()) == set(model.state_dict())
@@ -162,26 +162,6 @@ class TestWhatIsNoEdvrCheckpoint:
         path.write_bytes(content[: int(len(content) * share)])
         assert "damaged or truncated" in error_of(path)
 
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            (b"", "is empty"),
-            (b"<!DOCTYPE html><title>Google Drive - Quota exceeded</title>", "web page"),
-            (b"\r\n  <html>", "web page"),
-            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
-            (b"GIF89a\x01\x00\x01\x00", "neither a PyTorch nor a safetensors file"),
-            (b"PK\x03\x04 not a zip", "damaged or truncated"),
-            (b"\xff\xff\xff\xff\xff\xff\xff\x7f{", "damaged or truncated"),
-        ],
-    )
-    def test_other_files(self, tmp_path: Path, content: bytes, message: str) -> None:
-        path = tmp_path / "model.pth"
-        path.write_bytes(content)
-        assert message in error_of(path)
-
-    def test_a_folder(self, tmp_path: Path) -> None:
-        assert "is a folder" in error_of(tmp_path)
-
     @pytest.mark.parametrize("content", [{}, {"params": {}}, [1, 2], {"epoch": 3, "name": "EDVR"}, torch.zeros(3)])
     def test_no_state_dict(self, tmp_path: Path, content: Any) -> None:
         assert "holds no tensors" in error_of(save(tmp_path / "m.pth", content))
@@ -190,21 +170,6 @@ class TestWhatIsNoEdvrCheckpoint:
         endless: dict[str, Any] = {}
         endless["params"] = endless
         assert "holds no tensors" in error_of(save(tmp_path / "m.pth", endless))
-
-    @pytest.mark.parametrize(
-        ("keys", "message"),
-        [
-            (["spynet.basic_module.0.basic_module.0.conv.weight", "backward_resblocks.main.0.weight"], "BasicVSR"),
-            (["edvr.conv_first.weight", "spynet.basic_module.0.weight"], "BasicVSR or IconVSR"),
-            (["conv_first.weight", "body.0.rdb1.conv1.weight", "conv_hr.weight"], "ESRGAN"),
-            (["model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"], "ESRGAN"),
-            (["encoder.weight"], "another architecture"),
-        ],
-    )
-    def test_other_architectures(self, tmp_path: Path, keys: list[str], message: str) -> None:
-        text = error_of(save(tmp_path / "m.pth", {key: torch.zeros(4, 3, 3, 3) for key in keys}))
-        assert "is not an EDVR" in text
-        assert message in text
 
     def test_a_feature_extractor_without_a_tail(self, tmp_path: Path, sound: dict[str, Tensor]) -> None:
         tail = ("reconstruction", "upconv", "conv_hr", "conv_last")
@@ -257,3 +222,117 @@ class TestWhatIsNoEdvrCheckpoint:
     def test_integers(self, tmp_path: Path, sound: dict[str, Tensor]) -> None:
         bias = sound["conv_hr.bias"].int()
         assert "integers in conv_hr.bias" in error_of(save(tmp_path / "m.pth", {**sound, "conv_hr.bias": bias}))
+
+
+class TestArguments:
+    def test_all_that_is_a_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class PathLike:
+            def __fspath__(self) -> bytes:
+                return os.fsencode(tmp_path / "mödel 模型.pth")
+
+        save(tmp_path / "mödel 模型.pth", random_model().state_dict())
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        home = Path("~/mödel 模型.pth")
+        for path in (
+            home,
+            str(home),
+            os.fsencode(home),
+            PathLike(),
+            "mödel 模型.pth",
+            b"./m\xc3\xb6del \xe6\xa8\xa1\xe5\x9e\x8b.pth",
+        ):
+            assert load_model(path).config == TINY
+
+    def test_a_file_with_the_name_of_an_embedded_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        torch.save(random_model().state_dict(), "small")
+        for path in ("./small", Path("small"), b"small"):
+            assert load_model(path).config == TINY
+        assert load_model("small").config != TINY
+
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            (
+                random_model().state_dict(),
+                "got a OrderedDict; save it with torch.save and give the path, or put it into a network",
+            ),
+            ({"params": {}}, "got a dict"),
+            (random_model(), "got a network (EDVR); an EDVR needs no loading"),
+            (torch.nn.DataParallel(random_model()), "got a network (DataParallel)"),
+            (None, "got a value of the type NoneType"),
+            (1, "got a value of the type int"),
+            (torch.zeros(1000), "got a value of the type Tensor"),
+            ("https://example.com/edvr.pth", "not an address; download it"),
+            ("file:///tmp/edvr.pth", "not an address"),
+        ],
+    )
+    def test_what_is_no_path(self, model: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=r"^a model is ") as caught:
+            load_model(model)
+        assert message in str(caught.value)
+        assert len(str(caught.value)) < 250, "a network is not printed"
+
+    @pytest.mark.parametrize(
+        ("given", "hint"),
+        [
+            ("Small", "did you mean 'small'?"),
+            (" deblur\n", "did you mean 'deblur'?"),
+            ('"here.pth"', "did you mean 'here.pth'?"),
+        ],
+    )
+    def test_what_was_probably_meant(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, hint: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("here.pth").touch()
+        with pytest.raises(FileNotFoundError) as caught:
+            load_model(given)
+        assert str(caught.value).endswith(hint)
+
+    @pytest.mark.parametrize("given", ["", "\0", "a" * 5000, b"\xff\xfe", "missing/folder/m.pth"])
+    def test_paths_that_cannot_be(self, given: str | bytes) -> None:
+        with pytest.raises(FileNotFoundError, match="no checkpoint at") as caught:
+            load_model(given)
+        assert len(str(caught.value)) < 500
+
+
+HASHES = """
+import hashlib, sys, warnings
+import torch
+warnings.simplefilter("ignore")
+settings = [
+    "torch.set_default_dtype(torch.float16)",
+    "torch.set_default_dtype(torch.bfloat16)",
+    "torch.set_default_dtype(torch.float64)",
+    "torch.set_default_device('meta')",
+    "torch.set_default_tensor_type(torch.DoubleTensor)",
+    "",
+]
+for setting in settings:
+    exec(setting)
+    from vsedvr.weights import load_model
+    hashes = []
+    for path in sys.argv[1:]:
+        weights = load_model(path).state_dict()
+        assert all(value.dtype == torch.float32 and value.device.type == "cpu" for value in weights.values())
+        hashes.append(hashlib.sha256(b"".join(value.numpy().tobytes() for value in weights.values())).hexdigest())
+    print(*hashes)
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+"""
+
+
+def test_settings_of_the_process_change_no_bit(tmp_path: Path) -> None:
+    """Another program in the process may have set PyTorch's defaults, for its own use."""
+    double = {key: value.double() for key, value in random_model().state_dict().items()}
+    save(tmp_path / "zip.pth", double)
+    save(tmp_path / "arrays.pth", {key: value.numpy() for key, value in double.items()})
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(double))
+    paths = ["small", *(str(tmp_path / name) for name in ("zip.pth", "arrays.pth", "plain.pth"))]
+    done = subprocess.run([sys.executable, "-c", HASHES, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6
+    assert len(set(lines)) == 1
+    assert len(set(lines[0].split()[1:])) == 1, "three ways to write one network"
