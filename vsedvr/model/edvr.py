@@ -133,11 +133,11 @@ class EDVR(nn.Module):
         self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
 
     def pack(self) -> None:
-        """Packs the weights for running on a CPU in float32 without gradients; then they must stay as they are.
+        """Prepares a network that has its final weights, device and type for running without gradients.
 
-        With packed weights the 3x3 convolutions are one pass each over memory, together with activations, additions, joined
-        inputs and pixel_shuffle. They take four times the memory of the weights. On other devices, in other types and with
-        gradients the network runs as before.
+        The convolutions of two frames get each frame's half of their weights. On a CPU in float32 the weights of all 3x3
+        convolutions are packed, which takes four times their memory: then each is one pass over memory, together with the
+        activations, additions, joined inputs and pixel_shuffle around it. With gradients the network runs as before.
         """
         for module in self.modules():
             if isinstance(module, Conv3x3):

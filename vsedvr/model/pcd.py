@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv, upsample
@@ -31,34 +32,40 @@ class FrameFeatures(NamedTuple):
 
 
 class SplitConv(Conv3x3):
-    """A convolution of cat([nbr, ref], 1) that is also had as the sum of two shares, each of which needs one frame only."""
+    """A convolution of cat(nbr, ref) that can be had as the sum of a convolution of nbr and one of ref."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__(2 * num_feat, num_feat)
+        self.halves: tuple[Tensor, ...] | None = None
         self.packed_nbr: PackedConv3x3 | None = None
         self.packed_ref: PackedConv3x3 | None = None
 
-    def pack(self) -> None:
-        nbr, ref = self.weight.chunk(2, 1)
-        self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
-
     def nbr_share(self, nbr: Tensor) -> Tensor:
-        """The neighbour's share, without the bias: (b, c, h, w) -> (b, c, h, w)."""
+        """The convolution of nbr, without the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr)
-        return conv3x3(nbr, self.weight.chunk(2, 1)[0])
+        return conv3x3(nbr, self._halves()[0])
 
     def ref_share(self, ref: Tensor) -> Tensor:
-        """The reference's share, with the bias: (b, c, h, w) -> (b, c, h, w)."""
+        """The convolution of ref, with the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_ref is not None and self.packed_ref.serves(ref):
             return self.packed_ref(ref)
-        return conv3x3(ref, self.weight.chunk(2, 1)[1], self.bias)
+        return conv3x3(ref, self._halves()[1], self.bias)
 
     def with_share(self, nbr: Tensor, ref_share: Tensor) -> Tensor:
-        """LeakyReLU of the whole convolution, with the reference's share of it at hand."""
+        """LeakyReLU of the whole convolution, from nbr and what ref_share gave for ref: (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr, SLOPE, add=ref_share)
         return lrelu(self.nbr_share(nbr) + ref_share)
+
+    def pack(self) -> None:
+        """Copies the two halves of the weight once, so that no call has to, and packs them. The weight must stay as it is."""
+        nbr, ref = (half.detach().clone(memory_format=torch.channels_last) for half in self.weight.chunk(2, 1))
+        self.halves = nbr, ref
+        self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
+
+    def _halves(self) -> tuple[Tensor, ...]:
+        return self.weight.chunk(2, 1) if self.halves is None or torch.is_grad_enabled() else self.halves
 
 
 class PCDAlignment(nn.Module):
