@@ -132,11 +132,12 @@ struct Corners {
 // One sample of `width` channels: four corners by their weights.
 template <typename Element>
 inline void sample(const Element* const corner[4], const float weight[4], int64_t width, float* to) {
-    int64_t c = 0;
-    for (; c + 8 <= width; c += 8)
+    for (int64_t step = 0; step < width && width >= 8; step += 8) {
+        const int64_t c = std::min(step, width - 8);  // the last vector reaches back where they do not come out even
         *reinterpret_cast<Vector8*>(to + c) = load8(corner[0] + c) * weight[0] + load8(corner[1] + c) * weight[1] +
                                               load8(corner[2] + c) * weight[2] + load8(corner[3] + c) * weight[3];
-    for (; c < width; c++)
+    }
+    for (int64_t c = 0; c < width && width < 8; c++)
         to[c] = to_float(corner[0][c]) * weight[0] + to_float(corner[1][c]) * weight[1] +
                 to_float(corner[2][c]) * weight[2] + to_float(corner[3][c]) * weight[3];
 }
@@ -155,16 +156,21 @@ void sample_all(const Shape& s, const Corners& corners, const Element* picture, 
         }
 }
 
-// Weights as panels of panel_width output channels, [panel][tap][channel][panel_width], zero where there are no more.
+// The width of the panel of output channels from o on: panel_width, or for the last few one vector.
+inline int64_t width_of_panel(const Shape& s, int64_t o) { return s.out_channels - o > LANES ? panel_width : LANES; }
+
+// Weights as panels of output channels, [panel][tap][channel][output channel], zero where there are no more.
 template <typename Element>
 std::vector<float> pack(const Shape& s, const Element* weight) {
     const int64_t depth = s.taps() * s.channels, panels = (s.out_channels + panel_width - 1) / panel_width;
     std::vector<float> packed(panels * depth * panel_width, 0.f);
-    for (int64_t o = 0; o < s.out_channels; o++)
+    for (int64_t o = 0; o < s.out_channels; o++) {
+        const int64_t first = o / panel_width * panel_width, width = width_of_panel(s, first);
         for (int64_t c = 0; c < s.channels; c++)
             for (int64_t t = 0; t < s.taps(); t++)
-                packed[((o / panel_width) * depth + t * s.channels + c) * panel_width + o % panel_width] =
+                packed[first * depth + (t * s.channels + c) * width + o - first] =
                     to_float(weight[(o * s.channels + c) * s.taps() + t]);
+    }
     return packed;
 }
 
@@ -193,21 +199,26 @@ struct Convolution {
                 else sample_all<0>(s, corners, picture, columns.data() + k * depth);
             }
             for (int64_t k = 0; k < count; k += ROWS)
-                for (int64_t o = 0; o < s.out_channels; o += panel_width)
-                    finish(columns.data() + k * depth, first + k, std::min<int64_t>(ROWS, count - k), o);
+                for (int64_t o = 0; o < s.out_channels; o += panel_width) {
+                    const int64_t rows = std::min<int64_t>(ROWS, count - k);
+                    if (width_of_panel(s, o) == LANES) finish<1>(columns.data() + k * depth, first + k, rows, o);
+                    else finish<VECTORS>(columns.data() + k * depth, first + k, rows, o);
+                }
         }
     }
 
     // Output channels o.. of up to ROWS pixels.
+    template <int vectors>
     void finish(const float* columns, int64_t pixel, int64_t rows, int64_t o) const {
-        const int64_t depth = s.taps() * s.channels, channels = std::min(panel_width, s.out_channels - o);
-        float sums[ROWS * panel_width] = {};
-        for (int64_t r = 0; r < rows; r++) std::copy_n(bias + o, channels, sums + r * panel_width);
-        multiply<VECTORS, true>(columns, depth, depth, packed + o * depth, sums);
+        constexpr int64_t width = vectors * LANES;
+        const int64_t depth = s.taps() * s.channels, channels = std::min(width, s.out_channels - o);
+        float sums[ROWS * width] = {};
+        for (int64_t r = 0; r < rows; r++) std::copy_n(bias + o, channels, sums + r * width);
+        multiply<vectors, true>(columns, depth, depth, packed + o * depth, sums);
         for (int64_t r = 0; r < rows; r++) {
             Element* to = out + (pixel + r) * s.out_channels + o;
             for (int64_t c = 0; c < channels; c++) {
-                const float sum = sums[r * panel_width + c];
+                const float sum = sums[r * width + c];
                 assign(to[c], sum < 0 ? sum * slope : sum);
             }
         }
