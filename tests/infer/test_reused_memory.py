@@ -39,6 +39,15 @@ def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.
     assert arena.gaps == [(0, len(arena.memory))], "the features that are kept are not in it"
 
 
+def test_pixels_do_not_depend_on_the_order() -> None:
+    """With packed weights, which networks of few features have not."""
+    model, clip = random_model(X4), torch.rand(8, 3, 100, 130)
+    linear, other = Engine(model), Engine(model, cache_bytes=2 << 20)
+    expected = [linear.restore([n, n + 1, n + 2], clip.__getitem__) for n in range(6)]
+    for n in (5, 0, 3, 3, 4, 1, 2):
+        assert torch.equal(other.restore([n, n + 1, n + 2], clip.__getitem__), expected[n])
+
+
 def test_it_ends_with_the_engine() -> None:
     engine = Engine(random_model(X4))
     restore(engine, torch.rand(4, 3, 150, 170))
