@@ -1,0 +1,5 @@
+"""The VapourSynth filter. The only room of the restoring path that imports vapoursynth."""
+
+from vsedvr.filter.door import edvr
+
+__all__ = ["edvr"]
