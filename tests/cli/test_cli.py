@@ -29,7 +29,7 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
     assert COMMANDS[command] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["train", "eval", "inspect"])
 def test_without_the_extra_it_names_the_extra(command: str) -> None:
     code = f"import sys; sys.modules['av'] = None; from vsedvr.cli import main; sys.exit(main(['{command}', '--help']))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
