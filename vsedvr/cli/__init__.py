@@ -10,6 +10,7 @@ from vsedvr import __version__
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure how many frames a second this machine restores",
     "check": "show what works on this machine, what does not, and what mends it",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",

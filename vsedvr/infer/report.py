@@ -8,13 +8,19 @@ from vsedvr.infer.find_gpu import gpu, no_gpu
 from vsedvr.infer.memory import choose_tiling, free_bytes
 from vsedvr.infer.tile import Tiling, default_tile_pad
 from vsedvr.model import EDVRConfig
+from vsedvr.ops.report import processor
 
-__all__ = ["devices", "gpus", "memory", "runs_on", "tiles"]
+__all__ = ["device_name", "devices", "gpus", "memory", "runs_on", "tiles"]
 
 
 def devices() -> list[torch.device]:
     """All that the network can run on; the default first, the CPU last."""
     return [choose_device(index) for index in (*range(torch.cuda.device_count()), -1)]
+
+
+def device_name(device: torch.device) -> str:
+    """What people call it, such as the name of the card."""
+    return processor() if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def gpus() -> list[Finding]:
