@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
-from vsedvr.data.clip import FrameFolder
+from vsedvr.data.clip import FrameFolder, find_clips
 from vsedvr.data.pairs import Pair, find_pairs, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate
@@ -33,6 +33,7 @@ from vsedvr.train.loop import Trainer
 from vsedvr.train.preset import Preset, parse_preset, read_preset
 from vsedvr.train.processes import Processes
 from vsedvr.train.sources import find_scenes
+from vsedvr.train.state import load_state
 
 CPU = torch.device("cpu")
 TABLE = Path(__file__).with_suffix(".md")
@@ -127,11 +128,10 @@ def train(variant: Variant, preset: Preset, args: argparse.Namespace) -> EDVR:
     model = EDVR(preset.network)
     if variant.one_level:
         use_one_level(model)
-    trainer = Trainer(preset, data, output, Processes(0, 1, CPU), model=model)
-    if (output / "last.pt").exists():
-        trainer.resume()
+    state = load_state(output / "last.pt") if (output / "last.pt").exists() else None
+    trainer = Trainer(preset, data, output, Processes(0, 1, CPU), model=model, state=state)
     trainer.run()
-    return trainer.ema
+    return trainer.learner.ema
 
 
 def use_one_level(model: EDVR) -> None:
@@ -145,8 +145,7 @@ def use_one_level(model: EDVR) -> None:
 def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespace) -> list[str]:
     """Trains a second network on what the first one makes of the training clips; gives the row of both in a chain."""
     preset = first_stage(FULL, args)
-    scenes = find_scenes(preset.data, preset.network, args.root, args.output / "cache")
-    restore(first, [scene.pair for scene in scenes], args.output / "stage1" / "train")
+    restore(first, training_clips(preset, args), args.output / "stage1" / "train")
     second = train(SECOND_STAGE, second_stage(preset, args.output / "stage1" / "train"), args)
     row = [SECOND_STAGE.name, *size(first, second)]
     for name, pairs in tests.items():
@@ -155,9 +154,17 @@ def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespa
     return row
 
 
+def training_clips(preset: Preset, args: argparse.Namespace) -> list[Pair]:
+    """The clips that the preset learns from, under the names that pairs of data.gt and data.lq have."""
+    cache = args.output / "cache"
+    names = {str(path): name for folder in preset.data.gt for name, path in find_clips(args.root / folder).items()}
+    clips = dict.fromkeys(scene.gt for scene in find_scenes(preset.data, preset.network, args.root, cache))
+    return [open_pair(names[clip], (Path(clip), None), cache, 4, preset.data.max_frames) for clip in clips]
+
+
 def restore(first: EDVR, pairs: Sequence[Pair], folder: Path) -> list[Pair]:
     """Restores clips with the first stage, unless that was done before; gives them with its results as the low quality."""
-    missing = list({pair.name: pair for pair in pairs if not (folder / pair.name).exists()}.values())
+    missing = [pair for pair in pairs if not (folder / pair.name).exists()]
     evaluate(Restorer(first, CPU, torch.float32), missing, Y, save=folder)
     return [dataclasses.replace(pair, lq=FrameFolder(folder / pair.name)) for pair in pairs]
 

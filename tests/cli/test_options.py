@@ -22,14 +22,16 @@ def test_the_default_is_exact() -> None:
     assert dtype == torch.float32
 
 
-def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert engine_settings(parsed("--device", "cpu"))[0] == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert engine_settings(parsed("--device", "cuda"))[0] == torch.device("cuda", 0)
     assert engine_settings(parsed("--device", "cuda:1", "--precision", "fp16")) == (torch.device("cuda", 1), torch.float16)
     for name in ("gpu", "cuda:x", "cuda:-1", "1", ""):
-        with pytest.raises(ValueError, match=f"device must be cpu, cuda or cuda:N, got '{name}'"):
-            engine_settings(parsed("--device", name))
+        with pytest.raises(SystemExit) as end:
+            parsed("--device", name)
+        assert end.value.code == 2
+        assert f"argument --device: must be cpu, cuda or cuda:N, such as cuda:0, got {name!r}" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"within 0\.\.1"):
         engine_settings(parsed("--device", "cuda:2"))
 

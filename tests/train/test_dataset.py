@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from training_data import flat, write_video
 
 from conftest import moving_frames, write_frames
+from training_data import flat, write_video
 from vsedvr.train import synthesis
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.preset import parse_preset

@@ -9,8 +9,8 @@ import torch
 
 from conftest import TINY, random_model
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.train.checkpoint import save_model
 from vsedvr.train.initialize import initialize
+from vsedvr.train.state import save_model
 
 
 def donor(tmp_path: Path, config: EDVRConfig) -> tuple[str, dict[str, torch.Tensor]]:

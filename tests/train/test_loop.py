@@ -17,57 +17,27 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import spawn
 
 from conftest import moving_frames, write_frames
+from training_data import ALONE, PRESET, losses_of, preset_of, trainer_of, write_training
 from vsedvr import load_model
 from vsedvr.cli import main
 from vsedvr.data.resize import enlarge
-from vsedvr.train.checkpoint import load_state, save_state
-from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
 from vsedvr.train.loss import LOSSES, charbonnier, luma_charbonnier, luma_psnr
-from vsedvr.train.preset import Preset, read_preset
 from vsedvr.train.processes import Processes
+from vsedvr.train.state import load_state, save_state
 from vsedvr.train.validation import Validation
 
-PRESET = """
-[network]
-num_feat = 8
-num_frame = 3
-deformable_groups = 2
-num_extract_block = 1
-num_reconstruct_block = 1
-num_tail_feat = 8
-hr_in = true
-[data]
-gt = ["clips"]
-patch = 32
-reverse = true
-[[degradation]]
-kind = "noise"
-sigma = [50, 50]
-[train]
-iterations = 6
-batch = 2
-periods = [1_000_000]
-lr = 4e-3
-loss_reduction = "mean"
-ema_decay = 0.9
-workers = 0
-log_every = 1
-valid_every = 1000
-save_every = 1000
-"""
 OF_LOSSES = {
     "sum": "train.loss_reduction=sum",
     "mean": "train.loss_reduction=mean",
     "luma": "train.loss=luma",
     "luma_psnr": "train.loss=luma_psnr",
 }
-ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -81,39 +51,15 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    (root / "preset.toml").write_text(PRESET)
-    write_frames(root / "clips/a", moving_frames(4, 40, 48))
-    write_frames(root / "valid/b", moving_frames(3, 32, 48, (2, 0)))
-    return root
-
-
-def preset_of(root: Path, *changes: str) -> Preset:
-    return read_preset(str(root / "preset.toml"), changes)
-
-
-def trainer_of(root: Path, output: Path, *changes: str, validate: bool = False, processes: Processes = ALONE) -> Trainer:
-    preset = preset_of(root, *changes)
-    validation = Validation(preset, root / "valid", None, root / "cache") if validate else None
-    return Trainer(preset, TrainingData(preset, root, root / "cache"), output, processes, validation)
-
-
-def losses_of(trainer: Trainer, stop_after: int | None = None) -> list[float]:
-    """Runs a training, and stops it when it has come to an iteration."""
-    losses, step = [], trainer._step
-
-    def record(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
-        losses.append(step(network, lq, gt))
-        trainer.stop_asked = trainer.iteration + 1 == stop_after
-        return losses[-1]
-
-    trainer._step = record  # type: ignore[method-assign]
-    trainer.run()
-    return losses
+    return write_training(tmp_path_factory.mktemp("root"))
 
 
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value for name in ("model", "ema") for key, value in getattr(trainer, name).state_dict().items()}
+    return {
+        f"{name}.{key}": value
+        for name in ("model", "ema")
+        for key, value in getattr(trainer.learner, name).state_dict().items()
+    }
 
 
 def test_a_training_learns_its_clip(tmp_path: Path) -> None:
@@ -125,24 +71,24 @@ def test_a_training_learns_its_clip(tmp_path: Path) -> None:
     assert np.mean(losses[-10:]) < 0.7 * losses[0], "from that of the enlarged input, which a fresh network returns"
     lq, gt = (torch.stack(batch) for batch in zip(*(trainer.data[n] for n in range(4)), strict=True))
     with torch.no_grad():
-        restored = trainer.ema(lq)
+        restored = trainer.learner.ema(lq)
     mse, mse_of_input = ((picture - gt).square().mean() for picture in (restored, enlarge(lq[:, 1], 4)))
     assert 10 * (mse_of_input / mse).log10() > 2, "dB above bicubic"
 
 
 def test_the_average_of_the_weights_soon_forgets_the_start(root: Path, tmp_path: Path) -> None:
     trainer = trainer_of(root, tmp_path)
-    average, step = trainer.model.conv_last.weight.detach().clone(), trainer._step
+    average, step = trainer.learner.model.conv_last.weight.detach().clone(), trainer.learner.step
 
-    def follow(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
-        loss = step(network, lq, gt)
-        decay = [0.1, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15][trainer.iteration]
-        average.copy_(decay * average + (1 - decay) * trainer.model.conv_last.weight.detach())
+    def follow(lq: Tensor, gt: Tensor) -> float:
+        loss = step(lq, gt)
+        decay = [0.1, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15][trainer.iteration - 1]
+        average.copy_(decay * average + (1 - decay) * trainer.learner.model.conv_last.weight.detach())
         return loss
 
-    trainer._step = follow  # type: ignore[method-assign]
+    trainer.learner.step = follow  # type: ignore[method-assign]
     trainer.run()
-    torch.testing.assert_close(trainer.ema.conv_last.weight, average)
+    torch.testing.assert_close(trainer.learner.ema.conv_last.weight, average)
 
 
 def test_the_loss_is_the_one_that_the_preset_names(root: Path, tmp_path: Path) -> None:
@@ -150,7 +96,7 @@ def test_the_loss_is_the_one_that_the_preset_names(root: Path, tmp_path: Path) -
     assert functions.keys() == LOSSES.keys()
     trainer = trainer_of(root, tmp_path / "same")
     lq, gt = (torch.stack(batch) for batch in zip(*(trainer.data[n] for n in range(2)), strict=True))
-    restored = trainer.model(lq)
+    restored = trainer.learner.model(lq)
     for name, function in functions.items():
         named = trainer_of(root, tmp_path / name, f"train.loss={name}", "train.loss_eps=0.2")
         assert losses_of(named, stop_after=1) == [pytest.approx(function(restored, gt, 0.2).item(), rel=1e-4)], name
@@ -165,8 +111,7 @@ def test_resuming_changes_nothing(root: Path, tmp_path: Path, changes: list[str]
     losses = losses_of(first, stop_after=2)
     assert len(losses) == 2
     torch.manual_seed(99)
-    second = trainer_of(root, tmp_path / "parts", *changes, "train.log_every=3", "train.save_every=7")
-    second.resume()
+    second = trainer_of(root, tmp_path / "parts", *changes, "train.log_every=3", "train.save_every=7", resume=True)
     assert losses + losses_of(second) == expected
     of_whole = weights_of(whole)
     for key, value in weights_of(second).items():
@@ -177,20 +122,22 @@ def test_resuming_changes_nothing(root: Path, tmp_path: Path, changes: list[str]
 def test_resuming_another_training_is_refused(root: Path, tmp_path: Path) -> None:
     losses_of(trainer_of(root, tmp_path / "o"), stop_after=1)
     for changes, message in (
-        (["train.lr=1e-3", "train.seed=3"], r"train\.lr, train\.seed changed; begin anew with --init"),
-        (["data.interval=[1, 1]"], r"and data changed"),
-        (["network.num_extract_block=2"], r"and network changed"),
+        (
+            ["train.lr=1e-3", "train.seed=3"],
+            r"train\.lr is 0\.004 and cannot become 0\.001; train\.seed is 0 and cannot become 3: begin a new one",
+        ),
+        (["data.interval=[1, 1]"], r"data\.interval is \(1,\) and cannot become \(1, 1\)"),
+        (["network.num_extract_block=2"], r"network\.num_extract_block is 1 and cannot become 2"),
+        (["noise.sigma=[50, 51]"], r"noise\.sigma is \(50\.0, 50\.0\) and cannot become \(50\.0, 51\.0\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            trainer_of(root, tmp_path / "o", *changes).resume()
+            trainer_of(root, tmp_path / "o", *changes, resume=True)
     other = tmp_path / "other"
     other.mkdir()
     (other / "preset.toml").write_text(PRESET)
     write_frames(other / "clips/a", moving_frames(4, 40, 48, (0, 1)))
-    with pytest.raises(ValueError, match="the same data only, and files changed since"):
-        trainer_of(other, tmp_path / "o").resume()
-    with pytest.raises(FileNotFoundError, match="no training to resume"):
-        trainer_of(root, tmp_path / "none").resume()
+    with pytest.raises(ValueError, match=r"the same data only, and files below .* changed since"):
+        trainer_of(other, tmp_path / "o", resume=True)
 
 
 def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +148,7 @@ def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(command) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"vsedvr train: {output} holds a training already: --resume goes on with it" in err
+    assert f"vsedvr train: {output} holds a training already: --resume {output} goes on with it" in err
 
     rows = list(csv.DictReader((output / "log.csv").read_text().splitlines()))
     assert [row["iteration"] for row in rows if row["loss"]] == [str(n) for n in range(1, 7)]
@@ -229,15 +176,14 @@ def test_a_log_has_every_row_once_after_a_kill(root: Path, tmp_path: Path) -> No
     save_state(tmp_path / "last.pt", {**state, "iteration": 4})
     with open(tmp_path / "log.csv", "a") as log:
         log.write("7,0.0")  # cut off by the kill
-    trainer = trainer_of(root, tmp_path, "train.save_every=2")
-    trainer.resume()
-    step = trainer._step
+    trainer = trainer_of(root, tmp_path, "train.save_every=2", resume=True)
+    step = trainer.learner.step
 
-    def look(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
+    def look(lq: Tensor, gt: Tensor) -> float:
         assert (tmp_path / "log.csv").read_text().splitlines()[:5] == whole[:5], "there all the time"
-        return step(network, lq, gt)
+        return step(lq, gt)
 
-    trainer._step = look  # type: ignore[method-assign]
+    trainer.learner.step = look  # type: ignore[method-assign]
     trainer.run()
     again = (tmp_path / "log.csv").read_text().splitlines()
     assert again[:5] == whole[:5]
@@ -281,9 +227,9 @@ def test_sigterm_to_all_of_its_processes_saves_and_ends_well(root: Path, tmp_pat
         lines += process.stderr.readlines()
     assert process.returncode == 0, "".join(lines)
     stopped = load_state(tmp_path / "last.pt")["iteration"]
-    assert f"stopped after iteration {stopped} and saved; --resume goes on from there" in lines[-1]
-    trainer = trainer_of(root, tmp_path, "train.iterations=1_000_000")
-    trainer.resume()
+    assert f"stopped after iteration {stopped} and saved; vsedvr train --resume {tmp_path} goes on from there" in "".join(lines)
+    assert lines[-1].startswith(f"{stopped} of 1,000,000 iterations are done; weights: {tmp_path / 'last.safetensors'}")
+    trainer = trainer_of(root, tmp_path, "train.iterations=1_000_000", resume=True)
     assert trainer.iteration == stopped >= 1
     assert len(losses_of(trainer, stop_after=stopped + 2)) == 2
 
@@ -291,15 +237,15 @@ def test_sigterm_to_all_of_its_processes_saves_and_ends_well(root: Path, tmp_pat
 def test_a_signal_asks_once_and_then_has_its_usual_effect(root: Path, tmp_path: Path) -> None:
     trainer = trainer_of(root, tmp_path)
     before = signal.getsignal(signal.SIGINT)
-    step = trainer._step
+    step = trainer.learner.step
 
-    def interrupted(network: nn.Module, lq: Tensor, gt: Tensor) -> float:
+    def interrupted(lq: Tensor, gt: Tensor) -> float:
         os.kill(os.getpid(), signal.SIGINT)
         if trainer.iteration == 1:
             assert signal.getsignal(signal.SIGINT) == before
-        return step(network, lq, gt)
+        return step(lq, gt)
 
-    trainer._step = interrupted  # type: ignore[method-assign]
+    trainer.learner.step = interrupted  # type: ignore[method-assign]
     trainer.run()
     assert trainer.iteration == 1
     assert signal.getsignal(signal.SIGINT) == before
@@ -309,7 +255,7 @@ def test_steps_without_a_finite_gradient_are_skipped(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = iter([False, True, False, False, True, True, True, True])
-    monkeypatch.setattr("vsedvr.train.loop.MAX_SKIPPED", 3)
+    monkeypatch.setattr("vsedvr.train.learner.MAX_SKIPPED", 3)
 
     def loss(restored: Tensor, gt: Tensor, *_: object) -> Tensor:
         return (restored - gt).abs().mean() * (math.nan if next(broken) else 1)
@@ -328,7 +274,7 @@ def test_steps_without_a_finite_gradient_are_skipped(
 
 
 def test_fp16_does_not_go_on_for_ever_either(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsedvr.train.loop.MAX_SKIPPED", 3)
+    monkeypatch.setattr("vsedvr.train.learner.MAX_SKIPPED", 3)
     monkeypatch.setitem(LOSSES, "charbonnier", lambda restored, gt, *_: (restored - gt).sum() * math.nan)
     with pytest.raises(ValueError, match="no finite gradient in 3 iterations"):
         trainer_of(root, tmp_path, "train.precision=fp16").run()
@@ -336,17 +282,17 @@ def test_fp16_does_not_go_on_for_ever_either(root: Path, tmp_path: Path, monkeyp
 
 def test_only_the_fusion_learns_while_it_warms_up(root: Path, tmp_path: Path) -> None:
     trainer = trainer_of(root, tmp_path, "train.tsa_warmup=2")
-    names = [name for name, _ in trainer.model.named_parameters()]
+    names = [name for name, _ in trainer.learner.model.named_parameters()]
     moved = []
-    update = trainer._update
+    update = trainer.learner._update
 
     def compare() -> None:
-        before = [value.detach().clone() for value in trainer.model.parameters()]
+        before = [value.detach().clone() for value in trainer.learner.model.parameters()]
         update()
-        after = trainer.model.parameters()
+        after = trainer.learner.model.parameters()
         moved.append({name for name, a, b in zip(names, before, after, strict=True) if not torch.equal(a, b)})
 
-    trainer._update = compare  # type: ignore[method-assign]
+    trainer.learner._update = compare  # type: ignore[method-assign]
     losses_of(trainer, stop_after=3)
     for of_step in moved[:2]:
         assert of_step
@@ -362,15 +308,15 @@ def first_gradients(state: dict[str, Any]) -> list[Tensor]:
 def one_step(root: Path, output: Path, *changes: str, processes: Processes = ALONE) -> list[Tensor]:
     trainer = trainer_of(root, output, "train.iterations=1", "train.batch=4", *changes, processes=processes)
     trainer.run()
-    return first_gradients({"optimizer": trainer.optimizer.state_dict()})
+    return first_gradients({"optimizer": trainer.learner.optimizer.state_dict()})
 
 
 def test_body_and_offsets_have_learning_rates_of_their_own(root: Path, tmp_path: Path) -> None:
     changes = ["train.iterations=1", "train.lr=1e-3", "train.body_lr_mul=0.5", "train.dcn_lr_mul=0.2"]
     trainer = trainer_of(root, tmp_path, *changes)
     trainer.run()
-    rates = {parameter: group["lr"] for group in trainer.optimizer.param_groups for parameter in group["params"]}
-    of_name = {name: rates[parameter] for name, parameter in trainer.model.named_parameters()}
+    rates = {parameter: group["lr"] for group in trainer.learner.optimizer.param_groups for parameter in group["params"]}
+    of_name = {name: rates[parameter] for name, parameter in trainer.learner.model.named_parameters()}
     assert len(of_name) == len(rates)
     assert of_name["conv_last.weight"] == of_name["upconv1.bias"] == 1e-3
     assert of_name["conv_first.weight"] == of_name["reconstruction.0.conv2.weight"] == 5e-4
@@ -391,18 +337,22 @@ def test_grad_clip_limits_the_norm(root: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(clipped / clipped.norm(), free / free.norm(), rtol=1e-3, atol=1e-6)
 
 
+def logged_loss(output: Path) -> float:
+    (row,) = csv.DictReader((output / "log.csv").read_text().splitlines())
+    return float(row["loss"])
+
+
 def of_two(rank: int, port: int, root: Path, output: Path) -> None:
     """One of two processes, as torchrun starts them: with the same environment, and a store that outlives them."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
-    processes = Processes.join("cpu")
-    for name, change in OF_LOSSES.items():
-        one_step(root, output / name, change, processes=processes)
-    three = trainer_of(root, output / "more", "train.iterations=3", "train.tsa_warmup=1", processes=processes)
-    three.run()
-    group = weakref.ref(distributed.group.WORLD)
-    processes.leave()
+    with Processes.join(torch.device("cpu")) as processes:
+        for name, change in OF_LOSSES.items():
+            one_step(root, output / name, change, processes=processes)
+        three = trainer_of(root, output / "more", "train.iterations=3", "train.tsa_warmup=1", processes=processes)
+        three.run()
+        group = weakref.ref(distributed.group.WORLD)
     assert group() is None, "the group's threads go on, and abort a process that ends while they hold a tensor"
 
 
@@ -416,11 +366,12 @@ def test_two_processes_have_the_gradients_of_one(root: Path, tmp_path: Path) -> 
         assert len(one) == len(two)
         for a, b in zip(one, two, strict=True):
             torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6 * scale)
+        assert logged_loss(tmp_path / "two" / name) == pytest.approx(logged_loss(tmp_path / f"one_{name}"), rel=1e-4)
     whole = trainer_of(root, tmp_path / "one_more", "train.iterations=3", "train.tsa_warmup=1")
     whole.run()
     more = load_state(tmp_path / "two/more/last.pt")
     assert more["iteration"] == 3
-    for key, value in whole.ema.state_dict().items():
+    for key, value in whole.learner.ema.state_dict().items():
         torch.testing.assert_close(more["ema"][key], value, rtol=1e-3, atol=1e-4)
 
 
@@ -441,7 +392,7 @@ def test_a_batch_that_does_not_divide_is_refused(root: Path, tmp_path: Path) -> 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"device cuda:3 is not there: 1 GPUs found; --device cpu trains without"):
-        Processes.join("cuda:3")
+        Processes.join(torch.device("cuda:3"))
 
 
 def test_a_corrupt_frame_does_not_end_a_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,8 +4,8 @@ from itertools import accumulate
 
 import pytest
 
-from vsedvr.train.preset import TrainConfig
 from vsedvr.train.schedule import cosine_restart
+from vsedvr.train.settings import TrainConfig
 
 CONFIG = TrainConfig(iterations=60, periods=(10, 20, 30), restart_weights=(1, 0.5, 0.25), lr=4e-4, eta_min=1e-7)
 

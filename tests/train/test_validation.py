@@ -82,9 +82,56 @@ def test_sizes_that_are_no_multiples_are_cropped_and_padded(tmp_path: Path) -> N
 
 def test_nothing_to_validate_on_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_frames(tmp_path / "short", moving_frames(2, 32, 32))
-    with pytest.raises(ValueError, match=r"no clip in .* has 3 frames"):
+    with pytest.raises(ValueError, match=r"no clip in .* can be used for validation: none has 3 frames"):
         Validation(preset("bicubic"), tmp_path, None, tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="missing"):
         Validation(preset("bicubic"), tmp_path / "missing", None, tmp_path / "cache")
     assert main(["train", "small", "--output", str(tmp_path / "o"), "--valid-lq", str(tmp_path)]) == 1
     assert "--valid-lq needs --valid" in capsys.readouterr().err
+
+
+def test_large_frames_are_restored_in_tiles_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that fit into one tile are restored whole; of larger ones the tiles join without a seam."""
+    write_frames(tmp_path / "gt/a", moving_frames(3, 416, 480))
+    reduced = preset("bicubic")
+    model = random_model(reduced.network)
+    validation = Validation(reduced, tmp_path / "gt", None, tmp_path / "cache")
+    _, (whole,) = validation(model)
+    with torch.inference_mode():
+        direct = model(validation.cases[0].lq[None].float() / 255)[0].clamp(0, 1)
+    assert np.array_equal(whole, (direct * 255).round().permute(1, 2, 0).numpy())
+    sizes: list[torch.Size] = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-2:]))
+    monkeypatch.setattr("vsedvr.train.validation.TILE", 12)
+    _, (tiled,) = validation(model)
+    handle.remove()
+    assert len(set(sizes)) == 1
+    assert len(sizes) > 1
+    difference = np.abs(whole.astype(int) - tiled)
+    assert difference.max() <= 1
+
+
+def test_a_clip_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frames = moving_frames(3, 32, 48)
+    write_frames(tmp_path / "gt/a", frames)
+    alone = Validation(preset("bicubic"), tmp_path / "gt", None, tmp_path / "cache")
+    write_frames(tmp_path / "gt/b", frames)
+    broken = tmp_path / "gt/b/00000001.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    both = Validation(preset("bicubic"), tmp_path / "gt", None, tmp_path / "cache")
+    assert both.digest == alone.digest
+    (message,) = caplog.messages
+    assert message.startswith("left out of the validation: ")
+    assert str(broken) in message
+
+
+def test_the_digest_is_of_what_is_compared(tmp_path: Path) -> None:
+    frames = moving_frames(3, 32, 48)
+    write_frames(tmp_path / "gt/a", frames)
+    write_frames(tmp_path / "moved/c", frames)
+    write_frames(tmp_path / "other/a", [frame // 2 for frame in frames])
+    digests = [
+        Validation(preset("bicubic"), tmp_path / name, None, tmp_path / "cache").digest for name in ("gt", "moved", "other")
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    assert Validation(preset("blur_decimate"), tmp_path / "gt", None, tmp_path / "cache").digest != digests[0]

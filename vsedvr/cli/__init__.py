@@ -19,7 +19,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit status: 0, 1 after an error that its message explains, 2 for wrong usage."""
+    """Runs a command line and returns the exit status.
+
+    0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
     try:  # the others need not be loaded: torch takes a second
@@ -41,4 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, MemoryError, ImportError) as error:
         print(f"vsedvr {name}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"vsedvr {name}: stopped", file=sys.stderr)
+        return 130
     return 0

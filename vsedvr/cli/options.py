@@ -1,6 +1,7 @@
 """Options that several commands have: which models, where they run, in which precision."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from vsedvr import EDVR
 from vsedvr.infer import PRECISIONS, choose_device, choose_precision
 from vsedvr.weights import EMBEDDED, load_model
 
-__all__ = ["add_engine_arguments", "add_model_argument", "engine_settings", "load_models"]
+__all__ = ["add_engine_arguments", "add_model_argument", "engine_settings", "load_models", "parse_device"]
 
 
 def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> None:
@@ -22,16 +23,29 @@ def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> Non
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; by default the first GPU where there is one")
+    parser.add_argument("--device", type=parse_device, help="cpu, cuda or cuda:N; by default the first GPU where there is one")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fp32 by default")
 
 
-def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+def parse_device(text: str) -> torch.device:
+    """The argument of --device as a device, which need not be there. CUDA without a number has index None.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is anything but cpu, cuda or cuda:N.
     """
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", text):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, such as cuda:0, got {text!r}")
+    return torch.device(text)
+
+
+def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+    """Device and precision by the arguments of add_engine_arguments.
+
     Raises:
         ValueError: if there is no such device.
     """
-    device = _device(args.device)
+    asked: torch.device | None = args.device
+    device = choose_device(None if asked is None else -1 if asked.type == "cpu" else asked.index or 0)
     return device, choose_precision(args.precision, device, exact_input=True)
 
 
@@ -51,12 +65,3 @@ def load_models(names: Sequence[str]) -> dict[str, EDVR]:
     if twice:
         raise ValueError(f"two models are named {twice!r}; give each once, and files of other names")
     return {name: load_model(path) for name, path in zip(unique, names, strict=True)}
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return choose_device(None)
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    return choose_device(-1 if kind == "cpu" else int(index or 0))

@@ -14,7 +14,7 @@ from benchmarks.quality import compression
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.evaluation.metrics import MAX_PSNR
 from vsedvr.model import EDVRConfig
-from vsedvr.train.checkpoint import save_model
+from vsedvr.train.state import save_model
 
 HEIGHT, WIDTH = 48, 64
 

@@ -10,8 +10,8 @@ from PIL import Image
 from benchmarks.quality import models
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
-from vsedvr.train.checkpoint import save_model
 from vsedvr.train.degradation import MotionBlur
+from vsedvr.train.state import save_model
 from vsedvr.weights import EMBEDDED
 
 BLURRED = ("motion blur, a whole frame interval", "motion blur, half a frame interval")
