@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
 from vsedvr.data.clip import FrameFolder, find_clips
-from vsedvr.data.pairs import Pair, find_pairs, open_pair
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
-from vsedvr.evaluation.evaluate import Restore, Restorer, baseline, evaluate
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.evaluation.evaluate import evaluate
+from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.restore import Restore, Restorer, baseline
 from vsedvr.evaluation.table import markdown_table
 from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv
 from vsedvr.model.pcd import FrameFeatures
@@ -37,7 +39,7 @@ from vsedvr.train.state import load_state
 
 CPU = torch.device("cpu")
 TABLE = Path(__file__).with_suffix(".md")
-Y = Protocol(y_channel=True)
+Y = Scoring(y_channel=True)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[Pair]]:
+def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[ClipPair]]:
     """Takes NAME=FOLDER apart: the name, and the clips below the folder with their bicubic reduction."""
     name, _, folder = test.partition("=")
     found = find_pairs(Path(folder), None)
@@ -142,7 +144,7 @@ def use_one_level(model: EDVR) -> None:
         setattr(model, f"conv_{level}_2", nn.Identity())
 
 
-def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespace) -> list[str]:
+def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Namespace) -> list[str]:
     """Trains a second network on what the first one makes of the training clips; gives the row of both in a chain."""
     preset = first_stage(FULL, args)
     restore(first, training_clips(preset, args), args.output / "stage1" / "train")
@@ -154,7 +156,7 @@ def two_stages(first: EDVR, tests: dict[str, list[Pair]], args: argparse.Namespa
     return row
 
 
-def training_clips(preset: Preset, args: argparse.Namespace) -> list[Pair]:
+def training_clips(preset: Preset, args: argparse.Namespace) -> list[ClipPair]:
     """The clips that the preset learns from, under the names that pairs of data.gt and data.lq have."""
     cache = args.output / "cache"
     names = {str(path): name for folder in preset.data.gt for name, path in find_clips(args.root / folder).items()}
@@ -162,7 +164,7 @@ def training_clips(preset: Preset, args: argparse.Namespace) -> list[Pair]:
     return [open_pair(names[clip], (Path(clip), None), cache, 4, preset.data.max_frames) for clip in clips]
 
 
-def restore(first: EDVR, pairs: Sequence[Pair], folder: Path) -> list[Pair]:
+def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPair]:
     """Restores clips with the first stage, unless that was done before; gives them with its results as the low quality."""
     missing = [pair for pair in pairs if not (folder / pair.name).exists()]
     evaluate(Restorer(first, CPU, torch.float32), missing, Y, save=folder)
@@ -177,7 +179,7 @@ def second_stage(preset: Preset, lq: Path) -> Preset:
     return parse_preset({**tables, "degradation": []})
 
 
-def measure(restore: Restore, pairs: Sequence[Pair]) -> str:
+def measure(restore: Restore, pairs: Sequence[ClipPair]) -> str:
     """PSNR of luma in dB: the mean over the frames of each clip, and then over clips."""
     return f"{Method('', evaluate(restore, pairs, Y)).mean.psnr:.2f}"
 

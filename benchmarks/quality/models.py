@@ -21,17 +21,19 @@ from PIL import Image
 
 from vsedvr import load_model
 from vsedvr.atomic import whole_folder, write_whole
-from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame, to_tensor
-from vsedvr.evaluation.evaluate import Restorer, baseline, evaluate
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
+from vsedvr.evaluation.evaluate import evaluate
+from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.restore import Restorer, baseline
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
 from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
 from vsedvr.weights import EMBEDDED
 
 CPU = torch.device("cpu")
-Y = Protocol(y_channel=True)
+Y = Scoring(y_channel=True)
 HEAD = ("model", "input", "clip", "before", "restored", "gain")
 Row = list[str]
 PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_whole(args.table or (VALID_TABLE if args.valid else TABLE), page(rows, args))
 
 
-def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
+def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair]:
     """Opens the clips of a test; those in low quality are made first where the test has a degradation and they are missing."""
     root = args.valid or args.eval
     found = find_pairs(root / test.gt, root / test.lq if test.lq else None)
@@ -118,14 +120,14 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[Pair]:
     return pairs
 
 
-def save_degraded(sharp: Pair, degradation: Degradation, folder: Path) -> None:
+def save_degraded(sharp: ClipPair, degradation: Degradation, folder: Path) -> None:
     """Degrades a clip and saves its frames as pictures, so that they are the same for every model."""
     clip = torch.stack([to_tensor(sharp.gt_frame(n)) for n in range(sharp.num_frames)])
     for n, frame in enumerate(degrade(clip, [degradation], np.random.default_rng(0))):
         Image.fromarray(to_frame(frame)).save(folder / f"{n:08}.png", compress_level=1)
 
 
-def measure(test: Test, pairs: Sequence[Pair], model: EDVR, with_mean: bool) -> list[Row]:
+def measure(test: Test, pairs: Sequence[ClipPair], model: EDVR, with_mean: bool) -> list[Row]:
     """Rows of the table for one test: one for each clip and, if it is wanted, one for their mean."""
     methods = [Method(test.model, evaluate(method, pairs, Y)) for method in (baseline, Restorer(model, CPU, torch.float32))]
     scores = {pair.name: [method.clip_means[pair.name].psnr for method in methods] for pair in pairs}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 
 import pytest
@@ -30,7 +31,7 @@ def test_all_embedded_models_on_this_machine(capsys: pytest.CaptureFixture[str])
     assert head.split("  ")[0] == "model"
     assert [row.split()[:2] for row in rows] == [[model, size] for model in EMBEDDED for size in ("32x16", "34x18")]
     assert all(float(row.split()[2]) > 0 for row in rows)
-    assert "\n" not in err.strip("\n") or "of 12" in err
+    assert not err or "sizes measured: 12 of 12" in err
 
 
 @pytest.mark.usefixtures("tiny")
@@ -148,3 +149,10 @@ def test_the_time_of_a_film(seconds: float, shown: str) -> None:
     assert bench._duration(seconds) == shown
     row = bench._row(Speed("small", 720, 480, seconds / bench.FILM_FRAMES, (192, 144)))
     assert row[3:] == (shown, "estimated from 192x144")
+
+
+def test_without_vapoursynth_it_names_vapoursynth(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "vsedvr.cli.bench")
+    monkeypatch.setitem(sys.modules, "vapoursynth", None)
+    assert main(["bench"]) == 1
+    assert capsys.readouterr().err == "vsedvr bench needs vapoursynth; pip install vapoursynth brings it\n"

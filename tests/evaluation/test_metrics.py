@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vsedvr.evaluation.metrics import MAX_PSNR, Protocol, psnr, rgb_to_y, ssim
+from vsedvr.evaluation.metrics import MAX_PSNR, Scoring, psnr, rgb_to_y, ssim
 
 
 def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -71,28 +71,28 @@ def test_luma_is_bt601_in_limited_range_and_not_rounded(rgb: tuple[int, int, int
     np.testing.assert_allclose(rgb_to_y(np.full((2, 3, 3), rgb, np.uint8)), np.full((2, 3), y), atol=1e-9)
 
 
-def test_the_protocol_says_what_counts() -> None:
+def test_scoring_says_what_counts() -> None:
     restored, gt = noisy_pair(31, 35)
-    assert Protocol().measure(restored, gt) == (psnr(restored, gt), ssim(restored, gt))
+    assert Scoring().measure(restored, gt) == (psnr(restored, gt), ssim(restored, gt))
     y, y_gt = rgb_to_y(restored), rgb_to_y(gt)
-    assert Protocol(y_channel=True).measure(restored, gt) == (psnr(y, y_gt), ssim(y, y_gt))
+    assert Scoring(y_channel=True).measure(restored, gt) == (psnr(y, y_gt), ssim(y, y_gt))
     framed = gt.copy()
     framed[:8] = framed[-8:] = framed[:, :8] = framed[:, -8:] = 0
-    assert Protocol(border=8).measure(framed, gt) == (MAX_PSNR, 1)
-    assert Protocol(border=7).measure(framed, gt).psnr < 40
+    assert Scoring(border=8).measure(framed, gt) == (MAX_PSNR, 1)
+    assert Scoring(border=7).measure(framed, gt).psnr < 40
 
 
 def test_frames_at_the_ends_may_not_count() -> None:
-    assert list(Protocol().counted(3)) == [0, 1, 2]
-    assert list(Protocol(left_out=(3, 3)).counted(7)) == [3]
-    assert list(Protocol(left_out=(2, 0)).counted(4)) == [2, 3]
+    assert list(Scoring().counted(3)) == [0, 1, 2]
+    assert list(Scoring(left_out=(3, 3)).counted(7)) == [3]
+    assert list(Scoring(left_out=(2, 0)).counted(4)) == [2, 3]
     with pytest.raises(ValueError, match="of 4 frames none is left: the first 2 and the last 2"):
-        Protocol(left_out=(2, 2)).counted(4)
+        Scoring(left_out=(2, 2)).counted(4)
 
 
 def test_pictures_that_do_not_compare_are_refused() -> None:
     restored, gt = noisy_pair()
     with pytest.raises(ValueError, match="22x17 restored, 23x17 ground truth"):
-        Protocol().measure(restored[:, 1:], gt)
+        Scoring().measure(restored[:, 1:], gt)
     with pytest.raises(ValueError, match="23x17 is too small: SSIM needs 11x11 pixels inside a border of 4"):
-        Protocol(border=4).measure(restored, gt)
+        Scoring(border=4).measure(restored, gt)

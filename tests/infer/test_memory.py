@@ -44,6 +44,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "cuDNN": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     "page-locked": lambda: RuntimeError("CUDA error: out of memory"),
     "CPU": cpu_error,
+    "C++": lambda: RuntimeError("std::bad_alloc"),
+    "oneDNN": lambda: RuntimeError("could not create a primitive"),
     "Python": MemoryError,
 }
 
@@ -52,6 +54,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 def test_out_of_memory_is_told_from_other_errors(error: Callable[[], Exception]) -> None:
     assert is_out_of_memory(error())
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution forward propagation"))
     assert not is_out_of_memory(ValueError("no"))
 
 

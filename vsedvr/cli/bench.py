@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", metavar="MODEL", help=text)
     add_engine_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the speeds as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,11 +74,11 @@ def run(args: argparse.Namespace) -> None:
     device, dtype = engine_settings(args)
     precision = next(name for name, value in PRECISIONS.items() if value == dtype)
     models = load_models(args.model or list(EMBEDDED))
-    progress = Progress(len(models) * len(SIZES))
     speeds = []
-    for speed in _all_speeds(models, device, precision):
-        speeds.append(speed)
-        progress.step(f"{speed.model} {speed.width}x{speed.height}")
+    with Progress(len(models) * len(SIZES), "sizes measured", args.quiet) as progress:
+        for speed in _all_speeds(models, device, precision):
+            speeds.append(speed)
+            progress.step(f"{speed.model} {speed.width}x{speed.height}")
     name = device_name(device)
     if args.json:
         print(json.dumps({"device": name, "precision": precision, "speeds": [_entry(speed) for speed in speeds]}, indent=2))

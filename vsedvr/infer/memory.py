@@ -1,21 +1,34 @@
 """How much memory restoring takes, how much there is, and the tiles that fit."""
 
+import logging
+
 import torch
 
 from vsedvr import ops
+from vsedvr.infer import host_memory
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.model import EDVRConfig
 
-__all__ = ["ROWS_AT_A_TIME", "choose_tiling", "feature_bytes", "free_bytes", "is_out_of_memory", "working_bytes"]
+__all__ = [
+    "ROWS_AT_A_TIME",
+    "choose_tiling",
+    "feature_bytes",
+    "free_bytes",
+    "is_out_of_memory",
+    "smaller_tiling",
+    "working_bytes",
+]
 
 ROWS_AT_A_TIME = 24
 """Rows of features that the engine enlarges at a time: the maps at the size of the output would set the peak of memory."""
 
 OVERHEAD = 96 << 20
-"""Bytes that do not depend on the picture's size: buffers of convolutions, gaps between the tensors."""
+"""Bytes that restoring takes whatever the picture's size: buffers of convolutions, gaps between the tensors."""
 
 RESERVE = 512 << 20
-"""Bytes of a GPU that are free at first and not for tensors: cuDNN's and cuBLAS's kernels and workspaces, other programs."""
+"""Bytes that are free on a GPU at first and that others will take: cuDNN's and cuBLAS's kernels, other programs."""
+
+logger = logging.getLogger("vsedvr")
 
 
 def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int) -> Tiling:
@@ -25,7 +38,7 @@ def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budge
         whole: the picture in one tile.
         dtype: of the network.
         device: where it runs.
-        budget: bytes for the features of a window and all that works on them.
+        budget: bytes that the features of a window and all that works on them may take.
     """
     config, tiling = whole.config, whole
     while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype, device) > budget:
@@ -37,7 +50,7 @@ def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budge
 
 
 def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
-    """Of one frame's features as the engine keeps them: the input, three maps a level of the pyramid, one map more."""
+    """Bytes that the engine keeps of one frame: the input, three maps a level of the pyramid, and one map more."""
     pixels = tile.area
     positions = pixels // config.stride**2
     maps = positions * (3 + 1) + positions // 4 * 3 + positions // 16 * 3
@@ -74,7 +87,7 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
 
 
 def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device) -> int:
-    """Of a deformable convolution, per position of the features, beside the features around it.
+    """Bytes that a deformable convolution takes per position of the features, beside its input and output.
 
     In every precision positions are float32, and the channels of offset and mask logits, 27 a group, at least float16.
     """
@@ -93,18 +106,39 @@ def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory for tensors that is free on the device; on a GPU with what PyTorch holds and has no tensors in."""
+    """Memory for tensors that is free on the device.
+
+    On a GPU what PyTorch holds and has no tensors in counts as free. On a CPU it is what this process may still take, whatever
+    limits it (see host_memory).
+    """
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free - min(RESERVE, free // 2) + unused
-    import psutil  # only here: with a GPU the engine does without
-
-    return psutil.virtual_memory().available
+    return host_memory.free_bytes()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of the network means that memory ran out: PyTorch has no one type for it."""
-    # PyTorch on a CPU; cuDNN and cuBLAS; page-locked memory and CuPy
-    signs = ("DefaultCPUAllocator", "ALLOC_FAILED", "out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+    # PyTorch on a CPU, C++ and oneDNN; cuDNN and cuBLAS; page-locked memory and CuPy
+    signs = ("DefaultCPUAllocator", "bad_alloc", "ALLOC_FAILED", "out of memory")
+    text = str(error)
+    known = any(sign in text for sign in signs) or text == "could not create a primitive"
+    return known or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def smaller_tiling(tiling: Tiling, error: BaseException) -> Tiling:
+    """The next smaller tiles, with a warning, after memory ran out.
+
+    Raises:
+        MemoryError: if there are none.
+    """
+    smaller = tiling.smaller()
+    if smaller is None:
+        width, height = tiling.tiles[0].width, tiling.tiles[0].height
+        raise MemoryError(
+            f"out of memory, and tile {tiling.tile} with tile_pad {tiling.pad} ({width}x{height} pixels) cannot be smaller; "
+            f"a smaller tile_pad, precision fp16 on a GPU, or device_index -1 (the CPU) may help ({error})"
+        ) from error
+    logger.warning("out of memory: restoring in smaller tiles from here on; tile=%s has them from the start", smaller.tile)
+    return smaller

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vsedvr.ops import conv3x3, dcn
 
-__all__ = ["SLOPE", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
+__all__ = ["SLOPE", "Conv3x3", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""

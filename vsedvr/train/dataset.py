@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsedvr.data.clip import Clip, Frame, fingerprint
-from vsedvr.data.pairs import Pair, open_pair
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
 from vsedvr.train.degradation import Degradation, MotionBlur, degrade
 from vsedvr.train.preset import Preset
@@ -151,7 +151,7 @@ _stills = StillCache(STILL_BYTES)
 
 
 @functools.lru_cache(OPEN_CLIPS)
-def _open(gt: str, lq: str | None, cache: Path, scale: int, max_frames: int) -> Pair:
+def _open(gt: str, lq: str | None, cache: Path, scale: int, max_frames: int) -> ClipPair:
     return open_pair(Path(gt).name, (Path(gt), None if lq is None else Path(lq)), cache, scale, max_frames)
 
 
@@ -163,7 +163,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def _window(
-    scene: Scene, pair: Pair, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
+    scene: Scene, pair: ClipPair, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Cuts the patches of a window out of a scene.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.data.clip import to_rgb
+from vsedvr.data.color import to_rgb
 from vsedvr.data.resize import imresize
 
 __all__ = ["KINDS", "Bicubic", "BlurDecimate", "Compression", "Degradation", "GaussianBlur", "MotionBlur", "Noise", "degrade"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from vsedvr.data.clip import PICTURES, find_clips
+from vsedvr.data.clip import find_clips
+from vsedvr.data.find import find_pictures
 from vsedvr.data.pairs import open_pair
 from vsedvr.model import EDVRConfig
 from vsedvr.train.settings import DataConfig
@@ -102,7 +103,7 @@ def find_stills(config: DataConfig, root: Path) -> list[Path]:
     """
     stills = []
     for folder in config.stills:
-        found = sorted(path for path in (root / folder).rglob("*") if path.suffix.lower() in PICTURES)
+        found = find_pictures(root / folder)
         if not found:
             raise FileNotFoundError(f"no pictures below {root / folder}")
         stills += [path for path in found if path.relative_to(root).as_posix() not in config.exclude]
@@ -125,7 +126,7 @@ def _scenes(gt: Path, lq: Path | None, config: DataConfig, network: EDVRConfig, 
     height, width = pair.gt.size
     if min(height, width) < config.patch:
         raise ValueError(f"{gt} is {width}x{height}, smaller than data.patch {config.patch}")
-    limits = pairwise([*pair.gt.scene_starts, pair.num_frames])
+    limits = pairwise([*pair.gt.scene_starts(0, pair.num_frames - 1), pair.num_frames])
     shortest = span(network, min(config.interval))
     long_enough = [(start, stop) for start, stop in limits if stop - start >= shortest]
     if not long_enough:

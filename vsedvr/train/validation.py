@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr.data.clip import Frame
-from vsedvr.data.pairs import Pair, find_pairs, open_pair, to_frame
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair, to_frame
 from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.infer import Tiling, default_tile_pad
 from vsedvr.infer.device import computing
@@ -92,7 +93,7 @@ def _starts(places: int, windows: int) -> list[int]:
     return [int(places * (n + 0.5) / count) for n in range(count)]
 
 
-def _case(pair: Pair, start: int, preset: Preset, seed: int) -> _Case:
+def _case(pair: ClipPair, start: int, preset: Preset, seed: int) -> _Case:
     """The window of a clip that begins with a frame, degraded where the clip has no low quality."""
     numbers = range(start, start + preset.network.num_frame)
     gt = [pair.gt_frame(n) for n in numbers]
