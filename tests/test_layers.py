@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "weights": {"model", "atomic", "finding"},
     "infer": {"model", "ops", "timeline", "finding"},
     "data": {"timeline", "atomic"},
-    "compare": {"infer", "weights", "data", "atomic", "timeline"},
+    "compare": {"model", "infer", "weights", "data", "atomic", "timeline"},
     "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},

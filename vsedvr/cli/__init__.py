@@ -14,10 +14,11 @@ COMMANDS = {
     "check": "show what works on this machine, what does not, and what mends it",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
+    "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
 }
 
-EXTRAS = {"train": "train", "eval": "eval", "inspect": "eval"}
+EXTRAS = {"train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
 """The extra of the package that brings what a command needs. The others need none."""
 
 
