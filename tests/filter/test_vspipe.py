@@ -51,8 +51,8 @@ def test_building_the_graph_renders_frame_0_once_and_nothing_else(vspipe: Vspipe
 def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, single: str) -> None:
     result = vspipe(single, "-s", "30", "-e", "37")
     assert result.returncode == 0
-    # two on either side for the window, one more to tell whether the outermost differences stand out
-    assert sorted(renders(result.stderr)) == [0, *range(30 - 3, 37 + 4)]
+    # two on either side for the window, and one before them for the difference of the first
+    assert sorted(renders(result.stderr)) == [0, *range(30 - 3, 37 + 3)]
 
 
 @pytest.mark.parametrize("requests", ["1", "8"])
@@ -60,9 +60,21 @@ def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, sing
 def test_each_frame_is_rendered_once_in_a_run(
     vspipe: Vspipe, request: pytest.FixtureRequest, script: str, requests: str
 ) -> None:
+    """But frame 0, for its props when the filter is created and for its picture in the run."""
     result = vspipe(request.getfixturevalue(script), "-r", requests)
     assert result.returncode == 0
-    assert sorted(renders(result.stderr)) == list(range(60))
+    assert sorted(renders(result.stderr)) == [0, *range(60)]
+
+
+def test_a_matrix_makes_the_first_look_at_frame_0_needless(vspipe: Vspipe, tiny_x1: Path) -> None:
+    script = f"""{SOURCE}
+clip = source(40, 24, 10, vs.YUV444PS)
+vsedvr.edvr(clip, {str(tiny_x1)!r}, matrix="709").set_output()
+"""
+    assert renders(vspipe(script, "--info").stderr) == []
+    result = vspipe(script)
+    assert result.returncode == 0
+    assert sorted(renders(result.stderr)) == list(range(10))
 
 
 @pytest.mark.parametrize("script", ["single", "chained"])
@@ -114,7 +126,11 @@ def test_an_error_while_building_is_readable(vspipe: Vspipe) -> None:
     result = vspipe(f"{SOURCE}\nvsedvr.edvr(core.std.BlankClip(format=vs.YUV420P8)).set_output()")
     assert result.returncode == 1
     assert result.stdout == b""
-    assert "edvr: clip is YUV and its matrix is not known" in result.stderr.decode()
+    message = result.stderr.decode()
+    assert "edvr: clip is YUV and its matrix is not known" in message
+    assert message.count("Traceback") == 1
+    assert "The above exception" not in message
+    assert message.count("File ") < 5, "the script and the door, no more"
 
 
 def test_an_error_upstream_is_readable_and_frames_before_it_are_written(vspipe: Vspipe, tiny_x1: Path) -> None:
@@ -129,7 +145,7 @@ vsedvr.edvr(clip.std.ModifyFrame(clip, fail), model={str(tiny_x1)!r}).set_output
     result = vspipe(script, "-r", "1")
     assert result.returncode == 1
     assert "frame 12 is broken" in result.stderr.decode()
-    assert len(result.stdout) == 9 * 3 * 16 * 16 * 4, "frame 9 is the first that needs frame 12"
+    assert len(result.stdout) == 10 * 3 * 16 * 16 * 4, "frame 10 is the first that needs frame 12"
 
 
 def test_an_error_inside_is_readable(vspipe: Vspipe, tiny_x1: Path) -> None:
@@ -145,6 +161,8 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     assert result.returncode == 1
     assert result.stdout == b""
     message = result.stderr.decode()
+    assert "edvr: frame 0 cannot be restored: out of memory" in message
+    assert message.count("Traceback") == 1
     assert "tile (16, 16)" in message, "the argument to change"
     assert "no memory left for the features" in message
 

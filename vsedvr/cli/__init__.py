@@ -1,6 +1,7 @@
 """The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +19,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit status: 0, 1 after an error that its message explains, 2 for wrong usage."""
+    # Before torch is loaded: its threads sleep while they wait, instead of keeping others off the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
     try:  # the others need not be loaded: torch takes a second
