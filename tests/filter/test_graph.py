@@ -87,6 +87,7 @@ class TestTiles:
 
         monkeypatch.setattr("vsedvr.infer.build.Engine", Built)
         monkeypatch.setattr("vsedvr.infer.build.free_bytes", lambda device: free)
+        monkeypatch.setattr("vsedvr.filter.graph._cache_may_grow", lambda: 0)
         clip = blank(width=960, height=540)
         model = random_model(X4)
         vsedvr.edvr(clip, model=model)
@@ -96,6 +97,10 @@ class TestTiles:
         assert built[-1].tiling.tiles == expected.tiles
         assert (expected.tiles == whole.tiles) == (free == 1 << 40)
         assert 0 <= built[-1].cache.max_bytes <= free // 2
+        monkeypatch.setattr("vsedvr.filter.graph._cache_may_grow", lambda: free)
+        vsedvr.edvr(clip, model=model)
+        assert built[-1].tiling
+        assert built[-1].tiling.smaller() is None, "what the core's cache may take is not free"
         vsedvr.edvr(clip, model=model, tile=(0, 0))
         assert built[-1].tiling
         assert built[-1].tiling.tiles == whole.tiles, "off is off"

@@ -73,6 +73,7 @@ def build(clip: vs.VideoNode, network: EDVR, settings: Settings) -> vs.VideoNode
         (clip.height, clip.width),
         settings.tile,
         settings.tile_pad,
+        reserved_bytes=_cache_may_grow(),
     )
     _log(engine, settings)
     restored = _restored(source, places, engine, windows, settings.output, luma)
@@ -92,6 +93,11 @@ def _restored(
     )
     keep_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
     return blank.std.ModifyFrame(places, Restorer(engine, windows, blank.format, keep_beyond))
+
+
+def _cache_may_grow() -> int:
+    """Bytes that the core's cache of frames may take beside what it holds now."""
+    return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
 def _log(engine: Engine, settings: Settings) -> None:

@@ -18,6 +18,7 @@ def build_engine(
     size: tuple[int, int],
     tile: tuple[int, int] | None = None,
     tile_pad: int | None = None,
+    reserved_bytes: int = 0,
 ) -> Engine:
     """For half of the memory that is free: frames, other filters and the encoder take of the other half.
 
@@ -27,8 +28,11 @@ def build_engine(
         size: (height, width) of the clip.
         tile: (width, height) of tiles, (0, 0) for none; by default the largest that fit.
         tile_pad: pixels read around a tile; by default what keeps tiles within 1/255 of the whole.
+        reserved_bytes: bytes of the computer's memory that are free now and that something else will still take, such as
+            what VapourSynth's cache of frames may grow by. A GPU's memory has nothing to do with it.
     """
-    config, budget = model.config, free_bytes(device) // 2
+    free = free_bytes(device) - (0 if device.type == "cuda" else reserved_bytes)
+    config, budget = model.config, max(0, free) // 2
     pad = default_tile_pad(config) if tile_pad is None else tile_pad
     tiling = Tiling(*size, tile or (0, 0), pad, config)
     if tile is None:
