@@ -102,7 +102,8 @@ def frames(video: bytes) -> list[bytes]:
 def test_no_hang_at_1080p_with_a_full_cache(vspipe: Vspipe, tiny_x1: Path, stages: int) -> None:
     script = f"""{SOURCE}
 core.max_cache_size = 100
-clip = core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=6)
+black, gray = (core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=3, color=[v] * 3) for v in (0, 0.5))
+clip = core.std.Interleave([black, gray])  # differences so large that frames ahead are looked at
 for _ in range({stages}):
     clip = vsedvr.edvr(clip, model={str(tiny_x1)!r})
 clip.set_output()

@@ -13,6 +13,11 @@ __all__ = ["SCENE_START", "begins_scene", "scene_starts"]
 
 SCENE_START = "_EDVRSceneStart"
 DIFFERENCE = "_EDVRDiff"
+PREV = "_SceneChangePrev"
+NEXT = "_SceneChangeNext"
+
+KEPT = 64
+"""How many single pixels to keep: more than a window, REACH on either side, and the frames that are asked for at a time."""
 
 
 def scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
@@ -24,13 +29,14 @@ def scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
     """
     pixel = clip.std.BlankClip(width=1, height=1, format=vs.GRAY8, keep=True)
     no, yes = (pixel.std.SetFrameProps(**{SCENE_START: value}) for value in (0, 1))
+    marks = _kept(pixel.std.CopyFrameProps(clip, props=[PREV, NEXT]))
     detected = _detected(tagged, pixel, no)
 
     def by_props(n: int, f: list[vs.VideoFrame]) -> vs.VideoNode:
         mark = _mark(*f)
         return detected if mark is None else yes if mark else no
 
-    return no.std.FrameEval(by_props, prop_src=[clip, _later(clip, 1, clip)])
+    return _kept(no.std.FrameEval(by_props, prop_src=[marks, _later(marks, 1, pixel)]))
 
 
 def begins_scene(frame: vs.VideoFrame) -> bool:
@@ -40,7 +46,7 @@ def begins_scene(frame: vs.VideoFrame) -> bool:
 
 def _mark(frame: vs.VideoFrame, previous: vs.VideoFrame) -> bool | None:
     """What the props say of the cut before a frame; None where they say nothing, or nothing that is a number."""
-    marks = (frame.props.get("_SceneChangePrev"), previous.props.get("_SceneChangeNext"))
+    marks = (frame.props.get(PREV), previous.props.get(NEXT))
     numbers = [mark for mark in marks if isinstance(mark, int | float)]
     return any(number > 0 for number in numbers) if numbers else None
 
@@ -77,7 +83,13 @@ def _differences(tagged: vs.VideoNode, pixel: vs.VideoNode) -> vs.VideoNode:
     if tagged.format.color_family == vs.RGB:
         luma = tagged.resize.Point(format=vs.GRAY8, matrix=vs.MATRIX_BT709, range=vs.RANGE_FULL)
     differences = luma.std.PlaneStats(_later(luma, 1, luma), prop=DIFFERENCE.removesuffix("Diff"))
-    return pixel.std.CopyFrameProps(differences, props=[DIFFERENCE, "_Range"])
+    return _kept(pixel.std.CopyFrameProps(differences, props=[DIFFERENCE, "_Range"]))
+
+
+def _kept(pixels: vs.VideoNode) -> vs.VideoNode:
+    """With a cache of its own that stays when the core's memory is full: these frames are small, those behind them are not."""
+    pixels.std.SetVideoCache(mode=1, fixedsize=1, maxsize=KEPT)
+    return pixels
 
 
 def _limited_scale(format: vs.VideoFormat) -> float:

@@ -67,7 +67,8 @@ class TagReader:
         try:
             frame = clip.get_frame(0)
         except vs.Error as error:
-            raise ValueError(f"frame 0 of the clip cannot be rendered: {error}") from None
+            reason = str(error).strip().rpartition("\n")[2]  # after the traceback of a source in Python
+            raise ValueError(f"frame 0 of the clip cannot be rendered: {reason}") from None
         self.first = self.read(0, frame.props)
 
     def read(self, n: int, props: vs.FrameProps) -> Tags:
