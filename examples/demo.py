@@ -6,7 +6,6 @@ restored by demo.vpy. Results lie in demo/: restored.mp4, comparison.png and the
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.metadata import files
 from pathlib import Path
@@ -15,6 +14,7 @@ import av
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from vsedvr.cli.progress import Progress
 from vsedvr.compare.drawing import labelled_row
 
 OUTPUTS = {"EDVR small": 0, "bicubic": 1, "Lanczos": 2, "Spline36": 3, "original": 4}
@@ -60,13 +60,10 @@ def rendered(source: Path, name: str) -> Iterator[av.VideoFrame]:
 
 
 def with_progress(frames: Iterator[av.VideoFrame], name: str) -> Iterator[av.VideoFrame]:
-    start = time.monotonic()
-    for n, frame in enumerate(frames, 1):
-        if n % 10 == 0:
-            rate = n / (time.monotonic() - start)
-            print(f"\r{name}: frame {n}/{FRAMES}, {rate:.1f} fps, {(FRAMES - n) / rate:.0f} s left ", end="", file=sys.stderr)
-        yield frame
-    print(file=sys.stderr)
+    with Progress(FRAMES, "frames rendered") as progress:
+        for frame in frames:
+            progress.step(name)
+            yield frame
 
 
 def encode(frames: list[av.VideoFrame], path: Path) -> None:
