@@ -37,8 +37,8 @@ class TestErrors:
             (lambda: core.std.Splice([blank(), blank(width=32)], mismatch=True), {}, "constant format and size"),
             (lambda: core.std.Splice([blank(), blank(format=vs.RGB24)], mismatch=True), {}, "constant format and size"),
             (blank, {"model": "none.pth"}, "no checkpoint at 'none.pth'; embedded models: small"),
-            (blank, {"model": __file__}, "neither a PyTorch nor a safetensors file"),
-            (blank, {"model": 3}, "model must be a name, a path or an EDVR, got 3"),
+            (blank, {"model": __file__}, "is a text file that begins with .*, not a checkpoint"),
+            (blank, {"model": 3}, "a model is a path or a name, got a value of the type int"),
             (blank, {"padding": "mirror"}, "padding must be one of replicate, reflection, .* got 'mirror'"),
             (blank, {"tile": 256}, r"tile must be \(width, height\) .*\(0, 0\) for no tiles.* got 256"),
             (blank, {"tile_pad": -1}, "tile_pad must be .* 0 or more.* got -1"),
@@ -107,8 +107,9 @@ class TestErrors:
             ({"tile": {16: 1, 32: 2}}, r"tile must be \(width, height\).*got \{16: 1, 32: 2\}"),
             ({"tile_pad": "wide"}, "tile_pad must be a whole number, got 'wide'"),
             ({"output_format": [1]}, r"output_format must be a format such as vs.RGBS, got \[1\]"),
-            ({"model": b"edvr.pth"}, "model must be a name, a path or an EDVR, got b'edvr.pth'"),
-            ({"model": {"weight": torch.zeros(1000)}}, "model must be a name, a path or an EDVR, got .{,80}$"),
+            ({"model": b"edvr.pth"}, "no checkpoint at 'edvr.pth'"),
+            ({"model": {"weight": torch.zeros(1000)}}, "a model is a path or a name, got a dict; .{,150}$"),
+            ({"model": torch.nn.ReLU()}, r"a model is a path or a name, got a network \(ReLU\)"),
         ],
         ids=str,
     )
@@ -166,7 +167,7 @@ class TestLog:
     def test_a_cpu_without_the_compiled_kernels(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vsedvr.ops.native.FILE", None)
+        monkeypatch.setattr("vsedvr.ops.native.LIBRARY", None)
         door._warn_of_slowness.cache_clear()
         for _ in range(2):
             vsedvr.edvr(blank(), random_model(), device_index=-1)

@@ -37,7 +37,9 @@ class TestStills:
         model = random_model(*([config] if config else []))
         picture = torch.rand(1, 3, 16, 20)
         frames = torch.cat([torch.rand(4, 3, 16, 20), picture.expand(16, -1, -1, -1), torch.rand(4, 3, 16, 20)])
-        restored = [pixels(frame) for frame in vsedvr.edvr(clip_of(frames), model, sc=sc, padding="replicate").frames()]
+        restored = [
+            pixels(frame) for frame in vsedvr.edvr(clip_of(frames), model, sc=sc, padding="replicate").frames(prefetch=1)
+        ]
         still = range(6, 18)  # windows of nothing but the picture
         assert sorted(computed) == [*range(7), *range(18, 24)]
         expected = Engine(model).restore([6] * 5, frames.__getitem__).double()
@@ -58,7 +60,7 @@ class TestStills:
         frames[:, 1, 16, 0] = 0
         frames[6, 2, 0, 15] += 2**-24
         frames[11, 1, 16, 0] = -0.0
-        for _ in vsedvr.edvr(clip_of(frames), random_model(), padding="replicate").frames():
+        for _ in vsedvr.edvr(clip_of(frames), random_model(), padding="replicate").frames(prefetch=1):
             pass
         assert sorted(computed) == [0, *range(4, 12)]
 
