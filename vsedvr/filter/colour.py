@@ -1,69 +1,99 @@
-"""Colour: formats, and the conversion to float and back as the frame props say."""
+"""Colour: from the clip's format to the float pictures that the network sees, and to the format of the result."""
 
 import vapoursynth as vs
 
-__all__ = ["check_clip", "check_output_format", "check_props", "from_float", "to_float"]
+from vsedvr.filter.tags import TagReader, Tags
+
+__all__ = ["in_output_format", "join_chroma", "output_tags", "to_float"]
 
 
-def check_clip(clip: vs.VideoNode) -> None:
-    if not isinstance(clip, vs.VideoNode):
-        raise ValueError(f"clip must be a vapoursynth.VideoNode, got {type(clip).__name__}")
-    if clip.format is None or clip.format.color_family == vs.UNDEFINED or not clip.width or not clip.height:
-        raise ValueError("clip must have a constant format and size; convert it first, for example with resize")
-    if clip.gpu_resident:
-        raise ValueError("clip is in GPU memory; bring it back with std.GPUDownload first")
-    _check_format(clip.format, "clip")
+def to_float(tagged: vs.VideoNode, luma: bool) -> vs.VideoNode:
+    """RGBS; GRAYS for GRAY and, where only the luma is restored, for YUV.
+
+    Args:
+        tagged: the clip with the props that the resizer needs (see tags.py).
+        luma: whether the network restores the luma of YUV alone.
+    """
+    if luma:
+        tagged = tagged.std.ShufflePlanes(0, vs.GRAY)
+    return tagged.resize.Bicubic(format=vs.GRAYS if tagged.format.color_family == vs.GRAY else vs.RGBS)
 
 
-def _check_format(format: vs.VideoFormat, what: str) -> None:
-    if format.color_family == vs.UNDEFINED or (format.sample_type == vs.INTEGER and format.bits_per_sample > 16):
-        raise ValueError(f"{what} must be RGB, YUV or GRAY of 8 to 16 bit or float, got {format.name}")
+def join_chroma(restored: vs.VideoNode, tagged: vs.VideoNode, output: vs.VideoFormat) -> vs.VideoNode:
+    """YUV of restored luma with the chroma of the clip, which is enlarged bicubically where the luma is.
+
+    Args:
+        restored: the luma in GRAYS.
+        tagged: the clip, YUV.
+        output: format of the result. YUV has its depth and the clip's subsampling, so that chroma is converted once.
+    """
+    own, depth = tagged.format, (vs.FLOAT, 32)
+    format = vs.core.get_video_format(vs.YUV444PS)
+    if output.color_family == vs.YUV:
+        depth = output.sample_type, output.bits_per_sample
+        format = vs.core.query_video_format(vs.YUV, *depth, own.subsampling_w, own.subsampling_h)
+    gray = vs.core.query_video_format(vs.GRAY, *depth)
+    luma = restored.std.CopyFrameProps(tagged).resize.Bicubic(format=gray.id)
+    chroma = tagged.resize.Bicubic(restored.width, restored.height, format=format.id)
+    return vs.core.std.ShufflePlanes([luma, chroma, chroma], [0, 1, 2], vs.YUV).std.CopyFrameProps(chroma)
 
 
-def check_output_format(output_format: int, clip: vs.VideoNode, scale: int) -> vs.VideoFormat:
-    try:
-        format = vs.core.get_video_format(output_format)
-    except (vs.Error, TypeError, OverflowError) as error:
-        raise ValueError(f"output_format must be a format such as vs.RGBS, got {output_format!r}") from error
-    _check_format(format, "output_format")
-    if clip.width * scale % (1 << format.subsampling_w) or clip.height * scale % (1 << format.subsampling_h):
-        raise ValueError(
-            f"output_format {format.name} needs even sizes, the result has {clip.width * scale}x{clip.height * scale}; "
-            "choose one without subsampling"
-        )
-    return format
+def output_tags(tags: Tags, source: vs.VideoFormat, output: vs.VideoFormat) -> dict[str, int]:
+    """The props that tell how the result of a frame is coded.
+
+    Args:
+        tags: of the frame, in the source format.
+        source: format of the clip.
+        output: format of the result.
+    """
+    if output.color_family == source.color_family:
+        props = {"_Range": tags.range}
+    else:
+        props = {"_Range": vs.RANGE_FULL if output.color_family == vs.RGB else vs.RANGE_LIMITED}
+    if output.color_family == vs.RGB:
+        if source.color_family != vs.RGB:
+            props["_Matrix"] = vs.MATRIX_RGB
+    elif tags.matrix is not None and not (source.color_family == output.color_family == vs.GRAY):
+        props["_Matrix"] = tags.matrix
+    if output.subsampling_w or output.subsampling_h:
+        props["_ChromaLocation"] = tags.location or vs.CHROMA_LEFT
+    return props
 
 
-def check_props(clip: vs.VideoNode, props: vs.FrameProps) -> None:
-    if props.get("_FieldBased", 0):
-        raise ValueError("clip is interlaced (_FieldBased of frame 0); deinterlace it first, or set _FieldBased=0 if it is not")
-    matrix = props.get("_Matrix", vs.MATRIX_UNSPECIFIED)
-    if clip.format.color_family == vs.YUV and matrix in (vs.MATRIX_RGB, vs.MATRIX_UNSPECIFIED):
-        raise ValueError(
-            f"clip is YUV and its matrix is not known (_Matrix of frame 0 is {matrix}); set it first: "
-            "clip.std.SetFrameProps(_Matrix=1) for BT.709 (HD), _Matrix=6 or 5 for BT.601 (SD, NTSC or PAL)"
-        )
+def in_output_format(restored: vs.VideoNode, clip: vs.VideoNode, output: vs.VideoFormat, reader: TagReader) -> vs.VideoNode:
+    """The restored pictures in the format of the result, with all props of the clip's frames.
 
+    If the reader has looked at frame 0, all frames are written, and tagged, as that one is, so that an encoder that is told
+    once is told the truth. Otherwise each is written as its own tags say.
 
-def to_float(clip: vs.VideoNode) -> vs.VideoNode:
-    """RGBS, or GRAYS for GRAY, as the props say."""
-    return clip.resize.Bicubic(format=vs.GRAYS if clip.format.color_family == vs.GRAY else vs.RGBS)
+    Args:
+        restored: RGBS, GRAYS, or YUV with the props of the clip.
+        clip: what the filter was given.
+        output: format of the result.
+        reader: of the clip's tags.
+    """
 
+    def written(tags: Tags) -> vs.VideoNode:
+        props = output_tags(tags, clip.format, output)
+        result = restored
+        if restored.format.id != output.id or output.color_family == vs.YUV:
+            result = restored.resize.Bicubic(
+                format=output.id,
+                matrix=props.get("_Matrix"),
+                range=props["_Range"],
+                chromaloc=props.get("_ChromaLocation"),
+            )
+        return result.std.CopyFrameProps(clip).std.SetFrameProps(**props)
 
-def from_float(restored: vs.VideoNode, format: vs.VideoFormat, clip: vs.VideoNode, first_props: vs.FrameProps) -> vs.VideoNode:
-    """The output format with the props of every frame; written, and tagged, with matrix and range of the clip's frame 0."""
-    tags = {"_Range": vs.RANGE_FULL if format.color_family == vs.RGB else vs.RANGE_LIMITED}
-    if format.color_family == clip.format.color_family:
-        tags["_Range"] = first_props.get("_Range", tags["_Range"])
-    if format.color_family == vs.RGB:
-        tags["_Matrix"] = vs.MATRIX_RGB
-    elif restored.format.color_family == vs.RGB:
-        tags["_Matrix"] = first_props["_Matrix"] if clip.format.color_family == vs.YUV else vs.MATRIX_BT709
-    if restored.format.id != format.id:
-        restored = restored.resize.Bicubic(
-            format=format.id,
-            matrix=tags.get("_Matrix"),
-            range=tags["_Range"],
-            chromaloc=first_props.get("_ChromaLocation") if format.color_family == vs.YUV else None,
-        )
-    return restored.std.CopyFrameProps(clip).std.SetFrameProps(**tags)
+    if reader.first is not None:
+        return written(reader.first)
+    variants: dict[Tags, vs.VideoNode] = {}
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        tags = reader.read_frame(n, f)
+        if tags not in variants:
+            variants[tags] = written(tags)
+        return variants[tags]
+
+    blank = restored.std.BlankClip(format=output.id, keep=True)
+    return blank.std.FrameEval(choose, prop_src=clip)
