@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vsedvr.finding import Finding
-from vsedvr.infer import find_gpu
+from vsedvr.infer import choose_device, find_gpu
 
 DRIVER = "for an NVIDIA card, install its driver: https://www.nvidia.com/drivers"
 PYTORCH = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/"
@@ -56,6 +56,13 @@ def test_a_mac_misses_nothing(torch_for: Any, monkeypatch: pytest.MonkeyPatch) -
 def test_no_driver(torch_for: Any) -> None:
     torch_for("13.0", "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
     assert find_gpu.no_gpu() == Finding("GPU", "none: there is no NVIDIA driver", DRIVER)
+
+
+def test_the_error_for_a_gpu_that_is_not_there_has_the_reason(torch_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_for("13.0", "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match=r"0 asks for a GPU, but CUDA is not available \(there is no NVIDIA driver; .*; -1 is"):
+        choose_device(0)
 
 
 def test_an_old_driver(torch_for: Any) -> None:

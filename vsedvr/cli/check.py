@@ -107,6 +107,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
+    from vsedvr.filter.graph import cache_may_grow
     from vsedvr.infer import report
     from vsedvr.weights import EMBEDDED, load_model
 
@@ -114,7 +115,7 @@ def _memory() -> Iterator[Finding]:
     configs = {name: load_model(name).config for name in EMBEDDED}
     for device in report.devices():
         yield report.memory(device)
-        yield report.tiles(configs, device, TILE_SIZE)
+        yield report.tiles(configs, device, TILE_SIZE, cache_may_grow())
 
 
 def _restoring() -> Iterator[Finding]:

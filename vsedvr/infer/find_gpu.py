@@ -8,7 +8,7 @@ import torch
 
 from vsedvr.finding import Finding
 
-__all__ = ["gpu", "no_gpu"]
+__all__ = ["gpu", "no_gpu", "why_no_gpu"]
 
 DRIVERS = "https://www.nvidia.com/drivers"
 PYTORCH = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/"
@@ -48,6 +48,11 @@ def no_gpu() -> Finding:
         text = f"none: CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}"
         return Finding("GPU", text, "unset the environment variable CUDA_VISIBLE_DEVICES, or set it to the number of a card")
     return Finding("GPU", f"none: {problem}", "see whether `nvidia-smi` shows the card", broken=True)
+
+
+def why_no_gpu() -> str:
+    """The same in the words of an error: "CUDA is not available (there is no NVIDIA driver)"."""
+    return f"CUDA is not available ({no_gpu().text.removeprefix('none: ')}; `vsedvr check` tells what mends it)"
 
 
 def _torch_for_cpus() -> Finding:

@@ -3,6 +3,7 @@
 import torch
 
 from vsedvr.finding import Finding
+from vsedvr.infer.build import memory_budget
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.find_gpu import gpu, no_gpu
 from vsedvr.infer.memory import choose_tiling, free_bytes
@@ -45,20 +46,21 @@ def memory(device: torch.device) -> Finding:
     return Finding(name, text)
 
 
-def tiles(configs: dict[str, EDVRConfig], device: torch.device, size: tuple[int, int]) -> Finding:
+def tiles(configs: dict[str, EDVRConfig], device: torch.device, size: tuple[int, int], reserved_bytes: int = 0) -> Finding:
     """How pictures of a size would be restored: whole, or in which tiles.
 
     Args:
         configs: networks by the names of their models.
         device: where they run, in the precision for 8-bit clips.
         size: (width, height) of the pictures.
+        reserved_bytes: as build_engine has it.
     """
     width, height = size
     precision = _precision(device, False)
     ways: dict[str, list[str]] = {}
     for name, config in configs.items():
         whole = Tiling(height, width, (0, 0), default_tile_pad(config), config)
-        tiling = choose_tiling(whole, PRECISIONS[precision], device, free_bytes(device) // 2)
+        tiling = choose_tiling(whole, PRECISIONS[precision], device, memory_budget(device, reserved_bytes))
         way = "whole" if len(tiling.tiles) == 1 else f"in tiles of {tiling.tile[0]}x{tiling.tile[1]}"
         ways.setdefault(way, []).append(name)
     text = "; ".join(f"{way}: {', '.join(names)}" for way, names in ways.items())
