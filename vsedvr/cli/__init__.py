@@ -1,6 +1,7 @@
 """The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C. Whatever else
     goes wrong is a fault of ours and keeps its traceback.
     """
+    # Before torch is loaded: its threads sleep while they wait, instead of keeping others off the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
     parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
