@@ -11,6 +11,8 @@ from vsedvr import __version__
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure how many frames a second this machine restores",
+    "check": "show what works on this machine, what does not, and what mends it",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
     "compare": "show versions of a clip on one page, with a slider between them",
@@ -18,7 +20,7 @@ COMMANDS = {
 }
 
 EXTRAS = {"train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
-"""The extra of the package that brings what a command needs."""
+"""The extra of the package that brings what a command needs. The others need none."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if name is None or (error.name or "").startswith("vsedvr"):
             raise
-        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[{EXTRAS[name]}]" brings it', file=sys.stderr)
+        package = f'"vsedvr[{EXTRAS[name]}]"' if name in EXTRAS else error.name
+        print(f"vsedvr {name} needs {error.name}; pip install {package} brings it", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError, ImportError) as error:
         print(f"vsedvr {name}: {_explain(error)}", file=sys.stderr)

@@ -25,7 +25,7 @@ from vsedvr.infer import PRECISIONS, Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
 from vsedvr.timeline import Windows
 
-__all__ = ["Settings", "build"]
+__all__ = ["Settings", "build", "cache_may_grow"]
 
 logger = logging.getLogger("vsedvr")
 
@@ -73,7 +73,7 @@ def build(clip: vs.VideoNode, network: EDVR, settings: Settings) -> vs.VideoNode
         (clip.height, clip.width),
         settings.tile,
         settings.tile_pad,
-        reserved_bytes=_cache_may_grow(),
+        reserved_bytes=cache_may_grow(),
     )
     _log(engine, settings)
     restored = _restored(source, places, engine, windows, settings.output, luma)
@@ -95,7 +95,7 @@ def _restored(
     return blank.std.ModifyFrame(places, Restorer(engine, windows, blank.format, keep_beyond))
 
 
-def _cache_may_grow() -> int:
+def cache_may_grow() -> int:
     """Bytes that the core's cache of frames may take beside what it holds now."""
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
