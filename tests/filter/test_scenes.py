@@ -10,7 +10,8 @@ from torch import Tensor
 import vsedvr
 from conftest import moving_frames, random_model
 from vs_clips import clip_of, pixels
-from vsedvr.filter.scenes import begins_scene, scene_starts
+from vsedvr.data.luma import luma, luma_difference
+from vsedvr.filter.scenes import DIFFERENCE, _differences, begins_scene, scene_starts
 from vsedvr.filter.tags import TagReader
 from vsedvr.timeline import PADDINGS
 from vsedvr.timeline import scene_starts as starts_of_differences
@@ -134,6 +135,14 @@ class TestStarts:
             levels = torch.tensor([0.3] * 6 + [0.3 + step] * 6).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
             colour = {} if "RGB" in format.name else {"matrix": 1, "range": full}
             assert starts_of(clip_of(levels).resize.Bicubic(format=format, **colour)) == starts
+
+    def test_the_measure_of_rgb_is_that_of_evaluation(self) -> None:
+        frames = moving_frames(6, 48, 64, (1, 2))
+        clip = clip_of(torch.stack([torch.from_numpy(frame).movedim(2, 0) for frame in frames]), vs.RGB24)
+        measured = _differences(TagReader(clip.format).tagged(clip), clip.std.BlankClip(width=1, height=1, format=vs.GRAY8))
+        for n in range(1, 6):
+            expected = luma_difference(luma(frames[n - 1]), luma(frames[n]))
+            assert measured.get_frame(n).props[DIFFERENCE] == pytest.approx(expected, rel=1e-3)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_equal_those_of_the_timeline(self, seed: int) -> None:
