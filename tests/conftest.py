@@ -3,13 +3,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from vsedvr.infer import Engine
 from vsedvr.model import EDVR, EDVRConfig
 
 sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; vsedvr is the one that is installed
@@ -86,6 +89,24 @@ def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny_x1.pth"
     torch.save({"params": tiny_model.state_dict()}, path)
     return path
+
+
+class Recorder(Engine):
+    """Notes the windows that the filter asks for, and gives zeros."""
+
+    windows: dict[int, list[int]]
+
+    def restore(self, indices: Any, load: Any) -> Tensor:
+        Recorder.windows[indices[self.config.center]] = list(indices)
+        return torch.zeros(load(indices[0]).shape)
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
+    """Window by frame number, as far as frames were requested; nothing is computed."""
+    monkeypatch.setattr("vsedvr.infer.build.Engine", Recorder)
+    Recorder.windows = {}
+    return Recorder.windows
 
 
 @pytest.fixture(scope="session")

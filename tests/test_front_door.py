@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -22,16 +23,65 @@ def test_the_network_needs_no_vapoursynth_and_the_package_loads_nothing_before_i
     code = """
 import sys
 sys.modules["vapoursynth"] = None
-import os
-os.environ.pop("OMP_WAIT_POLICY", None)
 import vsedvr
-assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 assert "torch" not in sys.modules
 vsedvr.load_model("small")
 vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8))
 assert "torchvision" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_importing_the_package_changes_nothing_in_the_process() -> None:
+    code = """
+import logging, os, signal, sys, threading, warnings
+import torch
+
+def state():
+    torch_settings = (
+        torch.get_default_dtype(), torch.get_num_threads(), torch.get_num_interop_threads(), torch.is_grad_enabled(),
+        torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(), torch.initial_seed(),
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.mkldnn.enabled,
+    )
+    loggers = {name: (logger.level, list(logger.handlers), logger.propagate)
+        for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}
+    root = logging.root.level, list(logging.root.handlers)
+    signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    rest = list(warnings.filters), list(sys.path), threading.active_count()
+    return dict(os.environ), torch_settings, loggers, root, signals, rest
+
+before = state()
+import vsedvr
+assert state() == before
+assert not [name for name in sys.modules if name.startswith("vsedvr.")]
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("policy", [None, "ACTIVE"])
+def test_the_filter_lets_threads_sleep_while_they_wait(policy: str | None) -> None:
+    """Where nobody has decided otherwise, and before torch is loaded."""
+    code = """
+import os, sys
+import vsedvr
+assert "torch" not in sys.modules
+vsedvr.edvr
+assert "torch" in sys.modules
+print(os.environ["OMP_WAIT_POLICY"], vsedvr.filter.waiting.THREADS_SPIN)
+"""
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    env |= {"OMP_WAIT_POLICY": policy} if policy else {}
+    result = subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=120, capture_output=True, text=True)
+    assert result.stdout.split() == [policy or "PASSIVE", "False"]
+    late = subprocess.run(
+        [sys.executable, "-c", "import torch\n" + code.replace('assert "torch" not in sys.modules', "")],
+        env=env,
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert late.stdout.split() == [policy or "PASSIVE", str(policy is None)]
 
 
 def test_the_newest_changelog_entry_is_this_version() -> None:

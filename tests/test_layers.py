@@ -9,18 +9,32 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "vsedvr"
 MAY_IMPORT = {
     "atomic": set[str](),
+    "finding": set[str](),
     "timeline": set[str](),
-    "ops": set[str](),
+    "ops": {"finding"},
     "model": {"ops"},
-    "weights": {"model", "atomic"},
-    "infer": {"model", "ops", "timeline"},
+    "weights": {"model", "atomic", "finding"},
+    "infer": {"model", "ops", "timeline", "finding"},
     "data": {"timeline", "atomic"},
-    "compare": {"infer", "weights", "data", "atomic", "timeline"},
+    "compare": {"model", "infer", "weights", "data", "atomic", "timeline"},
     "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
-    "filter": {"model", "infer", "weights", "timeline"},
-    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection"},
+    "filter": {"model", "infer", "weights", "timeline", "finding"},
+    "cli": {
+        "ops",
+        "infer",
+        "weights",
+        "filter",
+        "data",
+        "evaluation",
+        "train",
+        "atomic",
+        "timeline",
+        "compare",
+        "inspection",
+        "finding",
+    },
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}

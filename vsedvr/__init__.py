@@ -1,16 +1,11 @@
 """EDVR video restoration for VapourSynth.
 
 In a script: `import vsedvr` and `clip = vsedvr.edvr(clip)`. Names load when they are first used, so that the network can
-be used without VapourSynth.
+be used without VapourSynth, and importing vsedvr changes nothing in the process.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-# Before torch is loaded: its threads shall sleep while they wait, not spin. Spinning threads keep the kernels' own threads,
-# and the encoder behind the pipe, off the cores (README, "Speed"). Whoever sets the variable is not overruled.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from vsedvr.filter import edvr

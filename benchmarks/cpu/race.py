@@ -2,7 +2,7 @@
 
 The plain form is the EDVR class of cccv 0.1.0 (BasicSR's network with torchvision's operator), which computes five frames anew
 for every output; OpenVINO runs the same graph. All have the same random weights with offsets of a few pixels. They run in one
-process, in turn, with OMP_WAIT_POLICY=PASSIVE, which `import vsedvr` sets; figures are medians. The networks run twice: with
+process, in turn, with OMP_WAIT_POLICY=PASSIVE, as the filter sets it; figures are medians. The networks run twice: with
 glibc's allocator as it is, and with one that keeps large blocks, which spares page faults.
 
 Prints the tables in race.md.

@@ -1,11 +1,14 @@
 import argparse
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from conftest import random_model
-from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, file_path, load_models
+from vsedvr.cli import eval as eval_command
+from vsedvr.cli import inspect, train
+from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
 from vsedvr.weights import CheckpointError
 
 
@@ -25,10 +28,21 @@ def test_the_defaults_are_those_of_the_filter(monkeypatch: pytest.MonkeyPatch) -
     assert engine_settings(parsed("--precision", "fp32")) == (torch.device("cuda", 0), torch.float32)
 
 
-def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (eval_command, "vid4 ~/x --gt ~/x --lq ~/x --output ~/x --save ~/x"),
+        (inspect, "~/x --output ~/x"),
+        (train, "small --root ~/x --output ~/x --valid ~/x --valid-lq ~/x"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, command: ModuleType, line: str) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.setenv("USERPROFILE", "/home/anna")
-    assert file_path("~/clips") == Path("/home/anna/clips")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    paths = [value for value in vars(parser.parse_args(line.split())).values() if isinstance(value, Path)]
+    assert paths == [Path("/home/anna/x")] * line.count("~")
 
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """The filter as users run it: scripts through vspipe, in a process of their own."""
 
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -51,8 +53,8 @@ def test_building_the_graph_renders_frame_0_once_and_nothing_else(vspipe: Vspipe
 def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, single: str) -> None:
     result = vspipe(single, "-s", "30", "-e", "37")
     assert result.returncode == 0
-    # two on either side for the window, one more to tell whether the outermost differences stand out
-    assert sorted(renders(result.stderr)) == [0, *range(30 - 3, 37 + 4)]
+    # two on either side for the window, and one before them for the difference of the first
+    assert sorted(renders(result.stderr)) == [0, *range(30 - 3, 37 + 3)]
 
 
 @pytest.mark.parametrize("requests", ["1", "8"])
@@ -60,9 +62,21 @@ def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, sing
 def test_each_frame_is_rendered_once_in_a_run(
     vspipe: Vspipe, request: pytest.FixtureRequest, script: str, requests: str
 ) -> None:
+    """But frame 0, for its props when the filter is created and for its picture in the run."""
     result = vspipe(request.getfixturevalue(script), "-r", requests)
     assert result.returncode == 0
-    assert sorted(renders(result.stderr)) == list(range(60))
+    assert sorted(renders(result.stderr)) == [0, *range(60)]
+
+
+def test_a_matrix_makes_the_first_look_at_frame_0_needless(vspipe: Vspipe, tiny_x1: Path) -> None:
+    script = f"""{SOURCE}
+clip = source(40, 24, 10, vs.YUV444PS)
+vsedvr.edvr(clip, {str(tiny_x1)!r}, matrix="709").set_output()
+"""
+    assert renders(vspipe(script, "--info").stderr) == []
+    result = vspipe(script)
+    assert result.returncode == 0
+    assert sorted(renders(result.stderr)) == list(range(10))
 
 
 @pytest.mark.parametrize("script", ["single", "chained"])
@@ -88,7 +102,8 @@ def frames(video: bytes) -> list[bytes]:
 def test_no_hang_at_1080p_with_a_full_cache(vspipe: Vspipe, tiny_x1: Path, stages: int) -> None:
     script = f"""{SOURCE}
 core.max_cache_size = 100
-clip = core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=6)
+black, gray = (core.std.BlankClip(format=vs.RGBS, width=1920, height=1080, length=3, color=[v] * 3) for v in (0, 0.5))
+clip = core.std.Interleave([black, gray])  # differences so large that frames ahead are looked at
 for _ in range({stages}):
     clip = vsedvr.edvr(clip, model={str(tiny_x1)!r})
 clip.set_output()
@@ -114,7 +129,11 @@ def test_an_error_while_building_is_readable(vspipe: Vspipe) -> None:
     result = vspipe(f"{SOURCE}\nvsedvr.edvr(core.std.BlankClip(format=vs.YUV420P8)).set_output()")
     assert result.returncode == 1
     assert result.stdout == b""
-    assert "edvr: clip is YUV and its matrix is not known" in result.stderr.decode()
+    message = result.stderr.decode()
+    assert "edvr: clip is YUV and its matrix is not known" in message
+    assert message.count("Traceback") == 1
+    assert "The above exception" not in message
+    assert message.count("File ") < 5, "the script and the door, no more"
 
 
 def test_an_error_upstream_is_readable_and_frames_before_it_are_written(vspipe: Vspipe, tiny_x1: Path) -> None:
@@ -129,7 +148,7 @@ vsedvr.edvr(clip.std.ModifyFrame(clip, fail), model={str(tiny_x1)!r}).set_output
     result = vspipe(script, "-r", "1")
     assert result.returncode == 1
     assert "frame 12 is broken" in result.stderr.decode()
-    assert len(result.stdout) == 9 * 3 * 16 * 16 * 4, "frame 9 is the first that needs frame 12"
+    assert len(result.stdout) == 10 * 3 * 16 * 16 * 4, "frame 10 is the first that needs frame 12"
 
 
 def test_an_error_inside_is_readable(vspipe: Vspipe, tiny_x1: Path) -> None:
@@ -145,6 +164,8 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     assert result.returncode == 1
     assert result.stdout == b""
     message = result.stderr.decode()
+    assert "edvr: frame 0 cannot be restored: out of memory" in message
+    assert message.count("Traceback") == 1
     assert "tile (16, 16)" in message, "the argument to change"
     assert "no memory left for the features" in message
 
@@ -152,17 +173,52 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize(("script", "header"), [("restore.vpy", b"C420 W256 H192"), ("chained.vpy", b"C420p10 W128 H96")])
-def test_the_examples_restore_a_video_file(vspipe: Vspipe, tmp_path: Path, script: str, header: bytes) -> None:
-    source = tmp_path / "in.mp4"
-    with av.open(source, "w") as container:
+def write_video(path: Path, width: int, height: int, **settings: Any) -> None:
+    with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=24)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for name, value in settings.items():
+            setattr(stream.codec_context, name, value)
         for n in range(4):
-            picture = np.random.default_rng(n).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            picture = np.random.default_rng(n).integers(0, 255, (height, width, 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode(None))
-    result = vspipe((EXAMPLES / script).read_text(), "-c", "y4m", "-a", f"source={source}")
+
+
+@pytest.mark.parametrize(
+    ("script", "header"),
+    [("restore.vpy", b"C420 W256 H192"), ("chained.vpy", b"C420p10 W128 H96"), ("demo.vpy", b"C420 W64 H48")],
+)
+def test_the_examples_restore_a_video_file(vspipe: Vspipe, tmp_path: Path, script: str, header: bytes) -> None:
+    source = tmp_path / "in.mp4"
+    write_video(source, 64, 48)
+    result = vspipe((EXAMPLES / script).read_text(), "-c", "y4m", "-a", f"source={source}", "-a", "frames=4")
     assert result.returncode == 0, result.stderr.decode()
     assert result.stdout.startswith(b"YUV4MPEG2 " + header)
     assert result.stdout.count(b"FRAME\n") == 4
+
+
+def test_every_example_is_among_these() -> None:
+    assert sorted(path.name for path in EXAMPLES.glob("*.vpy")) == ["chained.vpy", "demo.vpy", "restore.vpy"]
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "matrix", "levels", "aspect"),
+    [
+        ((64, 48), {}, "smpte170m", "tv", (1, 1)),
+        ((64, 578), {}, "bt709", "tv", (1, 1)),
+        ((64, 48), {"colorspace": 1, "color_range": 2}, "bt709", "pc", (1, 1)),
+        ((64, 578), {"colorspace": 5, "color_range": 1, "sample_aspect_ratio": Fraction(32, 27)}, "bt470bg", "tv", (32, 27)),
+    ],
+    ids=["SD", "HD", "tagged", "anamorphic"],
+)
+def test_restore_tells_what_the_encoder_must_be_told(
+    vspipe: Vspipe, tmp_path: Path, size: tuple[int, int], settings: Any, matrix: str, levels: str, aspect: tuple[int, int]
+) -> None:
+    source = tmp_path / "in.mkv"
+    write_video(source, *size, **settings)
+    result = vspipe((EXAMPLES / "restore.vpy").read_text(), "--info", "-a", f"source={source}")
+    assert result.returncode == 0, result.stderr.decode()
+    lines = result.stderr.decode().splitlines()
+    assert f"x264:   --colormatrix {matrix} --range {levels} --sar {aspect[0]}:{aspect[1]}" in lines
+    assert f"ffmpeg: -colorspace {matrix} -color_range {levels} -vf setsar={aspect[0]}/{aspect[1]}" in lines

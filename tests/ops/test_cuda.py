@@ -155,12 +155,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setattr(torch.version, "cuda", version)
         monkeypatch.setattr(cuda, "capability", lambda device: capability)
-        cuda._load.cache_clear()
-        cuda._warn.cache_clear()
+        forget()
 
     yield replace
-    cuda._load.cache_clear()
-    cuda._warn.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    for function in (cuda._load, cuda.kernels_or_problem, cuda._warn):
+        function.cache_clear()
 
 
 GPUS = torch.device("cuda", 0), torch.device("cuda", 1)

@@ -151,7 +151,7 @@ def test_a_full_disk_is_told_and_tried_again(
     assert any(
         "iteration 2 is not saved; the training goes on and tries again later: [Errno 28] No space" in line for line in lines
     )
-    assert lines[-1] == f"vsedvr train: [Errno 28] No space left on device: '{path}'"
+    assert lines[-1] == f"vsedvr train: {path}: No space left on device"
 
 
 def test_a_validation_that_fails_loses_no_iteration(

@@ -15,8 +15,9 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
 
 
-def test_the_wheel_gets_models_their_card_and_attributions_only() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {"README.md", "DATA.md", *(f"{name}.safetensors" for name in EMBEDDED)}
+def test_the_wheel_gets_models_their_hashes_their_card_and_attributions_only() -> None:
+    models = {f"{name}.safetensors" for name in EMBEDDED}
+    assert {path.name for path in FOLDER.iterdir()} == {"README.md", "DATA.md", "SHA256SUMS", *models}
     assert len(CARD.splitlines()) <= 45
 
 

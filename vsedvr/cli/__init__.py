@@ -1,6 +1,7 @@
 """The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,13 +11,16 @@ from vsedvr import __version__
 __all__ = ["main"]
 
 COMMANDS = {
+    "bench": "measure how many frames a second this machine restores",
+    "check": "show what works on this machine, what does not, and what mends it",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
+    "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
 }
 
-EXTRAS = {"train": "train", "eval": "eval", "inspect": "eval"}
-"""The extra of the package that brings what a command needs."""
+EXTRAS = {"train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
+"""The extra of the package that brings what a command needs. The others need none."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C. Whatever else
     goes wrong is a fault of ours and keeps its traceback.
     """
+    # Before torch is loaded: its threads sleep while they wait, instead of keeping others off the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
     parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
@@ -44,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if name is None or (error.name or "").startswith("vsedvr"):
             raise
-        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[{EXTRAS[name]}]" brings it', file=sys.stderr)
+        package = f'"vsedvr[{EXTRAS[name]}]"' if name in EXTRAS else error.name
+        print(f"vsedvr {name} needs {error.name}; pip install {package} brings it", file=sys.stderr)
         return 1
     except (OSError, ValueError, MemoryError, ImportError) as error:
         print(f"vsedvr {name}: {_explain(error)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vsedvr.cli.options import parse_device
+from vsedvr.cli.options import file_path, parse_device
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.loop import Trainer
 from vsedvr.train.preset import Preset, preset_names, read_preset
@@ -27,10 +27,10 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "vsedvr train PRESET --output FOLDER [options]\n       vsedvr train --resume FOLDER [options]"
     parser.add_argument("preset", nargs="?", help=f"{', '.join(preset_names())}, or the path of a .toml file")
-    parser.add_argument("--root", type=Path, help="folder that the preset's paths lie below (default: here)")
-    parser.add_argument("--output", type=Path, help="folder for checkpoints, log and TensorBoard")
-    parser.add_argument("--valid", type=Path, help="clips to choose the best weights by; not to be trained on")
-    parser.add_argument("--valid-lq", type=Path, help="these clips in low quality, where the preset does not make it")
+    parser.add_argument("--root", type=file_path, help="folder that the preset's paths lie below (default: here)")
+    parser.add_argument("--output", type=file_path, help="folder for checkpoints, log and TensorBoard")
+    parser.add_argument("--valid", type=file_path, help="clips to choose the best weights by; not to be trained on")
+    parser.add_argument("--valid-lq", type=file_path, help="these clips in low quality, where the preset does not make it")
     parser.add_argument("--init", help="checkpoint or model name to begin from, in place of the preset's train.init")
     parser.add_argument(
         "--resume",
@@ -97,7 +97,7 @@ def _plan_new(args: argparse.Namespace) -> _Plan:
 
 def _plan_resumed(args: argparse.Namespace) -> _Plan:
     """The training in a folder, by its state; what else the command line says must agree with it."""
-    output = args.output if args.resume is True else Path(args.resume)
+    output = args.output if args.resume is True else file_path(args.resume)
     if output is None or (args.output and args.output != output):
         raise ValueError(
             f"--resume FOLDER goes on with the training in this folder, and --output is {args.output}: give one folder"

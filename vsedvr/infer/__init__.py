@@ -3,6 +3,7 @@
 from vsedvr.infer.build import build_engine, check_tile, clip_windows, published_padding
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
+from vsedvr.infer.kernels import lacks_kernels
 from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
 from vsedvr.infer.tile import Tiling, default_tile_pad, receptive_radius
 
@@ -19,6 +20,7 @@ __all__ = [
     "default_tile_pad",
     "feature_bytes",
     "free_bytes",
+    "lacks_kernels",
     "published_padding",
     "receptive_radius",
     "working_bytes",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from vsedvr.infer.find_gpu import why_no_gpu
 from vsedvr.infer.settings import reproducible
 
 __all__ = ["PRECISIONS", "choose_device", "choose_precision", "computing"]
@@ -40,7 +41,7 @@ def choose_device(device_index: int | None) -> torch.device:
     if index == -1:
         return torch.device("cpu")
     if not count:
-        raise ValueError(f"device_index {index} asks for a GPU, but CUDA is not available; -1 is the CPU")
+        raise ValueError(f"device_index {index} asks for a GPU, but {why_no_gpu()}; -1 is the CPU")
     if not 0 <= index < count:
         raise ValueError(f"device_index must be within 0..{count - 1}, or -1 for the CPU, got {index}")
     return torch.device("cuda", index)

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["KERNELS", "THREADS", "capability", "is_available", "launch", "prepare", "source"]
+from vsedvr.ops.find_cupy import Problem, cache_folder, cupy_problem, first_line, install_line
+
+__all__ = ["KERNELS", "THREADS", "capability", "is_available", "kernels_or_problem", "launch", "prepare", "source"]
 
 THREADS = 256
 """Threads in a block of every kernel."""
@@ -127,28 +129,29 @@ def _load(device_index: int) -> dict[str, Any]:
     """CuPy's functions by name; none if the kernels cannot run on the GPU."""
     if torch.version.cuda is None:  # torch for another maker's GPUs
         return {}
-    cuda = torch.version.cuda.partition(".")[0]
-    install = f'pip install "vsedvr[cuda{cuda}]"'
-    try:
-        import cupy
-    except ImportError:
-        _warn(f"CuPy is not installed, so the slower operator of torchvision runs: {install}")
+    kernels = kernels_or_problem(device_index)
+    if isinstance(kernels, Problem):
+        _warn(f"CuPy {kernels.reason}, so the slower operator of torchvision runs: {kernels.remedy}")
         return {}
+    return kernels
+
+
+@cache
+def kernels_or_problem(device_index: int) -> dict[str, Any] | Problem:
+    """CuPy's functions by name, compiled for a GPU, or why there are none. torch must be for CUDA."""
+    problem = cupy_problem()
+    if problem is not None:
+        return problem
+    import cupy
+
     try:
-        of_cupy = str(cupy.cuda.runtime.runtimeGetVersion() // 1000)
-        if of_cupy == cuda:
-            return _compile(cupy, device_index)
-        reason, install = f"is for CUDA {of_cupy} and torch for CUDA {cuda}", f"pip uninstall cupy-cuda{of_cupy}x && {install}"
+        return _compile(cupy, device_index)
     except Exception as error:
-        reason = f"cannot compile the kernels ({type(error).__name__}: {error})"
-    _warn(f"CuPy {reason}, so the slower operator of torchvision runs: {install}")
-    return {}
+        return Problem(f"cannot compile the kernels ({first_line(error)})", install_line())
 
 
 def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
-    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    if not os.access(existing, os.W_OK):
+    if not cache_folder()[1]:
         os.environ.setdefault("CUPY_CACHE_IN_MEMORY", "1")
     module = cupy.RawModule(code=source(), options=OPTIONS)
     device = torch.device("cuda", device_index)

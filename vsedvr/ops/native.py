@@ -52,10 +52,10 @@ INTERFACE = 3
 logger = logging.getLogger("vsedvr")
 
 
-def _load() -> ctypes.CDLL | None:
-    """The library, or None if the package was built without it, or if it is of no use here."""
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The library, or None if the package was built without it, or if it is of no use here, and then why."""
     if FILE is None:
-        return None
+        return None, ""
     try:
         library = ctypes.CDLL(str(FILE))
         version = library.vsedvr_interface()
@@ -63,8 +63,9 @@ def _load() -> ctypes.CDLL | None:
         version = error
     if version != INTERFACE:
         reason = f"version {version} of its interface, not {INTERFACE}" if isinstance(version, int) else version
-        logger.warning("%s cannot be used (%s), so slower operators of PyTorch run; install vsedvr again", FILE, reason)
-        return None
+        problem = f"{FILE} cannot be used ({reason}), so slower operators of PyTorch run"
+        logger.warning("%s; install vsedvr again", problem)
+        return None, problem
     pointers, settings = [ctypes.c_void_p], [ctypes.c_int, ctypes.c_int]
     for name in DCN.values():
         getattr(library, name).argtypes = pointers * 6 + [ctypes.c_float, *settings]
@@ -76,10 +77,11 @@ def _load() -> ctypes.CDLL | None:
     library.vsedvr_conv3x3_packed_floats.restype = ctypes.c_int64
     for name in (*DCN.values(), DCN_BACKWARD, CONV3X3, PACK, PACKED):
         getattr(library, name).restype = ctypes.c_int
-    return library
+    return library, ""
 
 
-LIBRARY = _load()
+LIBRARY, PROBLEM = _load()
+"""The library, or None; and what is wrong with the one that is installed, or nothing."""
 
 
 def is_available() -> bool:

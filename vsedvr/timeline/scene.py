@@ -18,9 +18,13 @@ def is_cut(before: Iterable[float], here: float, after: Iterable[float]) -> bool
     at a cut one stands out. A difference of 0 is a repeated picture (animation on twos and threes, film in 60 frames a
     second) and tells nothing of the motion: the nearest picture change counts in its place.
 
+    A difference is the mean of |luma - luma of the frame before| over all pixels, on a scale where black is 0 and white is 1.
+    Luma is the clip's own first plane for YUV and GRAY (the filter: PlaneStatsDiff, scaled to full range) and that of BT.709,
+    rounded to 8 bits, for RGB (the filter and `vsedvr.data`).
+
     Args:
-        before: mean absolute luma differences of the frames before, each to its own predecessor, on a scale of 1; the
-            nearest first, at most REACH of them. Fewer at the start of a clip.
+        before: differences of the frames before, each to its own predecessor; the nearest first, at most REACH of them.
+            Fewer at the start of a clip.
         here: difference of the frame to the one before it.
         after: differences of the frames after, likewise; fewer at the end of a clip.
     """

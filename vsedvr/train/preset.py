@@ -78,7 +78,7 @@ def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
         FileNotFoundError: if there is no such preset.
         ValueError: for keys that do not exist and values that make no sense; the message names them.
     """
-    path = FOLDER / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path)
+    path = FOLDER / f"{name_or_path}.toml" if name_or_path in preset_names() else Path(name_or_path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no preset {name_or_path!r}; there are {', '.join(preset_names())}, and paths of .toml files")
     try:

@@ -13,7 +13,7 @@ from vsedvr.weights.checkpoint import read_state_dict
 from vsedvr.weights.error import CheckpointError
 from vsedvr.weights.formats import to_basicsr
 
-__all__ = ["EMBEDDED", "load_model"]
+__all__ = ["EMBEDDED", "embedded_file", "load_model"]
 
 EMBEDDED = {
     "small": "x4 super-resolution of clean video",
@@ -59,12 +59,17 @@ def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx
     return model.eval()
 
 
+def embedded_file(name: str) -> Path:
+    """The file of an embedded model."""
+    return Path(__file__).parent / "embedded" / f"{name}.safetensors"
+
+
 def _find(path_or_name: str | bytes | os.PathLike[Any]) -> Path:
     if not isinstance(path_or_name, str | bytes | os.PathLike):
         raise ValueError(_wrong_model(path_or_name))
     text = os.fsdecode(path_or_name)
     if text in EMBEDDED and isinstance(path_or_name, str):
-        return Path(__file__).parent / "embedded" / f"{text}.safetensors"
+        return embedded_file(text)
     if text.startswith(("http://", "https://", "file://")):
         raise ValueError(f"a model is a file or a name, not an address; download it and give its path: {text[:200]!r}")
     path = Path(os.path.expanduser(text))

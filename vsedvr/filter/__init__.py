@@ -1,0 +1,6 @@
+"""The VapourSynth filter. The only room of the restoring path that imports vapoursynth."""
+
+from vsedvr.filter import waiting  # noqa: F401 (before anything that loads torch)
+from vsedvr.filter.door import edvr
+
+__all__ = ["edvr"]

@@ -1,0 +1,113 @@
+"""The graph of the filter, for a window of five frames:
+
+    clip - tagged -+- to float, with what is known of scenes -- places 0..4 of the windows -- ModifyFrame(Restorer) -+
+                   +- scene starts ------+                                                                           |
+                                                             result -- props of frame n -- to the output format -----+
+
+A place of the window is a clip of its own: frame n of it is the source frame that stands there when n is restored. So the
+core fetches the frames ahead, renders each once, and no callback ever waits for a frame: that would deadlock when the
+core's cache is full. The graph has as many nodes for a clip of any length.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import vapoursynth as vs
+
+from vsedvr.filter.colour import in_output_format, join_chroma, to_float
+from vsedvr.filter.compute import compute
+from vsedvr.filter.restorer import Restorer
+from vsedvr.filter.scenes import SCENE_START, scene_starts
+from vsedvr.filter.tags import TagReader
+from vsedvr.infer import PRECISIONS, Engine, build_engine, clip_windows
+from vsedvr.model import EDVR
+from vsedvr.timeline import Windows
+
+__all__ = ["Settings", "build", "cache_may_grow"]
+
+logger = logging.getLogger("vsedvr")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of the filter, checked."""
+
+    model: str
+    """For the log."""
+    device: torch.device
+    dtype: torch.dtype
+    output: vs.VideoFormat
+    padding: str | None
+    sc: bool
+    tile: tuple[int, int] | None
+    tile_pad: int | None
+    matrix: int | None
+
+
+def build(clip: vs.VideoNode, network: EDVR, settings: Settings) -> vs.VideoNode:
+    """The restored clip.
+
+    Raises:
+        ValueError: if the tags of frame 0 are none that the filter can work with.
+        MemoryError, RuntimeError: if the network cannot be built on the device.
+    """
+    luma = clip.format.color_family == vs.YUV and network.config.num_in_ch == 1
+    reader = TagReader(clip.format, settings.matrix, needs_matrix=not luma or settings.output.color_family == vs.RGB)
+    if settings.matrix is None:
+        # Before anything is made of the clip, or the core would keep the frame, which in a player is a black stand-in
+        reader.look_at_first(clip)
+    tagged = reader.tagged(clip)
+    source = to_float(tagged, luma)
+    if settings.sc:
+        source = source.std.CopyFrameProps(scene_starts(clip, tagged), props=SCENE_START)
+    windows = clip_windows(network.config, clip.num_frames, settings.padding)
+    places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
+    engine = compute(
+        settings.device,
+        build_engine,
+        network,
+        settings.device,
+        settings.dtype,
+        (clip.height, clip.width),
+        settings.tile,
+        settings.tile_pad,
+        reserved_bytes=cache_may_grow(),
+    )
+    _log(engine, settings)
+    restored = _restored(source, places, engine, windows, settings.output, luma)
+    result = join_chroma(restored, tagged, settings.output) if luma else restored
+    result = in_output_format(result, clip, settings.output, reader)
+    return result if network.config.scale == 1 else result.std.CopyFrameProps(restored, props="_Alpha")
+
+
+def _restored(
+    source: vs.VideoNode, places: list[vs.VideoNode], engine: Engine, windows: Windows, output: vs.VideoFormat, luma: bool
+) -> vs.VideoNode:
+    """The restored pictures: GRAYS where the result needs no more, else RGBS."""
+    scale = engine.config.scale
+    gray = luma or source.format.color_family == output.color_family == vs.GRAY
+    blank = source.std.BlankClip(
+        width=source.width * scale, height=source.height * scale, format=vs.GRAYS if gray else vs.RGBS, keep=True
+    )
+    keep_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
+    return blank.std.ModifyFrame(places, Restorer(engine, windows, blank.format, keep_beyond))
+
+
+def cache_may_grow() -> int:
+    """Bytes that the core's cache of frames may take beside what it holds now."""
+    return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
+
+
+def _log(engine: Engine, settings: Settings) -> None:
+    precision = next(name for name, dtype in PRECISIONS.items() if dtype == settings.dtype)
+    tiling = engine.tiling
+    tiles = f"tiles of {tiling.tile}, tile_pad {tiling.pad}" if tiling and len(tiling.tiles) > 1 else "pictures whole"
+    logger.info("model %s, x%d, on %s in %s, %s", settings.model, engine.config.scale, engine.device, precision, tiles)
+
+
+def _clip_of(clip: vs.VideoNode, runs: Iterable[range]) -> vs.VideoNode:
+    """The frames of a clip with the numbers of the runs, in their order."""
+    parts = [clip[run.start : run.stop] for run in runs]
+    return vs.core.std.Splice(parts) if len(parts) > 1 else parts[0]

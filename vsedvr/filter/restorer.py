@@ -1,0 +1,98 @@
+"""What the filter does for a frame when it is asked for."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import vapoursynth as vs
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsedvr.filter.compute import compute
+from vsedvr.filter.errors import edvr_error
+from vsedvr.filter.frames import beyond, enlarged, same_picture, to_frame, to_tensor
+from vsedvr.filter.scenes import begins_scene
+from vsedvr.infer import Engine
+from vsedvr.timeline import Windows, within_scene
+
+__all__ = ["Restorer"]
+
+logger = logging.getLogger("vsedvr")
+
+
+class Still(NamedTuple):
+    """A picture that filled a whole window, and what became of it."""
+
+    picture: vs.VideoFrame
+    result: vs.VideoFrame
+
+
+class Restorer:
+    """The callback of the graph's main node. VapourSynth calls it for one frame at a time, from any of its threads."""
+
+    def __init__(self, engine: Engine, windows: Windows, format: vs.VideoFormat, keep_beyond: bool) -> None:
+        """
+        Args:
+            engine: restores the frames.
+            windows: of the clip.
+            format: RGBS or GRAYS, of the frames that are returned.
+            keep_beyond: whether to give back what the input has outside of [0, 1].
+        """
+        self.engine = engine
+        self.windows = windows
+        self.format = format
+        self.keep_beyond = keep_beyond
+        self.still: Still | None = None
+
+    def __call__(self, n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+        """
+        Args:
+            n: the frame to restore.
+            f: the frames of its window in float, with what the graph knows of scenes.
+
+        Raises:
+            vapoursynth.Error: "edvr: ..." with the number of the frame, if it cannot be restored.
+        """
+        window = self.windows.indices(n)
+        frames = dict(zip(window, f, strict=True))
+        starts = [i for i, frame in frames.items() if begins_scene(frame)]
+        try:
+            return self._with_alpha(frames[n], self._restore(within_scene(window, n, starts), frames, n))
+        except (ValueError, MemoryError, RuntimeError) as error:
+            logger.debug("frame %d cannot be restored", n, exc_info=True)
+            raise edvr_error(error, f"frame {n} cannot be restored: ") from None
+
+    def _restore(self, indices: list[int], frames: dict[int, vs.VideoFrame], n: int) -> vs.VideoFrame:
+        """The restored frame; the last one again where the window holds nothing but the picture that it was made of."""
+        here = frames[n]
+        if not all(same_picture(frames[i], here) for i in set(indices) - {n}):
+            self.still = None
+            return self._compute(indices, frames, n)
+        if self.still is None or not same_picture(self.still.picture, here):
+            self.still = Still(here, self._compute(indices, frames, n))
+        return self.still.result
+
+    def _compute(self, indices: list[int], frames: dict[int, vs.VideoFrame], n: int) -> vs.VideoFrame:
+        planes = compute(self.engine.device, self._planes, indices, lambda i: to_tensor(frames[i]), n)
+        return to_frame(planes, self.format)
+
+    @torch.inference_mode()
+    def _planes(self, indices: list[int], load: Callable[[int], Tensor], n: int) -> NDArray[np.float32]:
+        channels, scale = self.engine.config.num_in_ch, self.engine.config.scale
+        planes = self.engine.restore(indices, lambda i: load(i).clamp_(0, 1).expand(channels, -1, -1))
+        if self.format.num_planes < channels:
+            planes = planes.mean(0, keepdim=True)
+        outside = beyond(load(n), scale) if self.keep_beyond else None
+        return (planes if outside is None else planes + outside).numpy()
+
+    def _with_alpha(self, source: vs.VideoFrame, restored: vs.VideoFrame) -> vs.VideoFrame:
+        """With the prop _Alpha of a frame that has one, in the size of the result."""
+        alpha, scale = source.props.get("_Alpha"), self.engine.config.scale
+        if scale == 1 or not isinstance(alpha, vs.VideoFrame):
+            return restored
+        plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+        frame = restored.copy()
+        frame.props["_Alpha"] = to_frame(plane[None], alpha.format)
+        return frame

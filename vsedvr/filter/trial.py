@@ -1,0 +1,99 @@
+"""A trial of the whole filter: a clip that is made up, and what must become of it."""
+
+import numpy as np
+import vapoursynth as vs
+from numpy.typing import NDArray
+
+from vsedvr.filter.door import edvr
+from vsedvr.finding import Finding
+
+__all__ = ["FIGURES", "moving_clip", "samples", "trial"]
+
+SIZE = 64, 48
+NUM_FRAMES = 5
+POINTS = 8
+"""Samples of each frame that are compared, spread evenly over its planes, rows and columns."""
+
+FIGURES = {
+    "small": (
+        (166.6, 35.4, 10.9, 98.8, 177.3, 107.3, 196.3, 231.0),
+        (206.8, 105.6, 123.2, 54.1, 164.4, 122.8, 201.3, 186.2),
+        (220.0, 69.3, 233.6, 46.6, 22.7, 234.1, 218.2, 184.2),
+        (163.2, 136.0, 199.0, 37.1, 93.5, 232.1, 229.1, 172.0),
+        (9.4, 248.7, 204.6, 0.0, 219.2, 108.7, 65.8, 43.8),
+    ),
+    "compression": (
+        (139.7, 8.8, 5.4, 112.7, 165.3, 110.9, 181.2, 230.7),
+        (216.4, 74.2, 97.6, 47.8, 199.5, 101.0, 203.0, 230.2),
+        (231.8, 70.0, 244.2, 41.4, 58.9, 239.6, 209.2, 204.4),
+        (196.2, 81.4, 212.5, 41.2, 53.3, 244.2, 243.3, 192.0),
+        (41.7, 255.0, 206.2, 37.9, 191.6, 113.7, 114.1, 38.8),
+    ),
+}
+"""What the samples must be, on a scale of 255. When a model changes, tests/filter/test_trial.py shows the new ones."""
+
+TOLERANCE = 0.7
+"""Root mean square difference that is allowed. fp16 differs by 0.05 and bf16 by 0.35; a wrong operator by more than 1.4."""
+
+
+def moving_clip(width: int, height: int, num_frames: int, format: int) -> vs.VideoNode:
+    """A texture that moves by two pixels a frame: the same on every machine, since it is made of integers.
+
+    Args:
+        width, height: of the frames; even with subsampled chroma.
+        num_frames: length.
+        format: 8-bit, such as vs.RGB24 or vs.YUV420P8.
+    """
+    core = vs.core
+    way = 2 * (num_frames - 1)
+    blank = core.std.BlankClip(width=width + way, height=height + way, format=format, length=1, keep=True)
+    picture = core.create_video_frame(blank.format, blank.width, blank.height)
+    for plane in range(blank.format.num_planes):
+        samples = np.asarray(picture[plane])
+        np.copyto(samples, _texture(samples.shape[0], samples.shape[1], plane))
+    still = blank.std.ModifyFrame(blank, lambda n, f: picture)
+    crops = [still.std.CropAbs(width, height, 2 * n, 2 * n) for n in range(num_frames)]
+    clip = core.std.Splice(crops) if num_frames > 1 else crops[0]
+    return clip.std.SetFrameProps(_Matrix=vs.MATRIX_BT709) if blank.format.color_family == vs.YUV else clip
+
+
+def trial(device_index: int) -> Finding:
+    """Restores the clip on a device, with one model of each scale, and compares samples of the result with FIGURES."""
+    name = f"{NUM_FRAMES} frames on {'cpu' if device_index == -1 else f'cuda:{device_index}'}"
+    differences = {}
+    for model, figures in FIGURES.items():
+        try:
+            difference = samples(model, device_index) - figures
+        except vs.Error as error:
+            return Finding(name, f"{model} stops with an error: {error}", "docs/messages.md tells what it means", broken=True)
+        differences[model] = float(np.sqrt(np.mean(difference**2)))
+    text = ", ".join(f"{model} {difference:.2f}" for model, difference in differences.items())
+    if all(difference <= TOLERANCE for difference in differences.values()):
+        return Finding(name, f"restored as they must be (difference of 255: {text})")
+    advice = "mend what is broken above first; if nothing is, report this output as a fault of vsedvr"
+    return Finding(name, f"wrong pictures (difference of 255: {text}; {TOLERANCE} is allowed)", advice, broken=True)
+
+
+def samples(model: str, device_index: int) -> NDArray[np.float64]:
+    """What the filter makes of the clip, on a scale of 255.
+
+    Returns:
+        (NUM_FRAMES, POINTS).
+    """
+    clip = edvr(moving_clip(*SIZE, NUM_FRAMES, vs.RGB24), model=model, device_index=device_index, output_format=vs.RGBS)
+    frames = [np.stack([np.asarray(frame[plane]) for plane in range(3)]) for frame in clip.frames(close=True)]
+    places = np.linspace(0, frames[0].size - 1, POINTS + 2).astype(int)[1:-1]
+    return np.stack([255.0 * frame.ravel()[places] for frame in frames])
+
+
+def _texture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """A random grid of a value every four pixels, and straight lines between."""
+    rows, columns = np.indices((height // 4 + 2, width // 4 + 2), np.uint32)
+    mixed = (rows * 0x9E3779B1 + columns * 0x85EBCA77 + 0x1B56C4E9 * seed).astype(np.uint32)
+    mixed = ((mixed ^ mixed >> 15) * 0x2C1B3C6D).astype(np.uint32)
+    grid = ((mixed ^ mixed >> 12) >> 8 & 1).astype(np.int64) * 255
+    y, x = np.arange(height)[:, None], np.arange(width)
+    top, left, dy, dx = y // 4, x // 4, y % 4, x % 4
+    above = grid[top, left] * (4 - dx) + grid[top, left + 1] * dx
+    below = grid[top + 1, left] * (4 - dx) + grid[top + 1, left + 1] * dx
+    return ((above * (4 - dy) + below * dy) // 16).astype(np.uint8)

@@ -1,0 +1,70 @@
+"""Finds CuPy, and what is wrong with it: whether it is there, works, and is for the CUDA that torch is for."""
+
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["Problem", "cache_folder", "cupy_problem", "first_line", "install_line", "installed_cupys"]
+
+
+class Problem(NamedTuple):
+    """Why CuPy cannot compile the kernels."""
+
+    reason: str
+    """Goes on after the word CuPy: "is not installed"."""
+    remedy: str
+    """The command that mends it."""
+
+
+def cupy_problem() -> Problem | None:
+    """What is wrong with CuPy on this machine, as far as it shows without a GPU. torch must be for CUDA."""
+    cuda, install = _cuda(), install_line()
+    try:
+        import cupy
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return Problem("is not installed", install)
+        packages = " ".join(installed_cupys())
+        return Problem(f"cannot be imported ({first_line(error)})", f"pip uninstall {packages or 'cupy'} && {install}")
+    try:
+        of_cupy = str(cupy.cuda.runtime.runtimeGetVersion() // 1000)
+    except Exception as error:
+        return Problem(f"cannot compile the kernels ({first_line(error)})", install)
+    if of_cupy != cuda:
+        uninstall = f"pip uninstall cupy-cuda{of_cupy}x"
+        return Problem(f"is for CUDA {of_cupy} and torch for CUDA {cuda}", f"{uninstall} && {install}")
+    return None
+
+
+def installed_cupys() -> list[str]:
+    """Names of the installed packages of CuPy, one for each version of CUDA; more than one do not work together."""
+    names = {distribution.name.lower() for distribution in metadata.distributions()}
+    return sorted(name for name in names if re.fullmatch(r"cupy(-cuda\w+|-rocm[\w-]+)?", name))
+
+
+def cache_folder() -> tuple[Path, bool]:
+    """Where CuPy keeps what it has compiled, and whether this process may write there."""
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return folder, os.access(existing, os.W_OK)
+
+
+def _cuda() -> str:
+    """The version of CUDA that torch is for, without what stands behind the point."""
+    return str(torch.version.cuda).partition(".")[0]
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line: its first cause, since CuPy's own errors go on for twenty lines."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def install_line() -> str:
+    """The command that installs the CuPy for the CUDA of torch."""
+    return f'pip install "vsedvr[cuda{_cuda()}]"'

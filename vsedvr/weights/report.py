@@ -1,0 +1,36 @@
+"""What the weights find out about themselves: whether the embedded models are what was released."""
+
+import hashlib
+from pathlib import Path
+
+from vsedvr.finding import Finding, reinstall_line
+from vsedvr.weights.load import EMBEDDED, embedded_file
+
+__all__ = ["embedded_models", "released_hashes"]
+
+
+def released_hashes() -> dict[str, str]:
+    """SHA-256 of the embedded models by name, as `sha256sum *.safetensors > SHA256SUMS` wrote them."""
+    lines = (line.split() for line in embedded_file("small").with_name("SHA256SUMS").read_text().splitlines())
+    return {Path(file).stem: sha256 for sha256, file in lines}
+
+
+def embedded_models() -> Finding:
+    """Compares the files of the embedded models with their hashes."""
+    name = "embedded models"
+    try:
+        released = released_hashes()
+        wrong = [f"{model} {problem}" for model in EMBEDDED if (problem := _problem(embedded_file(model), released[model]))]
+    except (OSError, KeyError, ValueError) as error:
+        wrong = [f"their hashes cannot be read ({error})"]
+    if wrong:
+        return Finding(name, ", ".join(wrong), reinstall_line(), broken=True)
+    return Finding(name, f"{', '.join(EMBEDDED)}: whole, by their SHA-256")
+
+
+def _problem(file: Path, released: str) -> str:
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if found == released else "is damaged or was changed"
