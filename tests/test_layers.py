@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline"},
-    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection"},
+    "restore": {"filter", "weights", "timeline", "atomic", "data"},
+    "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection", "restore"},
 }
 FRONT_DOOR = {"cli"}
-ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
+ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
 
 
 def room_of(path: Path) -> str:

@@ -11,9 +11,9 @@ def segments(
 ) -> list[range]:
     """Cuts a range of frames into segments of about one length, at scene cuts where there are some.
 
-    A boundary is the scene start nearest to the place where a segment of exactly `length` frames would end, if one lies within
-    a quarter of the length of it, and that place itself elsewhere. So segments have 3/4 to 5/4 of the length; the last has at
-    least half of it where the clip is long enough.
+    A boundary is the scene start nearest to the place where a segment of exactly `length` frames would end, if one lies
+    within a quarter of the length, and that place itself elsewhere. So segments have 3/4 to 5/4 of the length, the last one
+    1/4 to 3/2 of it.
 
     Args:
         frames: the range to cut, with step 1; an empty one has no segments.
