@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline"},
-    "restore": {"filter", "weights", "timeline", "atomic", "data"},
+    "restore": {"filter", "infer", "weights", "timeline", "atomic", "data"},
     "cli": {"infer", "weights", "data", "evaluation", "train", "atomic", "timeline", "compare", "inspection", "restore"},
 }
 FRONT_DOOR = {"cli"}

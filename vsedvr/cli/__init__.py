@@ -10,6 +10,7 @@ from vsedvr import __version__
 __all__ = ["main"]
 
 COMMANDS = {
+    "restore": "restore a film into a file, safe against interruptions",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
     "inspect": "show what the network does with a clip: alignment and attention",
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:  # the others need not be loaded: torch takes a second
         command = import_module(f"vsedvr.cli.{name}") if name else None
     except ModuleNotFoundError as error:
-        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[train]" brings it', file=sys.stderr)
+        extra = "restore" if name == "restore" else "train"
+        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[{extra}]" brings it', file=sys.stderr)
         return 1
     parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
     parser.add_argument("--version", action="version", version=f"vsedvr {__version__}")

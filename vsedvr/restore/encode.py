@@ -1,6 +1,7 @@
 """Frames into a file: one segment of the film."""
 
 import io
+import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +84,7 @@ def _encode(
     on_frame: Callable[[], None],
 ) -> None:
     name = output.encoder.encoder
+    os.environ.setdefault("SVT_LOG", "2")  # SVT-AV1: warnings and errors only
     try:
         with av.open(file, "w", format=FORMATS[output.encoder.segment]) as container:
             stream = _add_stream(container, output, rate, aspect)
@@ -97,7 +99,7 @@ def _encode(
         options = " ".join(f"{key}={value}" for key, value in output.options.items()) or "no options"
         raise ValueError(
             f"the encoder {name} does not work with {output.width}x{output.height} {output.pix_fmt} and {options}: "
-            f"{error.strerror or error}"
+            f"{error.strerror or error}{'; it needs an NVIDIA GPU with its driver' if 'nvenc' in name else ''}"
         ) from error
     if unknown:
         raise ValueError(f"the encoder {name} knows no option {', '.join(unknown)}")

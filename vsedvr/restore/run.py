@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from vsedvr.atomic import whole_file, whole_folder
 from vsedvr.restore.job import Job, find_job, locked, parts_folder, start_job
 from vsedvr.restore.join import join_pictures, join_video
 from vsedvr.restore.plan import companions_of, plan_job
+from vsedvr.restore.report import describe
 from vsedvr.restore.segment import restore_segment
 from vsedvr.restore.settings import Settings
 from vsedvr.restore.streams import Companions
 
-__all__ = ["Status", "restore"]
+__all__ = ["Status", "parts_folder", "plan_text", "restore", "restore_film"]
 
 
 @dataclass(frozen=True)
@@ -216,3 +218,15 @@ def _clear(folder: Path) -> None:
 
 def _text(value: object) -> str | None:
     return None if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def plan_text(source: Path, output: Path, settings: Settings, overwrite: bool) -> str:
+    """What `restore_film` would do, as a text; nothing is written.
+
+    Raises:
+        ValueError, OSError: as restore_film.
+    """
+    check_output(source, output, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        job = plan_job(source, output, Path(folder), settings, Path(folder) / "index")
+        return describe(job, companions_of(job, output.suffix.lower()), output)
