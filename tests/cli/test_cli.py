@@ -35,4 +35,5 @@ def test_without_the_extra_it_names_the_extra(command: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr == f'vsedvr {command} needs av; pip install "vsedvr[train]" brings it\n'
+    extra = "restore" if command == "restore" else "train"
+    assert result.stderr == f'vsedvr {command} needs av; pip install "vsedvr[{extra}]" brings it\n'

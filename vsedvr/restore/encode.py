@@ -84,7 +84,7 @@ def _encode(
     on_frame: Callable[[], None],
 ) -> None:
     name = output.encoder.encoder
-    os.environ.setdefault("SVT_LOG", "2")  # SVT-AV1: warnings and errors only
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells of errors only
     try:
         with av.open(file, "w", format=FORMATS[output.encoder.segment]) as container:
             stream = _add_stream(container, output, rate, aspect)
