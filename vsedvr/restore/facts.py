@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-__all__ = ["Source", "clock", "colour", "exact", "hdr_metadata"]
+__all__ = ["Source", "clock", "colour", "exact", "hdr_metadata", "reason"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,11 @@ def hdr_metadata(props: Mapping[str, Any]) -> dict[str, list[float]]:
 def exact(value: av.rational.AVRational | Fraction | int) -> Fraction:
     """A rational of PyAV's as one of Python's."""
     return Fraction(value.numerator, value.denominator)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, without the traceback that VapourSynth adds when the error is one of Python's."""
+    return str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
 
 
 def clock(seconds: Fraction | float) -> str:

@@ -9,7 +9,7 @@ import vapoursynth as vs
 
 from vsedvr.filter import edvr
 from vsedvr.restore.codecs import CODECS, DEFAULT_CODEC, PICTURES, Codec, choose_pix_fmt, encoder_options, vs_format
-from vsedvr.restore.facts import Source, colour
+from vsedvr.restore.facts import Source, colour, reason
 from vsedvr.restore.settings import Settings, device_index
 
 __all__ = ["Output", "choose_codec", "plan_output", "restored_clip"]
@@ -78,7 +78,7 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: S
         final = _final_clip(clip, source, settings, pix_fmt)
         props = final.get_frame(0).props
     except vs.Error as error:
-        raise ValueError(f"{source.path} cannot be restored: {error}{_way_out(str(error))}") from error
+        raise ValueError(f"{source.path} cannot be restored: {reason(error)}{_way_out(str(error))}") from error
     return Output(
         codec=codec_name,
         width=final.width,

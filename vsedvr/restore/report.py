@@ -12,7 +12,7 @@ import vapoursynth as vs
 
 from vsedvr.infer import build_engine, choose_device, choose_precision
 from vsedvr.restore.encode import encode_segment
-from vsedvr.restore.facts import Source, clock
+from vsedvr.restore.facts import Source, clock, reason
 from vsedvr.restore.job import Job
 from vsedvr.restore.output import restored_clip
 from vsedvr.restore.settings import device_index
@@ -84,7 +84,7 @@ def _probe(job: Job) -> _Probe:
             frames = part.frames(prefetch=1, close=True, collect_garbage=False)
             encode_segment(_timed(frames, moments), job.output, job.source.frame_rate, job.source.shape, path, lambda: None)
         except vs.Error as error:
-            raise ValueError(f"frame {middle} of {job.source.path} cannot be restored: {error}") from error
+            raise ValueError(f"frame {middle} of {job.source.path} cannot be restored: {reason(error)}") from error
         size = path.stat().st_size
     counted = len(moments) - 2
     seconds = moments[-1] - moments[1] if counted > 0 else moments[-1] - moments[0]

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import vapoursynth as vs
 
-from vsedvr.restore.facts import Source, colour, hdr_metadata
+from vsedvr.restore.facts import Source, colour, hdr_metadata, reason
 
 __all__ = ["read_script", "script_clip"]
 
@@ -22,7 +22,7 @@ def read_script(path: str) -> Source:
     try:
         props = clip.get_frame(0).props
     except vs.Error as error:
-        raise ValueError(f"frame 0 of {path}: {error}") from error
+        raise ValueError(f"frame 0 of {path}: {reason(error)}") from error
     return Source(
         kind="script",
         path=path,

@@ -7,7 +7,7 @@ import vapoursynth as vs
 
 from vsedvr.atomic import whole_file
 from vsedvr.restore.encode import encode_segment
-from vsedvr.restore.facts import clock
+from vsedvr.restore.facts import clock, reason
 from vsedvr.restore.job import Job
 from vsedvr.restore.output import restored_clip
 from vsedvr.restore.source import source_clip
@@ -40,7 +40,7 @@ def restore_segment(job: Job, number: int, on_frame: Callable[[], None] = lambda
     except vs.Error as error:
         damaged = _damaged_frames(job, number)
         if not damaged:
-            raise ValueError(f"segment {number} of {job.source.path} cannot be restored: {error}") from error
+            raise ValueError(f"segment {number} of {job.source.path} cannot be restored: {reason(error)}") from error
         if not job.settings.skip_damaged:
             n, reason = next(iter(damaged.items()))
             raise ValueError(
@@ -88,7 +88,7 @@ def _damaged_frames(job: Job, number: int) -> dict[int, str]:
         try:
             clip.get_frame(n).close()
         except vs.Error as error:
-            damaged[n] = str(error).strip()
+            damaged[n] = reason(error)
     return damaged
 
 

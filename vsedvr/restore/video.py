@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vsedvr.restore.facts import Source, clock, colour, exact, hdr_metadata
+from vsedvr.restore.facts import Source, clock, colour, exact, hdr_metadata, reason
 
 __all__ = ["film_stream", "opened", "read_video", "video_clip"]
 
@@ -177,13 +177,16 @@ def _bestsource(path: str, track: int, index: Path | None) -> tuple[vs.VideoNode
     try:
         found = core.bs.VideoSource(path, track=track, exporttimestamps=1, showprogress=False, **cache)
     except vs.Error as error:
-        raise ValueError(f"cannot decode {path}: {error}") from error
+        raise ValueError(f"cannot decode {path}: {reason(error)}") from error
     finally:
         logger.removeFilter(_is_of_use)
     clip = found["clip"]
     if clip.format is None or not clip.width:
         raise ValueError(f"{path} changes its format or size; cut it into parts of one size first")
-    return clip, list(found["timestamps"]), Fraction(found["timebasenum"], found["timebaseden"])
+    timestamps = found["timestamps"]
+    if isinstance(timestamps, int):  # of a single frame
+        timestamps = [timestamps]
+    return clip, list(timestamps), Fraction(found["timebasenum"], found["timebaseden"])
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
