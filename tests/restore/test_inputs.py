@@ -15,6 +15,7 @@ from conftest import moving_frames, write_frames
 from films import VFR, decoded_planes, make_film, planes, read_film
 from vsedvr import edvr
 from vsedvr.restore import restore
+from vsedvr.restore.facts import exact
 
 HDR10 = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16, "chroma_sample_location": 3}
 MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
@@ -170,7 +171,11 @@ def test_a_script_is_restored_with_sound_from_a_file(tmp_path: Path, tiny_x1: Pa
     for a, b in zip(result, expected.frames(close=False), strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, planes(b), strict=True))
     streams = read_film(tmp_path / "out.mkv").streams
-    assert [(kind, data.get("language")) for kind, _, data, _ in streams] == [("video", None), ("audio", "ger"), ("audio", "eng")]
+    assert [(kind, data.get("language")) for kind, _, data, _ in streams] == [
+        ("video", None),
+        ("audio", "ger"),
+        ("audio", "eng"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,9 @@ def damage(path: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec", "pix_fmt"), [("in.mkv", "libx264", "yuv420p"), ("in.avi", "mjpeg", "yuvj420p")])
-def test_a_damaged_frame_is_named_and_can_be_skipped(tmp_path: Path, tiny_x1: Path, name: str, codec: str, pix_fmt: str) -> None:
+def test_a_damaged_frame_is_named_and_can_be_skipped(
+    tmp_path: Path, tiny_x1: Path, name: str, codec: str, pix_fmt: str
+) -> None:
     options = {"bf": "0", "g": "14"} if codec == "libx264" else {}  # the last frame of a group: no other refers to it
     film = make_film(tmp_path / name, range(0, 800, 40), codec=codec, pix_fmt=pix_fmt, options=options)
     whole = tmp_path / f"whole{film.suffix}"
@@ -221,7 +228,9 @@ def test_a_film_that_is_cut_off_says_where(tmp_path: Path, tiny_x1: Path) -> Non
     film = make_film(tmp_path / "in.mkv", VFR, options={"g": "4"})
     content = film.read_bytes()
     film.write_bytes(content[: len(content) * 6 // 10])
-    with pytest.raises(ValueError, match=r"cut off or damaged: it should last 0:00:01\.\d+ and can be read up to 0:00:00\.\d+, frame"):
+    with pytest.raises(
+        ValueError, match=r"cut off or damaged: it should last 0:00:01\.\d+ and can be read up to 0:00:00\.\d+, frame"
+    ):
         restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu")
     restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu", skip_damaged=True)
     times = read_film(tmp_path / "out.mkv").times
@@ -233,5 +242,33 @@ def test_what_is_no_film_is_named(tmp_path: Path, tiny_x1: Path, content: bytes)
     (tmp_path / "in.mkv").write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read .*in\.mkv"):
         restore(tmp_path / "in.mkv", tmp_path / "out.mkv", model=tiny_x1, device="cpu")
-    with pytest.raises(FileNotFoundError, match="there is no .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*nothing"):
         restore(tmp_path / "nothing.mkv", tmp_path / "out.mkv", model=tiny_x1, device="cpu")
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "prores", "svtav1", "x265"])
+def test_matroska_tells_of_shape_and_hdr10_whatever_the_codec(tmp_path: Path, tiny_x1: Path, codec: str) -> None:
+    params = f"log-level=none:hdr10=1:master-display={MASTERING}:max-cll=1000,400"
+    film = make_film(
+        tmp_path / "in.mkv",
+        [0, 40, 80],
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        options={"x265-params": params},
+        tags=HDR10,
+        aspect=Fraction(16, 11),
+        sound="aac",
+        rich=True,
+    )
+    restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu", codec=codec)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        stream = container.streams.video[0]
+        assert exact(stream.sample_aspect_ratio or 0) == Fraction(16, 11)
+        assert stream.metadata["title"] == "Picture"
+        data = stream.codec_context.coded_side_data
+        assert {"mastering_display_metadata", "content_light_level"} <= data.keys()
+        points = [int.from_bytes(data["mastering_display_metadata"][at : at + 4], "little") for at in range(0, 80, 4)]
+        numbers = [a / b for a, b in zip(points[::2], points[1::2], strict=True)]
+        assert numbers == pytest.approx([0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329, 0.005, 1000], abs=1e-4)
+        assert len(container.streams) == 5
+    assert read_film(tmp_path / "out.mkv").packets == read_film(film).packets

@@ -48,8 +48,8 @@ for moment in moments:
     pid = os.fork()
     if not pid:
         try:
-            options = {"threads": "1"}
-            restore(source, output, model=model, device="cpu", segment_seconds=0.25, encoder_options=options, on_progress=on_progress)
+            settings = {"device": "cpu", "segment_seconds": 0.25, "encoder_options": {"threads": "1"}}
+            restore(source, output, model=model, **settings, on_progress=on_progress)
         finally:
             os._exit(1)
     killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL

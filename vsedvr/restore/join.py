@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from vsedvr.restore.encode import FORMATS, set_tags
 from vsedvr.restore.job import Job
+from vsedvr.restore.matroska import RESERVED, complete_header
 from vsedvr.restore.pictures import picture_names
 from vsedvr.restore.streams import Companions, kept_metadata
 from vsedvr.restore.video import film_stream, opened
@@ -38,6 +39,7 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
         OSError: if the file cannot be written.
     """
     order = [_display_order(job, number) for number in range(len(job.segments))]
+    display = None if job.source.shape == 1 else job.source.shape * job.output.width / job.output.height
     with open(path, "wb") as file, ExitStack() as stack, av.open(file, "w", format=FORMATS[suffix]) as out:
         first = stack.enter_context(opened(job.path(0)))
         video = _add_video(out, first.streams.video[0], job, suffix)
@@ -46,6 +48,8 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
         pictures = _film_packets(job, video, order)
         for _, packet in heapq.merge(pictures, others, key=lambda pair: pair[0]):
             out.mux(packet)
+    if suffix == ".mkv" and (display or job.source.hdr):
+        complete_header(path, display, job.source.hdr)
 
 
 def join_pictures(job: Job, folder: Path) -> None:
@@ -81,17 +85,19 @@ def _display_order(job: Job, number: int) -> list[int]:
 def _add_video(out: OutputContainer, template: VideoStream, job: Job, suffix: str) -> VideoStream:
     source = job.source
     stream = out.add_stream_from_template(template, opaque=True)
-    stream.time_base = source.seconds_per_tick
-    context = stream.codec_context
-    set_tags(context, job.output, source.shape)
-    context.framerate = source.frame_rate if source.constant_rate else 0
-    if suffix != ".mkv" and template.codec_context.name == "hevc":
-        context.codec_tag = "hvc1"  # Apple's players want it; the headers are in the container
     if source.kind == "video":
         with opened(source.path) as container:
             film = film_stream(container)
             stream.metadata.update(kept_metadata(film.metadata))
             stream.disposition = film.disposition
+    stream.time_base = source.seconds_per_tick
+    context = stream.codec_context
+    set_tags(context, job.output, source.shape)
+    context.framerate = source.frame_rate if source.constant_rate else 0
+    if suffix == ".mkv" and (source.shape != 1 or source.hdr):
+        stream.metadata["title"] = stream.metadata.get("title", "") + RESERVED
+    if suffix != ".mkv" and template.codec_context.name == "hevc":
+        context.codec_tag = "hvc1"  # Apple's players want it; the headers are in the container
     return stream
 
 

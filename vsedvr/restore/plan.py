@@ -66,7 +66,10 @@ def companions_of(job: Job, suffix: str) -> Companions:
     source, base = job.source, job.source.seconds_per_tick
     end = source.time(job.frames.stop) if job.frames.stop < source.num_frames else None
     cut = Cut(job.zero * base, end, cuts_start=job.settings.start is not None)
-    return find_companions(source, job.settings.audio, suffix, cut)
+    companions = find_companions(source, job.settings.audio, suffix, cut)
+    if source.hdr and suffix != ".mkv" and job.output.encoder.hdr_option is None:
+        companions.notes.append("HDR10's mastering display and light levels are lost here; .mkv keeps them with every codec.")
+    return companions
 
 
 def _number(source: Source, moment: str) -> int:

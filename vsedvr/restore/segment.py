@@ -42,9 +42,9 @@ def restore_segment(job: Job, number: int, on_frame: Callable[[], None] = lambda
         if not damaged:
             raise ValueError(f"segment {number} of {job.source.path} cannot be restored: {reason(error)}") from error
         if not job.settings.skip_damaged:
-            n, reason = next(iter(damaged.items()))
+            n, why = next(iter(damaged.items()))
             raise ValueError(
-                f"{job.source.path} is damaged: frame {n}, at {clock(job.source.time(n))}, cannot be read ({reason}); "
+                f"{job.source.path} is damaged: frame {n}, at {clock(job.source.time(n))}, cannot be read ({why}); "
                 "skip_damaged (--skip-damaged) repeats the frame before it"
             ) from error
         _restore_segment(job, number, on_frame, tuple(damaged))
