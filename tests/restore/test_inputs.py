@@ -228,9 +228,7 @@ def test_a_film_that_is_cut_off_says_where(tmp_path: Path, tiny_x1: Path) -> Non
     film = make_film(tmp_path / "in.mkv", VFR, options={"g": "4"})
     content = film.read_bytes()
     film.write_bytes(content[: len(content) * 6 // 10])
-    with pytest.raises(
-        ValueError, match=r"cut off or damaged: it should last 0:00:01\.\d+ and can be read up to 0:00:00\.\d+, frame"
-    ):
+    with pytest.raises(ValueError, match=r"cut off or damaged: it should last 0:00:01\.\d+ and can be read up to 0:00:00"):
         restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu")
     restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu", skip_damaged=True)
     times = read_film(tmp_path / "out.mkv").times
