@@ -101,9 +101,11 @@ def make_film(
 
 def _tone(stream: Any) -> Any:
     samples = (np.sin(np.arange(48000) * 440 * 2 * np.pi / 48000) * 8000).astype(np.int16)
-    frame = av.AudioFrame.from_ndarray(np.repeat(samples, 2)[None], format="s16", layout="stereo")
-    frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
-    yield from stream.encode(frame)
+    for start in range(0, len(samples), 1000):
+        part = np.repeat(samples[start : start + 1000], 2)[None]
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        yield from stream.encode(frame)
     yield from stream.encode(None)
 
 

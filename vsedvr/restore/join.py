@@ -40,14 +40,20 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
     """
     order = [_display_order(job, number) for number in range(len(job.segments))]
     display = None if job.source.shape == 1 else job.source.shape * job.output.width / job.output.height
-    with open(path, "wb") as file, ExitStack() as stack, av.open(file, "w", format=FORMATS[suffix]) as out:
-        first = stack.enter_context(opened(job.path(0)))
-        video = _add_video(out, first.streams.video[0], job, suffix)
-        others = companions.add_to(out, stack)
-        out.start_encoding()
-        pictures = _film_packets(job, video, order)
-        for _, packet in heapq.merge(pictures, others, key=lambda pair: pair[0]):
-            out.mux(packet)
+    try:
+        with open(path, "wb") as file, ExitStack() as stack, av.open(file, "w", format=FORMATS[suffix]) as out:
+            first = stack.enter_context(opened(job.path(0)))
+            video = _add_video(out, first.streams.video[0], job, suffix)
+            others = companions.add_to(out, stack)
+            out.start_encoding()
+            pictures = _film_packets(job, video, order)
+            for _, packet in heapq.merge(pictures, others, key=lambda pair: pair[0]):
+                out.mux(packet)
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"the segments and what goes with them do not join into a {suffix} file: {error.strerror or error}; "
+            "all segments are kept, and another name for the output begins anew"
+        ) from error
     if suffix == ".mkv" and (display or job.source.hdr):
         complete_header(path, display, job.source.hdr)
 

@@ -39,6 +39,9 @@ OF_THE_FILE = (
 )
 """Beginnings of metadata names that tell of the file itself, not of the film."""
 
+USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo", "6 channels": "5.1", "8 channels": "7.1"}
+"""FFmpeg's names of channels without places, and of the places that players take for them."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -132,7 +135,7 @@ def _choose(found: Companions, path: str, what: str) -> None:
             streams = [stream for stream in streams if (stream.type == "audio") == (what == "sound")]
         if what == "sound" and not streams:
             raise ValueError(f"{path} has no sound")
-        ways = {stream.index: _way(stream, found.suffix) for stream in streams}
+        ways = {stream.index: _way(path, stream, found.suffix) for stream in streams}
         for stream in streams:
             _report(found, path, stream, ways[stream.index])
     found.files[path] = {index: way for index, way in ways.items() if way is not None}
@@ -144,7 +147,7 @@ def _report(found: Companions, path: str, stream: Stream, way: str | None) -> No
     if way is None and stream.type == "audio":
         raise ValueError(
             f"sound of the kind {kind} ({path}, stream {stream.index}) does not go into {suffix} files; "
-            "choose .mkv, which takes all"
+            "choose .mkv, which takes most, or give a file with sound of another kind (--audio)"
         )
     if way is None and kind != "bin_data":  # that is how MP4 keeps chapters, which are copied on their own
         found.notes.append(f"Left out, since {suffix} takes none: {stream.type} {kind}, stream {stream.index}.")
@@ -152,19 +155,43 @@ def _report(found: Companions, path: str, stream: Stream, way: str | None) -> No
         found.notes.append(f"Subtitles in stream {stream.index} become {way}: {suffix} takes no {kind}.")
 
 
-def _way(stream: Stream, suffix: str) -> str | None:
+def _way(path: str, stream: Stream, suffix: str) -> str | None:
     """How a stream gets into a file of a kind: "copy", "attach", converted to a codec, or not at all."""
     if stream.type == "attachment" or (stream.disposition & Disposition.attached_pic and suffix == ".mkv"):
         return "attach" if suffix == ".mkv" else None
     if stream.type not in ("audio", "subtitle") and not stream.disposition & Disposition.attached_pic:
         return None
-    with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as scratch:
-        try:
-            scratch.add_stream_from_template(stream, opaque=True)
-        except ValueError:
-            is_text = stream.type == "subtitle" and stream.codec_context is not None and stream.codec_context.codec.text_sub
-            return TEXT[suffix] if is_text else None
-    return "copy"
+    if _takes(path, stream, suffix):
+        return "copy"
+    is_text = stream.type == "subtitle" and stream.codec_context is not None and stream.codec_context.codec.text_sub
+    return TEXT[suffix] if is_text else None
+
+
+def _takes(path: str, stream: Stream, suffix: str) -> bool:
+    """Whether a container takes a stream, by trial: a file is written in memory, of sound with its first packet.
+
+    Some writers refuse only when the file is closed.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as scratch, opened(path) as container:
+            copy = _add_copy(scratch, stream)
+            scratch.start_encoding()
+            if stream.type == "audio":
+                packet = next((packet for packet in container.demux(stream.index) if packet.size), None)
+                if packet is not None:
+                    packet.stream = copy
+                    scratch.mux(packet)
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
+
+
+def _add_copy(out: OutputContainer, stream: Stream) -> Any:
+    """A stream for the packets of another. Sound whose file does not say where its channels belong gets the usual layout."""
+    copy: Any = out.add_stream_from_template(stream, opaque=True)
+    if isinstance(stream, AudioStream) and stream.layout.name in USUAL_LAYOUTS:
+        copy.codec_context.layout = USUAL_LAYOUTS[stream.layout.name]
+    return copy
 
 
 def _codec_name(stream: Stream) -> str:
@@ -182,7 +209,7 @@ class _FileCopy:
             if way == "attach":
                 _attach(stream, out)
                 continue
-            copy = out.add_stream_from_template(stream, opaque=True) if way == "copy" else _converted(stream, out, way)
+            copy = _add_copy(out, stream) if way == "copy" else _converted(stream, out, way)
             copy.metadata.update(kept_metadata(stream.metadata))
             copy.disposition = stream.disposition
             self.ways[index] = way, copy

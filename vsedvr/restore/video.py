@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import av
 import vapoursynth as vs
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -33,10 +34,11 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         ValueError: if FFmpeg cannot read it; the message names it.
     """
     try:
-        with av.open(str(path)) as container:
-            yield container
+        container = av.open(str(path))
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    with container:
+        yield container
 
 
 def film_stream(container: InputContainer) -> VideoStream:
@@ -70,7 +72,7 @@ def read_video(path: str, index: Path | None, skip_damaged: bool) -> Source:
         codec = stream.codec_context.name
         name, number = container.format.name, stream.index
     with opened(path) as container:
-        quarter_turn = next(container.decode(video=film_stream(container).index)).rotation % 180 == 90
+        quarter_turn = _first_frame(container, film_stream(container)).rotation % 180 == 90
     clip, decoded, time_base = _bestsource(path, number, index)
     props = clip.get_frame(0).props
     timestamps, missing = _compare(packets.timestamps, decoded, codec)
@@ -140,7 +142,7 @@ def _read_packets(container: InputContainer, film: VideoStream) -> _Packets:
     key_frames: list[int] = []
     last, last_duration = -1, 0
     start = end = Fraction(0)
-    for packet in container.demux():
+    for packet in _until_damage(container):
         if packet.pts is not None and packet.time_base:
             at = packet.pts * exact(packet.time_base)
             start = min(start, at)
@@ -157,6 +159,25 @@ def _read_packets(container: InputContainer, film: VideoStream) -> _Packets:
     knows = any(name in container.format.name for name in KNOW_THEIR_LENGTH)
     promised = Fraction(container.duration or 0, av.time_base) if knows else Fraction(0)
     return _Packets(sorted(known) if complete else None, key_frames, last_duration, end - start, promised)
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:
+    """The first frame that can be decoded."""
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.error.FFmpegError:
+            continue
+    raise ValueError(f"no frame of {container.name} can be decoded")
+
+
+def _until_damage(container: InputContainer) -> "Iterator[Packet[Any]]":
+    """The packets of all streams as far as they can be read; what is missing shows in the length."""
+    try:
+        yield from container.demux()
+    except av.error.FFmpegError:
+        return
 
 
 def _bestsource(path: str, track: int, index: Path | None) -> tuple[vs.VideoNode, list[int], Fraction]:
