@@ -58,9 +58,8 @@ def main() -> None:
     whole = time.monotonic() - start
     expected = content(undisturbed)
     moments = random.Random(args.seed)
-    print(
-        f"An undisturbed run takes {whole:.1f} s.\n\n| kill | after | segments there | film equal in the end |\n|---|---|---|---|"
-    )
+    print(f"An undisturbed run takes {whole:.1f} s.\n")
+    print("| kill | after | segments there | film equal in the end |\n|---|---|---|---|", flush=True)
     rows: list[str] = []
     kills = 0
     while kills < args.kills or rows:

@@ -34,6 +34,14 @@ assert "torchvision" not in sys.modules
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.parametrize("first", ["vsedvr.restore", "import vsedvr.restore", "from vsedvr.restore.settings import Settings"])
+def test_restore_is_called_by_its_name_whatever_was_imported_before(first: str) -> None:
+    call = "vsedvr.restore('nothing.mkv', 'out.mkv')"
+    code = f"import vsedvr\n{first}\ntry: {call}\nexcept FileNotFoundError as error: print(error)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "nothing.mkv" in result.stdout
+
+
 def test_the_newest_changelog_entry_is_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == vsedvr.__version__

@@ -270,3 +270,29 @@ def test_matroska_tells_of_shape_and_hdr10_whatever_the_codec(tmp_path: Path, ti
         assert numbers == pytest.approx([0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329, 0.005, 1000], abs=1e-4)
         assert len(container.streams) == 5
     assert read_film(tmp_path / "out.mkv").packets == read_film(film).packets
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "sound"),
+    [
+        ("in.ts", "libx264", "yuv420p", "aac"),
+        ("in.mpg", "mpeg2video", "yuv420p", "mp2"),
+        ("in.avi", "mpeg4", "yuv420p", "mp3"),
+        ("in.webm", "libvpx-vp9", "yuv420p", "libopus"),
+        ("in.mov", "prores_ks", "yuv422p10le", "pcm_s24le"),
+        ("in.mp4", "libx265", "yuv420p10le", "aac"),
+    ],
+)
+def test_films_of_every_container_keep_picture_and_sound_together(
+    tmp_path: Path, tiny_x1: Path, name: str, codec: str, pix_fmt: str, sound: str
+) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    base = Fraction(1, 1000) if name == "in.webm" else Fraction(1, 25)
+    times = [n * round(1 / 25 / base) for n in range(12)]
+    film = make_film(tmp_path / name, times, codec=codec, pix_fmt=pix_fmt, sound=sound, time_base=base, options=options)
+    restore(film, tmp_path / "out.mp4", model=tiny_x1, device="cpu", segment_seconds=0.2)
+    before, after = read_film(film), read_film(tmp_path / "out.mp4")
+    zero = before.times[0] - after.times[0]
+    assert [time + zero for time in after.times] == before.times
+    assert float(before.packets[1][0][0] - zero) == pytest.approx(float(after.packets[1][0][0]), abs=1e-3)
+    assert len(after.packets[1]) == len(before.packets[1])

@@ -4,12 +4,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import vapoursynth as vs
 
+from conftest import moving_frames
 from films import VFR, decoded_planes, make_film, planes, read_film
 from vsedvr import edvr
-from vsedvr.restore import restore
+from vsedvr.restore import Status, restore
 
 
 def restored_by_filter(path: Path, model: Path, matrix: int = 6) -> list[list[np.ndarray]]:
@@ -59,3 +61,19 @@ def test_all_that_goes_with_the_picture_comes_along(tmp_path: Path, tiny_x1: Pat
     assert after.packets == before.packets
     assert after.chapters == before.chapters == [(0, Fraction("0.4"), "One"), (Fraction("0.4"), 1, "Two")]
     assert {name: after.metadata[name] for name in ("title", "ARTIST")} == {"title": "A film", "ARTIST": "Somebody"}
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path: Path, tiny_x1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the network, which would take minutes. If frames stayed, 1500 of them would be 150 MB; caches fill up slowly."""
+    frames = moving_frames(4, 256, 256)
+    film = make_film(tmp_path / "in.avi", range(3000), codec="mpeg4", time_base=Fraction(1, 25), frames=frames * 750)
+    monkeypatch.setattr("vsedvr.restore.segment.restored_clip", lambda clip, *others: clip)
+    memory = {}
+
+    def on_progress(status: Status) -> None:
+        if status.done in (1500, 3000):
+            memory[status.done] = psutil.Process().memory_info().rss
+
+    restore(film, tmp_path / "out.mkv", model=tiny_x1, device="cpu", preset="ultrafast", on_progress=on_progress)
+    assert memory[3000] - memory[1500] < 75e6
+    assert len(read_film(tmp_path / "out.mkv").times) == 3000

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
         )
     return Job(
         folder=folder,
-        source=Source.from_json(begun["source"]),
+        source=replace(Source.from_json(begun["source"]), path=str(inputs)),
         settings=settings,
         output=Output.from_json(begun["output"]),
         segments=[range(start, stop) for start, stop in begun["segments"]],

@@ -126,6 +126,7 @@ def restore_film(
     source: Path, output: Path, settings: Settings, overwrite: bool, restart: bool, on_progress: Callable[[Status], None]
 ) -> None:
     """`restore` with its settings in one object."""
+    source = source.absolute()  # the same command may be given elsewhere
     check_output(source, output, overwrite)
     folder = parts_folder(output)
     with locked(folder):

@@ -22,6 +22,9 @@ __all__ = ["film_stream", "opened", "read_video", "video_clip"]
 NOT_A_FRAME_EACH = {"mpeg4", "vp8"}
 """Codecs whose packets are not all shown: nothing can be said of frames that are missing."""
 
+NO_TIME = -(1 << 63)
+"""FFmpeg's AV_NOPTS_VALUE."""
+
 KNOW_THEIR_LENGTH = ("matroska", "mp4")
 """Containers whose header says exactly how long they are."""
 
@@ -75,7 +78,7 @@ def read_video(path: str, index: Path | None, skip_damaged: bool) -> Source:
         quarter_turn = _first_frame(container, film_stream(container)).rotation % 180 == 90
     clip, decoded, time_base = _bestsource(path, number, index)
     props = clip.get_frame(0).props
-    timestamps, missing = _compare(packets.timestamps, decoded, codec)
+    timestamps, missing = _compare(packets.timestamps, decoded, codec, max(1, round(1 / rate / time_base)))
     if not skip_damaged:
         _refuse_damaged(path, packets, timestamps, missing, time_base)
     gaps = [b - a for a, b in pairwise(timestamps)]
@@ -215,24 +218,35 @@ def _is_of_use(record: logging.LogRecord) -> bool:
     return "no return value(s) named" not in record.getMessage()
 
 
-def _compare(expected: list[int] | None, decoded: list[int], codec: str) -> tuple[list[int], list[int]]:
+def _compare(expected: list[int] | None, decoded: list[int], codec: str, step: int) -> tuple[list[int], list[int]]:
     """Timestamps of all frames, and the numbers of those among them that could not be decoded.
 
     Frames before the first that can be decoded are left out: a film that was cut before a key frame has such, and no player
     shows them.
+
+    Args:
+        expected: those of the packets, or None.
+        decoded: those of the frames that bestsource found; NO_TIME where it knows none.
+        codec: FFmpeg's name.
+        step: ticks from one frame to the next, for frames whose time is not known.
     """
+    if NO_TIME in decoded and expected is not None and len(expected) == len(decoded):
+        return expected, []
     if expected is None or codec in NOT_A_FRAME_EACH or not set(decoded) <= set(expected):
-        return _rising(decoded), []
+        return _rising(decoded, step), []
     there = set(decoded)
     timestamps = [timestamp for timestamp in expected if timestamp >= decoded[0]]
     return timestamps, [n for n, timestamp in enumerate(timestamps) if timestamp not in there]
 
 
-def _rising(timestamps: list[int]) -> list[int]:
-    """With repeated timestamps, which broken files have, set one tick after the other."""
+def _rising(timestamps: list[int], step: int) -> list[int]:
+    """With times where there are none, and repeated ones, which broken files have, set one tick after the other."""
     rising: list[int] = []
     for timestamp in timestamps:
-        rising.append(max(timestamp, rising[-1] + 1) if rising else timestamp)
+        if timestamp == NO_TIME:
+            rising.append(rising[-1] + step if rising else 0)
+        else:
+            rising.append(max(timestamp, rising[-1] + 1) if rising else timestamp)
     return rising
 
 
