@@ -296,3 +296,12 @@ def test_films_of_every_container_keep_picture_and_sound_together(
     assert [time + zero for time in after.times] == before.times
     assert float(before.packets[1][0][0] - zero) == pytest.approx(float(after.packets[1][0][0]), abs=1e-3)
     assert len(after.packets[1]) == len(before.packets[1])
+
+
+def test_x265_begins_its_file_whatever_is_in_memory(tmp_path: Path, tiny_x1: Path) -> None:
+    film = make_film(tmp_path / "in.mkv", [0, 40])
+    for k in range(3):
+        filled = [np.full(size, 255, np.uint8) for size in range(16, 100_000, 1500)]
+        del filled
+        restore(film, tmp_path / f"{k}.mp4", model=tiny_x1, device="cpu", codec="x265", preset="ultrafast")
+        assert len(read_film(tmp_path / f"{k}.mp4").frames) == 2

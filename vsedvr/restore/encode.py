@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -11,6 +11,7 @@ import av
 import numpy as np
 import vapoursynth as vs
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from vsedvr.restore.codecs import planar_name, vs_format
 from vsedvr.restore.output import Output
 
-__all__ = ["FORMATS", "check_encoder", "encode_segment", "set_tags"]
+__all__ = ["FORMATS", "check_encoder", "encode_segment", "raise_disk_error", "set_tags"]
 
 FORMATS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov"}
 """FFmpeg's names of the containers."""
+
+MOST_REORDERED = 64
+"""Frames that an encoder may hold back at most, to write others first."""
 
 PLANES = {vs.RGB: (2, 0, 1)}
 """Where VapourSynth's planes go in FFmpeg's planar formats: RGB is kept as GBR."""
@@ -75,6 +79,13 @@ def set_tags(context: VideoCodecContext, output: Output, aspect: Fraction) -> No
     context.sample_aspect_ratio = aspect
 
 
+def raise_disk_error(error: Exception) -> None:
+    """Raises the error of the file that an error of PyAV comes from, if it does: that of a full disk, for example."""
+    for origin in (error.__cause__, error.__context__):
+        if isinstance(origin, OSError) and not isinstance(origin, av.error.FFmpegError):
+            raise origin
+
+
 def _encode(
     frames: Iterable[vs.VideoFrame],
     output: Output,
@@ -88,14 +99,11 @@ def _encode(
     try:
         with av.open(file, "w", format=FORMATS[output.encoder.segment]) as container:
             stream = _add_stream(container, output, rate, aspect)
-            for number, frame in enumerate(frames):
-                picture = _to_picture(frame, output.pix_fmt)
-                picture.pts, picture.time_base = number, 1 / rate
-                container.mux(stream.encode(picture))
-                on_frame()
-            container.mux(stream.encode(None))
+            for packet in _ordered(_packets(frames, stream, output, rate, on_frame), rate):
+                container.mux(packet)
             unknown = dict(stream.codec_context.options)
     except av.error.FFmpegError as error:
+        raise_disk_error(error)
         options = " ".join(f"{key}={value}" for key, value in output.options.items()) or "no options"
         raise ValueError(
             f"the encoder {name} does not work with {output.width}x{output.height} {output.pix_fmt} and {options}: "
@@ -103,6 +111,26 @@ def _encode(
         ) from error
     if unknown:
         raise ValueError(f"the encoder {name} knows no option {', '.join(unknown)}")
+
+
+def _packets(
+    frames: Iterable[vs.VideoFrame], stream: VideoStream, output: Output, rate: Fraction, on_frame: Callable[[], None]
+) -> "Iterator[Packet[VideoStream]]":
+    """What the encoder makes of the frames."""
+    for number, frame in enumerate(frames):
+        picture = _to_picture(frame, output.pix_fmt)
+        picture.pts, picture.time_base = number, 1 / rate
+        yield from stream.encode(picture)
+        on_frame()
+    yield from stream.encode(None)
+
+
+def _ordered(packets: "Iterator[Packet[VideoStream]]", rate: Fraction) -> "Iterator[Packet[VideoStream]]":
+    """The packets with times of decoding that count them. x265's own are chance for films of a few frames."""
+    for position, packet in enumerate(packets):
+        packet.time_base = 1 / rate
+        packet.dts = position - MOST_REORDERED
+        yield packet
 
 
 def _add_stream(container: OutputContainer, output: Output, rate: Fraction, aspect: Fraction) -> VideoStream:

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from vsedvr.restore.encode import FORMATS, set_tags
+from vsedvr.restore.encode import FORMATS, raise_disk_error, set_tags
 from vsedvr.restore.job import Job
 from vsedvr.restore.matroska import RESERVED, complete_header
 from vsedvr.restore.pictures import picture_names
@@ -50,6 +50,7 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
             for _, packet in heapq.merge(pictures, others, key=lambda pair: pair[0]):
                 out.mux(packet)
     except av.error.FFmpegError as error:
+        raise_disk_error(error)
         raise ValueError(
             f"the segments and what goes with them do not join into a {suffix} file: {error.strerror or error}; "
             "all segments are kept, and another name for the output begins anew"
