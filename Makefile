@@ -24,12 +24,13 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/pip install --quiet --editable ".[bench]"
-	$(BIN)/python benchmarks/race.py
+	$(BIN)/python -m benchmarks.cpu.race
+	$(BIN)/python -m benchmarks.cpu.filter
 
 gpu-check: .venv/ready
 	@cuda=$$($(BIN)/python -c 'import torch; print(torch.version.cuda.split(".")[0] if torch.cuda.is_available() else "")'); \
 	if [ -n "$$cuda" ]; then $(BIN)/pip install --quiet --editable ".[cuda$$cuda]"; fi; \
-	$(BIN)/python benchmarks/gpu_check.py
+	$(BIN)/python -m benchmarks.gpu.check
 
 # Candidates are run, not just found: a shim may be there for a Python that is not.
 .venv/ready: pyproject.toml setup.cfg

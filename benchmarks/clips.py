@@ -12,7 +12,7 @@ core = vs.core
 
 
 def clip_of(frames: torch.Tensor) -> vs.VideoNode:
-    """RGBS clip of (num_frames, 3, height, width)."""
+    """Makes an RGBS clip of frames (num_frames, 3, height, width)."""
     blank = core.std.BlankClip(format=vs.RGBS, width=frames.shape[3], height=frames.shape[2], length=len(frames), keep=True)
 
     def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
@@ -25,17 +25,21 @@ def clip_of(frames: torch.Tensor) -> vs.VideoNode:
 
 
 def one_by_one(clip: vs.VideoNode) -> Callable[[], vs.VideoFrame]:
-    """Gives the frames from 3 on, one a call; frame 2 is rendered before, for the features that a playing clip has."""
+    """A function that renders the next frame at each call, from frame 3 on.
+
+    Frame 2 is rendered at once, so that features of earlier frames are there, as in a clip that plays.
+    """
     clip.get_frame(2)
     numbers = iter(range(3, clip.num_frames))
     return lambda: clip.get_frame(next(numbers))
 
 
 def pixels(frame: vs.VideoFrame) -> torch.Tensor:
-    """(3, height, width)."""
+    """The three planes of a frame as one tensor (3, height, width), in the type of its samples."""
     return torch.from_numpy(np.stack([np.asarray(frame[plane]) for plane in range(3)]))
 
 
 def play(clip: vs.VideoNode) -> None:
+    """Renders all frames, one after the other, and keeps none."""
     for _ in clip.frames(prefetch=1, close=True, collect_garbage=False):
         pass

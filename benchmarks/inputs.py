@@ -1,12 +1,16 @@
-"""What is raced with: weights as of a trained network, and a clip that moves."""
+"""What all benchmarks of speed compute on: weights like those of a trained network, and a clip that moves."""
 
 import torch
 
-__all__ = ["moving_texture", "psnr", "random_weights"]
+__all__ = ["moving_texture", "random_weights"]
 
 
 def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights under which offsets spread over a few pixels and the residual is small, as in a trained network."""
+    """Gives a network random weights under which offsets spread over a few pixels and the residual is small, as after training.
+
+    Returns:
+        The state dict of the network.
+    """
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if name.endswith("conv_offset.weight"):
@@ -17,13 +21,8 @@ def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
-    """Smooth noise that moves by two pixels a frame: (num_frames, 3, height, width) in [0, 1]."""
+    """A clip of smooth noise that moves by two pixels a frame: (num_frames, 3, height, width) in [0, 1], always the same."""
     torch.manual_seed(1)
     noise = torch.rand(1, 3, -(-height // 4), (width + 2 * num_frames) // 4 + 1)
     texture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
     return torch.stack([texture[:, :height, 2 * k : 2 * k + width] for k in range(num_frames)])
-
-
-def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
-    """In dB, of pictures in [0, 1]."""
-    return float(-10 * torch.log10((one - other).square().mean()))

@@ -16,14 +16,25 @@ __all__ = ["plain_dcn", "plain_form"]
 
 
 def plain_form(model: EDVR, lq: Tensor) -> Tensor:
-    """(num_frame, 3, h, w) in [0, 1], h and w multiples of the network's -> (3, scale * h, scale * w), not clamped."""
+    """Restores the middle frame of one window.
+
+    Args:
+        model: whose weights are used.
+        lq: (num_frame, 3, h, w) in [0, 1]; where h and w are no multiples of config.size_multiple, edges are repeated.
+
+    Returns:
+        (3, scale * h, scale * w), not clamped.
+    """
+    height, width, config = *lq.shape[2:], model.config
+    lq = F.pad(lq, (0, -width % config.size_multiple, 0, -height % config.size_multiple), "replicate")
     feat_l1 = model.feature_extraction(model._first_features(lq))
     feat_l2 = lrelu(model.conv_l2_2(lrelu(model.conv_l2_1(feat_l1))))
     feat_l3 = lrelu(model.conv_l3_2(lrelu(model.conv_l3_1(feat_l2))))
     frames = [[feat[i : i + 1] for feat in (feat_l1, feat_l2, feat_l3)] for i in range(len(lq))]
-    center = model.config.center
+    center = config.center
     fused = model.fuse([_align(model.pcd_align, nbr, frames[center]) for nbr in frames])
-    return model._enlarge(model.reconstruction(fused), lq[center : center + 1])[0]
+    restored = model._enlarge(model.reconstruction(fused), lq[center : center + 1])[0]
+    return restored[:, : config.scale * height, : config.scale * width]
 
 
 def _align(pcd: PCDAlignment, nbr: list[Tensor], ref: list[Tensor]) -> Tensor:
@@ -45,7 +56,7 @@ def _dcn_pack(pack: torch.nn.Module, x: Tensor, offset_feat: Tensor) -> Tensor:
 
 
 def plain_dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """What `vsedvr.ops.dcn` computes, by torchvision in the type of x: positions as well."""
+    """Computes what `vsedvr.ops.dcn` does by torchvision's operator; all of it, positions as well, in the type of x."""
     from torchvision.ops import deform_conv2d
 
     y, x_offset, mask = conv_offset_output.to(x.dtype).chunk(3, 1)

@@ -1,4 +1,4 @@
-"""Times of runs that are compared: on a GPU by CUDA events."""
+"""Times of runs that are compared with each other: on a GPU by CUDA events, on a CPU by the clock."""
 
 import math
 import platform
@@ -15,18 +15,18 @@ __all__ = ["Budget", "medians", "processor"]
 
 CPU = torch.device("cpu")
 MIN_SECONDS = 0.005
-"""What is timed at once: a run that is shorter is repeated for as long."""
+"""A run that is shorter than this is repeated until it has taken about as long, and the calls are timed together."""
 
 
 class Budget:
-    """Time for a number of rows of a table. What one leaves over the others share."""
+    """Shares out a time among the rows of a table: what one row does not use, the rows after it have in addition."""
 
     def __init__(self, seconds: float, rows: int) -> None:
         self.end = time.monotonic() + seconds
         self.rows = rows
 
     def next_deadline(self) -> float:
-        """Until when the next row may repeat its runs, on time.monotonic()'s clock."""
+        """The time until which the next row may repeat its runs, on the clock of time.monotonic()."""
         now = time.monotonic()
         share = (self.end - now) / max(self.rows, 1)
         self.rows -= 1
@@ -36,16 +36,16 @@ class Budget:
 def medians(
     runs: Mapping[str, Callable[[], object]], times: int, device: torch.device = CPU, deadline: float = math.inf
 ) -> dict[str, float]:
-    """Seconds of each run, taken turn by turn so that a disturbance hits all.
+    """Times several runs in turn, so that a disturbance of the machine hits all of them alike.
 
     Args:
-        runs: by name; each runs twice before.
-        times: of which the median is taken.
-        device: where they run.
-        deadline: on time.monotonic()'s clock. After it there are no more repetitions; each has been timed once at least.
+        runs: what is timed, by name. Each is called twice before its time counts.
+        times: how often each is timed; its median is the result.
+        device: where the runs compute.
+        deadline: the time, on the clock of time.monotonic(), after which nothing is repeated. Each run is timed once at least.
 
     Returns:
-        NaN for those for which memory does not suffice.
+        Seconds of one call by name; NaN for a run whose memory does not suffice.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     calls = {}
@@ -62,7 +62,7 @@ def medians(
 
 
 def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> float:
-    """Of one of the calls, including what the CPU does between them; NaN when memory runs out."""
+    """Seconds of one of several calls, including what the CPU does between them; NaN when memory runs out."""
     try:
         return _on_gpu(run, calls) if device.type == "cuda" else _on_cpu(run, calls)
     except (MemoryError, RuntimeError) as error:
@@ -90,6 +90,8 @@ def _on_gpu(run: Callable[[], object], calls: int) -> float:
 
 
 def processor() -> str:
+    """The name of the CPU, as Linux knows it."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

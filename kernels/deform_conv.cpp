@@ -49,11 +49,11 @@ namespace {
 template <typename Element>
 void dcn(const Shape& s, const Element* x, const float* conv_offset, const Element* weight, const float* bias, Element* out,
          float slope, int threads, int isa) {
-#define RUN(ISA)                                                                                                        \
-    {                                                                                                                   \
-        const std::vector<float> packed = ISA::pack(s, weight);                                                         \
-        const ISA::Convolution<Element> convolution{s, x, conv_offset, packed.data(), bias, out, slope};                \
-        run_threads(convolution, s.pixels(), 384, threads);                                                             \
+#define RUN(ISA)                                                                                         \
+    {                                                                                                    \
+        const std::vector<float> packed = ISA::pack(s, weight);                                          \
+        const ISA::Convolution<Element> convolution{s, x, conv_offset, packed.data(), bias, out, slope}; \
+        vsedvr::run_threads(convolution, s.pixels(), 384, threads);                                      \
     }
     RUN_BEST(isa, RUN)
 #undef RUN
@@ -61,10 +61,10 @@ void dcn(const Shape& s, const Element* x, const float* conv_offset, const Eleme
 
 void dcn_backward(const Shape& s, const float* x, const float* conv_offset, const float* grad_columns, float* columns,
                   float* grad_x, float* grad_conv_offset, int threads, int isa) {
-#define RUN(ISA)                                                                                             \
-    {                                                                                                        \
+#define RUN(ISA)                                                                                            \
+    {                                                                                                       \
         const ISA::Gradients gradients{s, x, conv_offset, grad_columns, columns, grad_x, grad_conv_offset}; \
-        run_threads(gradients, s.batch, 1, threads);                                                         \
+        vsedvr::run_threads(gradients, s.batch, 1, threads);                                                \
     }
     RUN_BEST(isa, RUN)
 #undef RUN
@@ -75,20 +75,25 @@ Shape read(const int64_t* shape) { return {shape[0], shape[1], shape[2], shape[3
 }  // namespace
 
 // shape: batch, height, width, channels, out_channels, groups, kernel; height * width below 2^31.
-// isa: 0 for any processor, 1 for AVX2, 2 for AVX-512, at most what vsedvr_best_isa gives.
-#define DEFINE(name, Element)                                                                                              \
-    EXPORT void name(const int64_t* shape, const Element* x, const float* conv_offset, const Element* weight,              \
-                     const float* bias, Element* out, float slope, int threads, int isa) {                                 \
-        dcn(read(shape), x, conv_offset, weight, bias, out, slope, threads, isa);                                          \
+// isa: 0 for any processor, 1 for AVX2, 2 for AVX-512, at most what vsedvr_best_isa gives. Returns 0, or 1 if memory ran out.
+#define DEFINE(name, Element)                                                                                        \
+    EXPORT int name(const int64_t* shape, const Element* x, const float* conv_offset, const Element* weight,         \
+                    const float* bias, Element* out, float slope, int threads, int isa) {                            \
+        return vsedvr::status_of([&] { dcn(read(shape), x, conv_offset, weight, bias, out, slope, threads, isa); }); \
     }
 DEFINE(vsedvr_dcn_float32, float)
 DEFINE(vsedvr_dcn_bfloat16, uint16_t)
-EXPORT void vsedvr_dcn_backward_float32(const int64_t* shape, const float* x, const float* conv_offset,
-                                        const float* grad_columns, float* columns, float* grad_x, float* grad_conv_offset,
-                                        int threads, int isa) {
-    dcn_backward(read(shape), x, conv_offset, grad_columns, columns, grad_x, grad_conv_offset, threads, isa);
+EXPORT int vsedvr_dcn_backward_float32(const int64_t* shape, const float* x, const float* conv_offset,
+                                       const float* grad_columns, float* columns, float* grad_x, float* grad_conv_offset,
+                                       int threads, int isa) {
+    return vsedvr::status_of([&] {
+        dcn_backward(read(shape), x, conv_offset, grad_columns, columns, grad_x, grad_conv_offset, threads, isa);
+    });
 }
 EXPORT int vsedvr_best_isa() { return best_isa(); }
+
+// Goes up whenever the name, the arguments or the result of an exported function change.
+EXPORT int vsedvr_interface() { return 2; }
 
 // Never called: the linker of Windows wants it of everything that setuptools builds.
 EXPORT void* PyInit__kernels() { return nullptr; }

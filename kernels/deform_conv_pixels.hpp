@@ -1,4 +1,5 @@
-// The deformable convolution of a range of pixels, and its gradients: the body of deform_conv.cpp, compiled for each instruction set.
+// The deformable convolution of a range of pixels, and its gradients.
+// The body of deform_conv.cpp, compiled for each instruction set.
 
 #if LANES == 4
 #define EVEN 0, 2, 4, 6

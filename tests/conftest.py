@@ -12,6 +12,8 @@ from PIL import Image
 
 from vsedvr.model import EDVR, EDVRConfig
 
+sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; vsedvr is the one that is installed
+
 Vspipe = Callable[..., subprocess.CompletedProcess[bytes]]
 
 TINY = EDVRConfig(num_feat=8, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, hr_in=True, num_tail_feat=8)
@@ -51,12 +53,20 @@ def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, in
 
 
 class MemoryClip(list[NDArray[np.uint8]]):
-    """A clip as those that are read from files."""
+    """A clip like those that are read from files."""
+
+    lost = ()
 
     def __init__(self, frames: Iterable[NDArray[np.uint8]], scene_starts: Iterable[int] = (0,)) -> None:
         super().__init__(frames)
         self.size: tuple[int, int] = self[0].shape[0], self[0].shape[1]
-        self.scene_starts = list(scene_starts)
+        self.starts = list(scene_starts)
+
+    def scene_starts(self, first: int, last: int) -> list[int]:
+        return [n for n in self.starts if first <= n <= last]
+
+    def close(self) -> None:
+        """Frames in memory stay there."""
 
 
 def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> None:

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "weights": {"model", "atomic"},
     "infer": {"model", "ops", "timeline"},
     "data": {"timeline", "atomic"},
-    "compare": {"infer", "weights", "data", "atomic", "timeline"},
+    "compare": {"model", "infer", "weights", "data", "atomic", "timeline"},
     "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},

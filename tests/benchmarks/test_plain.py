@@ -1,7 +1,7 @@
 import pytest
 import torch
-from plain import plain_form
 
+from benchmarks.plain import plain_form
 from conftest import TINY, random_model
 from vsedvr.model import EDVRConfig
 

@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from timing import Budget, medians
+
+from benchmarks.timing import Budget, medians
 
 
 def test_runs_take_turns() -> None:

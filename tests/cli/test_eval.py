@@ -2,17 +2,23 @@
 
 import csv
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from videos import with_noise, write_rgb
 
 from conftest import moving_frames, random_model, write_frames
 from vsedvr.cli import main
-from vsedvr.data.clip import read_picture
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import ClipPair
+from vsedvr.data.picture import read_picture
 from vsedvr.evaluation.metrics import psnr, rgb_to_y
+from vsedvr.evaluation.restore import Restorer
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -32,6 +38,22 @@ def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_frames(root / "GT/calendar", moving_frames(4, 48, 64))
     write_frames(root / "GT/walk", moving_frames(6, 32, 48, (-1, 2)))
     return root
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ctrl+C in the second clip."""
+    restore = Restorer.__call__
+
+    def press(self: Restorer, pair: ClipPair, n: int) -> Frame:
+        if pair.name == "walk":
+            signal.raise_signal(signal.SIGINT)
+        return restore(self, pair, n)
+
+    monkeypatch.setattr(Restorer, "__call__", press)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *args: str | Path) -> str:
@@ -54,7 +76,7 @@ def test_a_benchmark(tmp_path: Path, vid4: Path, tiny_x4: str, capsys: pytest.Ca
         "2 of 4 clips",
     ]
     assert [line.split()[0] for line in lines[3:7]] == ["bicubic", "tiny_x4", "small", "published"]
-    assert "frame 20 of 20" in err
+    assert f"{output}: results.json" in err
     assert sorted(path.name for path in output.iterdir()) == ["details", "psnr.png", "results.csv", "results.json"]
     assert sorted(path.name for path in (output / "details").iterdir()) == ["calendar.png", "walk.png"]
 
@@ -121,6 +143,8 @@ def test_errors_name_what_is_wrong(
     output = ("--output", tmp_path / "out")
     assert "there is no data set 'vid5'; there are vid4, reds4" in error_of(capsys, "vid5", vid4)
     assert "give a data set (vid4" in error_of(capsys)
+    assert "for files of your own: vsedvr eval --gt in.mp4 [--lq" in error_of(capsys, "in.mp4")
+    assert f"no clip or folder of clips at {tmp_path / 'in.mp4'}" in error_of(capsys, "--gt", tmp_path / "in.mp4")
     assert "with its folder" in error_of(capsys, "vid4")
     assert "without --gt" in error_of(capsys, "vid4", vid4, "--gt", vid4)
     assert f"no folder {tmp_path / 'nowhere'}" in error_of(capsys, "vid4", tmp_path / "nowhere")
@@ -135,6 +159,58 @@ def test_errors_name_what_is_wrong(
     assert "48x32 does not become ground truth of 48x32" in error_of(capsys, *wrong_size, *output)
     wrong_count = ("--gt", vid4 / "GT/walk", "--lq", vid4 / "GT/calendar")
     assert "6 frames in" in error_of(capsys, *wrong_count, *output)
+    write_frames(tmp_path / "odd/a", [*moving_frames(2, 48, 64), np.zeros((40, 64, 3), np.uint8)])
+    odd = error_of(capsys, "--gt", tmp_path / "odd", *output)
+    assert f"clip a: frame 2 ({tmp_path / 'odd/a/00000002.png'}) is 64x40, the first frame is 64x48" in odd
     none_left = error_of(capsys, "vid4", vid4, "--leave-out", "2", "2", *output)
     assert "of 4 frames none is left" in none_left
-    assert not any((tmp_path / "out").iterdir()), "nothing half done"
+    assert not (tmp_path / "out").exists(), "nothing half done"
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_ctrl_c_keeps_the_clips_that_are_done(
+    tmp_path: Path, vid4: Path, tiny_x4: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    command = ["eval", "vid4", str(vid4), "--model", tiny_x4, "--device", "cpu", "--output", str(output)]
+    assert main([*command, "--save", str(tmp_path / "save")]) == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == f"vsedvr eval: stopped; the results so far lie in {output}"
+    methods = json.loads((output / "results.json").read_text())["methods"]
+    assert [(method["name"], list(method["clips"])) for method in methods] == [
+        ("bicubic", ["calendar", "walk"]),
+        ("tiny_x4", ["calendar"]),
+    ]
+    assert {row["clip"] for row in csv.DictReader((output / "results.csv").read_text().splitlines())} == {"calendar", "walk"}
+    assert [path.name for path in (tmp_path / "save/tiny_x4").iterdir()] == ["calendar"], "no half clip"
+
+
+def test_videos_with_damage_black_frames_and_hidden_files(
+    tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder ~/clips; a black frame that is equal in both qualities counts as 100 dB."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    frames = moving_frames(12, 32, 40)
+    frames[6:8] = [np.zeros_like(frames[0])] * 2
+    soft = [(frame // 2).astype(np.uint8) for frame in frames]
+    write_rgb(tmp_path / "clips/gt/film.mkv", frames, "ffv1", {"g": "1"}, "bgr0")
+    write_rgb(tmp_path / "whole.mkv", soft, "ffv1", {"g": "1"}, "bgr0")
+    (tmp_path / "clips/lq").mkdir()
+    with_noise(tmp_path / "whole.mkv", tmp_path / "clips/lq/film.mkv", [3])
+    for folder in ("gt", "lq"):
+        (tmp_path / f"clips/{folder}/._film.mkv").write_bytes(b"\0\5\x16\7")
+        (tmp_path / f"clips/{folder}/._film2.mkv").write_bytes(b"\0\5\x16\7" if folder == "gt" else b"")
+    command = ["eval", "--gt", "~/clips/gt", "--lq", "~/clips/lq", "--model", str(tiny_x1), "--quiet"]
+    assert main([*command, "--channel", "rgb", "--output", "~/out", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert "restored" not in err
+    scores = json.loads((tmp_path / "out/results.json").read_text())["methods"][0]["clips"]["film"]
+    left = [n for n in range(12) if n != 3]
+    expected = [psnr(soft[n], frames[n]) for n in left]
+    assert [score["psnr"] for score in scores["frames"].values()] == pytest.approx(expected)
+    assert expected[5] == 100
+    assert scores["mean"]["psnr"] == pytest.approx(np.mean(expected))
+    assert f"{np.mean(expected):.2f}/" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["details", "psnr.png", "results.csv", "results.json"]

@@ -1,16 +1,21 @@
 """The command from its arguments to its files."""
 
 import csv
+import signal
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from videos import write_rgb
 
 from conftest import moving_frames, random_model, write_frames
-from vsedvr.cli import main
-from vsedvr.data.clip import read_video
+from vsedvr import atomic
+from vsedvr.cli import inspect, main
+from vsedvr.data.clip import Frame
+from vsedvr.data.video import VideoReading, read_video
 from vsedvr.model import EDVRConfig
 
 
@@ -49,7 +54,7 @@ def test_a_range_gives_sheets_clips_and_numbers(
     assert [line[0] for line in lines] == ["neighbour", "-2", "-1", "+0", "+1", "+2"]
     means = [np.mean([float(row["after"]) for row in rows if int(row["neighbour"]) == k]) for k in range(-2, 3)]
     np.testing.assert_allclose([float(line[2]) for line in lines[1:]], means, atol=0.0051)
-    assert "frame 3 of 3" in err
+    assert f"{tmp_path}: sheet_*.png, lengths.csv, *.mkv\n" in err
 
 
 def test_a_single_frame_gives_a_sheet(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +67,55 @@ def test_a_single_frame_gives_a_sheet(tmp_path: Path, clip: Path, capsys: pytest
         assert picture.width == 130 + 5 * 260
 
 
+def test_a_frame_far_inside_a_video(
+    tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same as of a folder; only what is near is decoded, and nothing is written beside the results."""
+    frames = [moving_frames(10, 64, 96, (0, 2))[n % 10] for n in range(300)]
+    write_frames(tmp_path / "folder", frames)
+    video = write_rgb(tmp_path / "film.mkv", frames, "ffv1", {"g": "10"}, "bgr0")
+    decoded = 0
+    to_picture = VideoReading.rgb
+
+    def counted(self: VideoReading, frame: av.VideoFrame) -> Frame:
+        nonlocal decoded
+        decoded += 1
+        return to_picture(self, frame)
+
+    monkeypatch.setattr(VideoReading, "rgb", counted)
+    for clip in (tmp_path / "folder", video):
+        command = ["inspect", str(clip), "--model", checkpoint, "--frame", "255", "--output", str(tmp_path / clip.stem)]
+        assert main([*command, "--quiet", "--device", "cpu"]) == 0
+    assert 0 < decoded < 40
+    assert sorted(path.name for path in (tmp_path / "film").iterdir()) == ["lengths.csv", "sheet_255.png"]
+    for name in ("lengths.csv", "sheet_255.png"):
+        assert (tmp_path / "film" / name).read_bytes() == (tmp_path / "folder" / name).read_bytes()
+    assert main(["inspect", str(video), "--model", checkpoint, "--frame", "300"]) == 1
+    assert "film.mkv has the frames 0 to 299, asked for 300" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_sheets_that_are_done(
+    tmp_path: Path, clip: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(path: Path, content: bytes | str) -> None:
+        if path.name == "sheet_5.png":
+            signal.raise_signal(signal.SIGINT)
+        write(path, content)
+
+    write = atomic.write_whole
+    monkeypatch.setattr(inspect, "write_whole", press)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = tmp_path / "out"
+    try:
+        assert main(["inspect", str(clip), "--model", checkpoint, "--frame", "3-6", "--output", str(output)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.splitlines()[-1] == f"vsedvr inspect: stopped; the sheets so far lie in {output}"
+    assert sorted(path.name for path in output.iterdir()) == ["lengths.csv", "sheet_3.png", "sheet_4.png"]
+    rows = list(csv.DictReader((output / "lengths.csv").read_text().splitlines()))
+    assert {int(row["frame"]) for row in rows} == {3, 4}
+
+
 def test_errors_name_what_is_wrong(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def error_of(*args: str | Path) -> str:
         assert main(["inspect", *map(str, args), "--output", str(tmp_path / "out")]) == 1
@@ -70,8 +124,8 @@ def test_errors_name_what_is_wrong(tmp_path: Path, clip: Path, capsys: pytest.Ca
     for text in ("x", "-3", "5-3", "1-", ""):
         assert f"got '{text}'" in error_of(clip, f"--frame={text}")
     assert "has the frames 0 to 9, asked for 8-10" in error_of(clip, "--frame", "8-10")
-    assert "no such file" in error_of(tmp_path / "nowhere").lower()
+    assert f"there is no such file or folder: {tmp_path / 'nowhere'}" in error_of(tmp_path / "nowhere")
     assert "no checkpoint at 'missing'" in error_of(clip, "--model", "missing")
     write_frames(tmp_path / "small", moving_frames(3, 12, 40))
     assert "features of 40x12 are too small" in error_of(tmp_path / "small")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists(), "nothing half done"

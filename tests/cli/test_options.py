@@ -1,10 +1,13 @@
 import argparse
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from conftest import random_model
+from vsedvr.cli import eval as eval_command
+from vsedvr.cli import inspect, train
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
 from vsedvr.weights import CheckpointError
 
@@ -16,20 +19,41 @@ def parsed(*args: str) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def test_the_default_is_exact() -> None:
-    device, dtype = engine_settings(parsed())
-    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert dtype == torch.float32
+def test_the_defaults_are_those_of_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32 on a CPU and fp16 on a GPU: what is measured is what the filter gives."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert engine_settings(parsed()) == (torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert engine_settings(parsed()) == (torch.device("cuda", 0), torch.float16)
+    assert engine_settings(parsed("--precision", "fp32")) == (torch.device("cuda", 0), torch.float32)
 
 
-def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (eval_command, "vid4 ~/x --gt ~/x --lq ~/x --output ~/x --save ~/x"),
+        (inspect, "~/x --output ~/x"),
+        (train, "small --root ~/x --output ~/x --valid ~/x --valid-lq ~/x"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, command: ModuleType, line: str) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("USERPROFILE", "/home/anna")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    paths = [value for value in vars(parser.parse_args(line.split())).values() if isinstance(value, Path)]
+    assert paths == [Path("/home/anna/x")] * line.count("~")
+
+
+def test_devices_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert engine_settings(parsed("--device", "cpu"))[0] == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert engine_settings(parsed("--device", "cuda"))[0] == torch.device("cuda", 0)
     assert engine_settings(parsed("--device", "cuda:1", "--precision", "fp16")) == (torch.device("cuda", 1), torch.float16)
     for name in ("gpu", "cuda:x", "cuda:-1", "1", ""):
-        with pytest.raises(ValueError, match=f"device must be cpu, cuda or cuda:N, got '{name}'"):
-            engine_settings(parsed("--device", name))
+        with pytest.raises(SystemExit):
+            parsed("--device", name)
+        assert f"must be cpu, cuda or cuda:N, such as cuda:0, got '{name}'" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"within 0\.\.1"):
         engine_settings(parsed("--device", "cuda:2"))
 

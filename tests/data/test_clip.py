@@ -1,100 +1,76 @@
-"""Clips from folders and files: order, colour, scenes, and files that are not what they seem."""
+"""What every clip can do, and folders of pictures."""
 
+import os
+import pickle
 from pathlib import Path
+from unittest.mock import Mock
 
-import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
+from videos import write_rgb
 
-from vsedvr.data.clip import find_clips, open_clip, read_picture
-
-# 8-bit limited-range (Y, U, V) of pure red by the matrices' definitions: ITU-R BT.601 and BT.709
-RED = {"bt601": (81, 90, 240), "bt709": (63, 102, 240)}
-
-
-def write_video(path: Path, frames: list[NDArray[np.uint8]], colorspace: int = 2) -> None:
-    """YUV 4:4:4, lossless, with the matrix tagged by FFmpeg's number (1: BT.709, 6: BT.601, 2: not tagged)."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
-        stream.height, stream.width = frames[0].shape[1:]
-        stream.pix_fmt = "yuv444p"
-        stream.codec_context.colorspace = colorspace
-        for planes in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv444p")))
-        container.mux(stream.encode(None))
-
-
-def flat(color: tuple[int, int, int], height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    return np.broadcast_to(np.array(color, np.uint8)[:, None, None], (3, height, width)).copy()
-
-
-@pytest.mark.parametrize(
-    ("colorspace", "height", "color"),
-    [(1, 48, "bt709"), (6, 48, "bt601"), (5, 48, "bt601"), (2, 48, "bt601"), (2, 720, "bt709")],
-)
-def test_the_matrix_is_the_one_of_the_tag_and_of_players_without_one(
-    tmp_path: Path, colorspace: int, height: int, color: str
-) -> None:
-    write_video(tmp_path / "red.mkv", [flat(RED[color], height)], colorspace)
-    frame = open_clip(tmp_path / "red.mkv", tmp_path / "cache")[0]
-    assert frame.shape == (height, 64, 3)
-    np.testing.assert_allclose(frame[height // 2, 32], [255, 0, 0], atol=2)
-
-
-def test_a_video_is_split_at_its_cut_and_decoded_once(tmp_path: Path) -> None:
-    write_video(tmp_path / "two.mkv", [flat((60 + n, 128, 128)) for n in range(5)] + [flat((180, 128, 128))] * 4)
-    clip = open_clip(tmp_path / "two.mkv", tmp_path / "cache")
-    assert len(clip) == 9
-    assert clip.scene_starts == [0, 5]
-    (decoded,) = (tmp_path / "cache").iterdir()
-    decoded.joinpath("frames.rgb").write_bytes(bytes(9 * 48 * 64 * 3))
-    assert open_clip(tmp_path / "two.mkv", tmp_path / "cache")[3].max() == 0
-    assert len(open_clip(tmp_path / "two.mkv", tmp_path / "cache", max_frames=6)) == 6
+from conftest import moving_frames, write_frames
+from vsedvr.data.clip import FrameFolder, check_sizes, open_at_any_frame, open_clip
 
 
 def test_folders_are_ordered_by_number(tmp_path: Path) -> None:
     for n in (10, 9, 1):
         Image.new("RGB", (4, 2), (n, 0, 0)).save(tmp_path / f"im{n}.png")
     (tmp_path / "notes.txt").write_text("not a picture")
-    clip = open_clip(tmp_path, tmp_path / "cache")
+    (tmp_path / "._im1.png").write_bytes(b"\0\5\x16\7")
+    clip = open_clip(tmp_path, None)
     assert [int(clip[n][0, 0, 0]) for n in range(len(clip))] == [1, 9, 10]
-    assert clip.scene_starts == [0]
+    assert clip.scene_starts(0, 2) == [0]
+    assert clip.scene_starts(1, 2) == []
+    assert clip.size == (2, 4)
 
 
-def test_clips_are_found_however_deep(tmp_path: Path) -> None:
-    for folder in ("a/x", "a/y", "b"):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 2)).save(tmp_path / folder / "0.PNG")
-    (tmp_path / "a/film.MKV").touch()
-    assert list(find_clips(tmp_path)) == ["a/film.MKV", "a/x", "a/y", "b"]
-    assert list(find_clips(tmp_path / "b")) == ["b"]
-    assert list(find_clips(tmp_path / "a/film.MKV")) == ["film.MKV"]
+def test_opening_a_folder_looks_at_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set may have a hundred thousand folders, and each worker has a copy of them."""
+    write_frames(tmp_path / "a", moving_frames(7, 16, 16))
+    open_picture, scan = Mock(side_effect=Image.open), Mock(side_effect=os.scandir)
+    monkeypatch.setattr(Image, "open", open_picture)
+    monkeypatch.setattr(os, "scandir", scan)
+    clip = FrameFolder(tmp_path / "a")
+    assert (open_picture.call_count, scan.call_count) == (1, 1)
+    assert len(pickle.dumps(clip)) < 500 + 20 * 7, "names, not whole paths"
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_pictures_of_other_kinds_become_rgb(tmp_path: Path, mode: str) -> None:
-    Image.new("RGB", (5, 3), (204, 204, 204)).convert(mode).save(tmp_path / f"x.{'tif' if mode == 'CMYK' else 'png'}")
-    (path,) = tmp_path.iterdir()
-    frame = read_picture(path)
-    assert frame.shape == (3, 5, 3)
-    assert abs(frame.astype(int) - 204).max() <= 1
+@pytest.mark.parametrize("open_it", [open_at_any_frame, lambda path: open_clip(path, None)])
+def test_videos_and_folders_are_clips_alike(tmp_path: Path, open_it) -> None:  # type: ignore[no-untyped-def]
+    frames = moving_frames(9, 32, 48)
+    write_frames(tmp_path / "folder", frames)
+    write_rgb(tmp_path / "video.mkv", frames, "ffv1", pixels="bgr0")
+    for path in (tmp_path / "folder", tmp_path / "video.mkv"):
+        clip = open_it(path)
+        assert (len(clip), clip.size, tuple(clip.lost)) == (9, (32, 48), ())
+        for n in (8, 0, 4):
+            np.testing.assert_array_equal(clip[n], frames[n])
+        assert clip.scene_starts(0, 8) == [0]
+        clip.close()
+        np.testing.assert_array_equal(clip[5], frames[5])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "video.mkv"], "nothing is written"
+
+
+def test_a_picture_of_another_size_is_found_by_its_header(tmp_path: Path) -> None:
+    frames = moving_frames(4, 24, 32)
+    frames[2] = frames[2][:20, :30]
+    write_frames(tmp_path / "a", frames)
+    clip = open_clip(tmp_path / "a", None)
+    check_sizes(clip, 2)
+    with pytest.raises(ValueError, match=r"frame 2 \(.*a/00000002\.png\) is 30x20, the first frame is 32x24"):
+        check_sizes(clip, 4)
+    (tmp_path / "a/00000003.png").write_bytes(b"\x89PNG")
+    (tmp_path / "a/00000002.png").unlink()
+    with pytest.raises(ValueError, match=r"cannot read the picture .*00000003\.png"):
+        check_sizes(open_clip(tmp_path / "a", None), 3)
 
 
 def test_what_is_no_clip_is_named(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no pictures .* in .*empty"):
-        open_clip(tmp_path / "empty", cache)
-    with pytest.raises(ValueError, match=r"neither video files .* below .*empty"):
-        find_clips(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="missing"):
-        find_clips(tmp_path / "missing")
-    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
-    with pytest.raises(ValueError, match=r"cannot read the video .*broken\.mp4"):
-        open_clip(tmp_path / "broken.mp4", cache)
-    assert list(cache.iterdir()) == []
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    with pytest.raises(ValueError, match=r"cannot read the picture .*broken\.png"):
-        read_picture(tmp_path / "broken.png")
+    for open_it in (open_at_any_frame, lambda path: open_clip(path, None)):
+        with pytest.raises(ValueError, match=r"no pictures .* in .*empty"):
+            open_it(tmp_path / "empty")
+        with pytest.raises(FileNotFoundError, match=r"there is no such file or folder: .*missing"):
+            open_it(tmp_path / "missing")

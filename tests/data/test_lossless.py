@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsedvr.data.clip import read_video
 from vsedvr.data.lossless import lossless_video
+from vsedvr.data.video import read_video
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 32), (17, 33), (1, 1)])

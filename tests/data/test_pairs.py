@@ -1,25 +1,17 @@
+from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
+from videos import with_noise, write_rgb
 
 from conftest import moving_frames, write_frames
-from vsedvr.data.pairs import find_pairs, open_pair, to_frame, to_tensor
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import open_pair, to_frame, to_tensor
 
-
-def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """Lossless RGB."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")))
-        container.mux(stream.encode(None))
+write_lossless = partial(write_rgb, codec="ffv1", pixels="bgr0")
 
 
 def test_clips_pair_by_name_whatever_kind_they_are(tmp_path: Path) -> None:
@@ -27,7 +19,7 @@ def test_clips_pair_by_name_whatever_kind_they_are(tmp_path: Path) -> None:
     write_frames(tmp_path / "gt/a/walk", frames)
     write_frames(tmp_path / "gt/b", frames)
     (tmp_path / "lq/a").mkdir(parents=True)
-    write_video(tmp_path / "lq/a/walk.mkv", [frame[::4, ::4].copy() for frame in frames])
+    write_lossless(tmp_path / "lq/a/walk.mkv", [frame[::4, ::4].copy() for frame in frames])
     write_frames(tmp_path / "lq/b", [frame[::4, ::4].copy() for frame in frames])
     pairs = find_pairs(tmp_path / "gt", tmp_path / "lq")
     assert list(pairs) == ["a/walk", "b"]
@@ -62,10 +54,45 @@ def test_absent_low_quality_is_the_bicubic_reduction_rounded_half_up(tmp_path: P
 def test_only_the_first_frames(tmp_path: Path) -> None:
     frames = moving_frames(5, 16, 16)
     write_frames(tmp_path / "gt", frames)
-    write_video(tmp_path / "lq.mkv", [frame[::4, ::4].copy() for frame in frames])
+    write_lossless(tmp_path / "lq.mkv", [frame[::4, ::4].copy() for frame in frames])
     paths = tmp_path / "gt", tmp_path / "lq.mkv"
     assert open_pair("x", paths, tmp_path / "cache", 4, 3).num_frames == 3
     assert open_pair("x", paths, tmp_path / "cache", 4, 9).num_frames == 5
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_frames_that_one_clip_lost_are_left_out_of_the_other(tmp_path: Path, decoded: bool) -> None:
+    """Else all frames behind the damage would be compared with frames of another time."""
+    frames = [np.full((32, 48, 3), 20 + 9 * n, np.uint8) for n in range(22)]
+    frames[14:] = [255 - frame for frame in frames[14:]]
+    for name, lost in (("gt", [10]), ("lq", [14, 15])):
+        whole = write_rgb(tmp_path / f"{name}-whole.avi", frames, "mpeg4", {"g": "1", "qscale": "1"})
+        with_noise(whole, tmp_path / f"{name}.avi", lost)
+    write_frames(tmp_path / "folder", frames)
+    cache = tmp_path / "cache" if decoded else None
+    both = open_pair("x", (tmp_path / "gt.avi", tmp_path / "lq.avi"), cache, 1)
+    one = open_pair("x", (tmp_path / "folder", tmp_path / "lq.avi"), cache, 1)
+    left = [n for n in range(22) if n not in (14, 15)]
+    for pair, numbers in ((both, [n for n in left if n != 10]), (one, left)):
+        assert pair.num_frames == len(numbers)
+        for n, place in enumerate(numbers):
+            assert abs(pair.gt_frame(n).mean() - frames[place].mean()) < 4
+            assert abs(pair.lq_frame(n).mean() - frames[place].mean()) < 4
+        assert pair.scene_starts(0, pair.num_frames - 1) == [0, numbers.index(16)], "the frame at the cut is lost"
+        pair.close()
+    assert open_pair("x", (tmp_path / "folder", tmp_path / "lq.avi"), cache, 1, 12).num_frames == 12
+
+
+def test_frames_of_other_sizes_are_named_with_their_clip(tmp_path: Path) -> None:
+    frames = moving_frames(4, 32, 32)
+    write_frames(tmp_path / "gt", frames)
+    small = [frame[::4, ::4] for frame in frames]
+    small[3] = small[3][:, :4]
+    write_frames(tmp_path / "lq", small)
+    paths = tmp_path / "gt", tmp_path / "lq"
+    open_pair("walk", paths, None, 4, 3).check_sizes()
+    with pytest.raises(ValueError, match=r"clip walk: frame 3 \(.*lq/00000003\.png\) is 4x8, the first frame is 8x8"):
+        open_pair("walk", paths, None, 4).check_sizes()
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:

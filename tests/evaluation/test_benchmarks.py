@@ -45,7 +45,7 @@ def test_vimeo_takes_the_clips_of_its_list_and_only_im4(tmp_path: Path) -> None:
         vimeo.find(tmp_path)
     (tmp_path / "sep_testlist.txt").write_text("00001/0266\n00002/0003\n\n")
     assert vimeo.find(tmp_path) == {name: (tmp_path / "sequences" / name, None) for name in ("00001/0266", "00002/0003")}
-    assert list(vimeo.protocol.counted(7)) == [3]
+    assert list(vimeo.scoring.counted(7)) == [3]
 
 
 def test_other_sets_are_folders_of_clips(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
         BENCHMARKS["vid4"].find(tmp_path)
 
 
-def test_the_protocols_are_those_of_the_papers() -> None:
+def test_scoring_is_that_of_the_papers() -> None:
     """Vid4, Vimeo-90K-T and UDM10 in luma, REDS4 in RGB, no border left out."""
     for name, benchmark in BENCHMARKS.items():
-        assert benchmark.protocol.y_channel == (not name.startswith("reds4"))
-        assert benchmark.protocol.border == 0
+        assert benchmark.scoring.y_channel == (not name.startswith("reds4"))
+        assert benchmark.scoring.border == 0
         assert benchmark.padding in PADDINGS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vsedvr.evaluation.metrics import Protocol, psnr, rgb_to_y, ssim
+from vsedvr.evaluation.metrics import MAX_PSNR, Scoring, psnr, rgb_to_y, ssim
 
 
 def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -32,12 +32,21 @@ def ssim_by_definition(x: NDArray[np.floating], y: NDArray[np.floating]) -> floa
     return float(np.mean(values))
 
 
+def test_psnr_is_capped_where_pictures_are_equal_or_nearly_so() -> None:
+    gt = np.zeros((720, 1280, 3), np.uint8)
+    assert psnr(gt, gt) == MAX_PSNR == 100
+    one_off = gt.copy()
+    one_off[0, 0, 0] = 1
+    assert psnr(one_off, gt) == MAX_PSNR, "by the formula 112 dB: no picture is better than an equal one"
+    one_off[:, :, 0] = 1
+    assert psnr(one_off, gt) == pytest.approx(10 * math.log10(3 * 255**2))
+
+
 def test_psnr_has_its_known_values() -> None:
     gt = np.full((12, 12, 3), 100, np.uint8)
     assert psnr(gt + 1, gt) == pytest.approx(20 * math.log10(255))
     assert psnr(gt - 1, gt) == psnr(gt + 1, gt), "differences are not taken in 8 bits"
     assert psnr(np.full_like(gt, 255), np.zeros_like(gt)) == 0
-    assert psnr(gt, gt) == math.inf
     one_channel = gt.copy()
     one_channel[..., 0] += 3
     assert psnr(one_channel, gt) == pytest.approx(10 * math.log10(255**2 / 3)), "mean over channels of the squares: 9 / 3"
@@ -62,28 +71,28 @@ def test_luma_is_bt601_in_limited_range_and_not_rounded(rgb: tuple[int, int, int
     np.testing.assert_allclose(rgb_to_y(np.full((2, 3, 3), rgb, np.uint8)), np.full((2, 3), y), atol=1e-9)
 
 
-def test_the_protocol_says_what_counts() -> None:
+def test_scoring_says_what_counts() -> None:
     restored, gt = noisy_pair(31, 35)
-    assert Protocol().measure(restored, gt) == (psnr(restored, gt), ssim(restored, gt))
+    assert Scoring().measure(restored, gt) == (psnr(restored, gt), ssim(restored, gt))
     y, y_gt = rgb_to_y(restored), rgb_to_y(gt)
-    assert Protocol(y_channel=True).measure(restored, gt) == (psnr(y, y_gt), ssim(y, y_gt))
+    assert Scoring(y_channel=True).measure(restored, gt) == (psnr(y, y_gt), ssim(y, y_gt))
     framed = gt.copy()
     framed[:8] = framed[-8:] = framed[:, :8] = framed[:, -8:] = 0
-    assert Protocol(border=8).measure(framed, gt) == (math.inf, 1)
-    assert Protocol(border=7).measure(framed, gt).psnr < 40
+    assert Scoring(border=8).measure(framed, gt) == (MAX_PSNR, 1)
+    assert Scoring(border=7).measure(framed, gt).psnr < 40
 
 
 def test_frames_at_the_ends_may_not_count() -> None:
-    assert list(Protocol().counted(3)) == [0, 1, 2]
-    assert list(Protocol(left_out=(3, 3)).counted(7)) == [3]
-    assert list(Protocol(left_out=(2, 0)).counted(4)) == [2, 3]
+    assert list(Scoring().counted(3)) == [0, 1, 2]
+    assert list(Scoring(left_out=(3, 3)).counted(7)) == [3]
+    assert list(Scoring(left_out=(2, 0)).counted(4)) == [2, 3]
     with pytest.raises(ValueError, match="of 4 frames none is left: the first 2 and the last 2"):
-        Protocol(left_out=(2, 2)).counted(4)
+        Scoring(left_out=(2, 2)).counted(4)
 
 
 def test_pictures_that_do_not_compare_are_refused() -> None:
     restored, gt = noisy_pair()
     with pytest.raises(ValueError, match="22x17 restored, 23x17 ground truth"):
-        Protocol().measure(restored[:, 1:], gt)
+        Scoring().measure(restored[:, 1:], gt)
     with pytest.raises(ValueError, match="23x17 is too small: SSIM needs 11x11 pixels inside a border of 4"):
-        Protocol(border=4).measure(restored, gt)
+        Scoring(border=4).measure(restored, gt)

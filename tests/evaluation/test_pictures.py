@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 
 from conftest import MemoryClip
-from vsedvr.data.pairs import Pair
-from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.data.pairs import ClipPair
+from vsedvr.evaluation.metrics import Score, Scoring
 from vsedvr.evaluation.pictures import Details, Region, detailed_region, plot_psnr
 from vsedvr.evaluation.report import Method
 
@@ -26,8 +26,8 @@ def test_details_are_the_same_place_in_every_picture() -> None:
     lq = np.zeros((60, 60, 3), np.uint8)
     lq[31, 40] = 255
     gt = lq.repeat(4, 0).repeat(4, 1)
-    pair = Pair("clip", MemoryClip([gt] * 3), MemoryClip([lq] * 3), 4, 3)
-    details = Details([pair], Protocol(left_out=(1, 1)))
+    pair = ClipPair("clip", MemoryClip([gt] * 3), MemoryClip([lq] * 3), 4, 3)
+    details = Details(Scoring(left_out=(1, 1)))
     details.add("other frame", pair, 0, gt)
     details.add("model", pair, 1, gt)
     assert list(details.crops["clip"]) == ["input", "model"]

@@ -1,19 +1,18 @@
 import csv
 import io
 import json
-import math
 
 import pytest
 
 from vsedvr.evaluation.complexity import Complexity
-from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.evaluation.metrics import MAX_PSNR, Score, Scoring
 from vsedvr.evaluation.published import Published
 from vsedvr.evaluation.report import Method, Report
 
 BICUBIC = Method("bicubic", {"a": {0: Score(20, 0.5), 1: Score(22, 0.6)}, "b": {0: Score(31, 0.9)}})
 MODEL = Method(
     "small",
-    {"a": {0: Score(24, 0.7), 1: Score(26, 0.8)}, "b": {0: Score(math.inf, 1)}},
+    {"a": {0: Score(24, 0.7), 1: Score(26, 0.8)}, "b": {0: Score(MAX_PSNR, 1)}},
     Complexity(1_234_567, int(40e9), int(2e9), 0, int(5.31e9)),
 )
 KNOWN = Published("Known", Score(25.0, 0.75), "A Paper", {"a": Score(21.0, 0.55), "b": Score(31, 0.91), "c": Score(23, 0.79)})
@@ -23,7 +22,7 @@ OTHER = Published("Other", Score(26.0, 0.77), "B Paper")
 def report(all_clips: tuple[str, ...] = ("a", "b", "c"), **changes: object) -> Report:
     fields = {
         "title": "set",
-        "protocol": Protocol(y_channel=True),
+        "scoring": Scoring(y_channel=True),
         "source": "C Paper",
         "input_size": (180, 144),
         "methods": [BICUBIC, MODEL],
@@ -47,7 +46,7 @@ def test_the_table_has_figures_sizes_and_what_was_published() -> None:
     table = report().table()
     assert table.startswith("set: PSNR in dB / SSIM of luma, all frames, no border left out (as C Paper)\n2 of 3 clips\n")
     assert row(table, "bicubic") == ["21.00/0.5500", "31.00/0.9000", "26.00/0.7250"]
-    assert row(table, "small") == ["1,234,567", "47.3", "25.00/0.7500", "inf/1.0000", "inf/0.8750"]
+    assert row(table, "small") == ["1,234,567", "47.3", "25.00/0.7500", "100.00/1.0000", "62.50/0.8750"]
     assert row(table, "Known") == ["21.00/0.5500", "31.00/0.9100", "26.00/0.7300", "A", "Paper"], "the mean of a and b"
     assert " ".join(row(table, "Other")) == "- - - B Paper (26.00/0.7700 over all 3 clips)"
     assert "180x144" in table
@@ -61,7 +60,7 @@ def test_the_published_mean_stands_where_all_clips_do() -> None:
 
 
 def test_the_headline_says_what_was_left_out() -> None:
-    table = report(protocol=Protocol(border=8, left_out=(2, 3)), source="").table()
+    table = report(scoring=Scoring(border=8, left_out=(2, 3)), source="").table()
     assert "SSIM of RGB, without the first 2 and the last 3 frames, 8 pixels of border left out\n" in table
 
 
@@ -79,9 +78,9 @@ def test_json_has_everything_and_is_json() -> None:
     assert small["parameters"] == 1_234_567
     assert small["macs"] == sum(small["macs_by_phase"].values()) == 47_310_000_000
     assert small["clips"]["a"]["frames"]["1"] == {"psnr": 26, "ssim": 0.8}
-    assert small["clips"]["b"]["frames"]["0"]["psnr"] is None
+    assert small["clips"]["b"]["frames"]["0"]["psnr"] == 100
     assert content["methods"][0]["mean"]["psnr"] == 26
-    assert content["protocol"] == {"y_channel": True, "border": 0, "left_out": [0, 0], "source": "C Paper"}
+    assert content["scoring"] == {"y_channel": True, "border": 0, "left_out": [0, 0], "source": "C Paper"}
     assert content["published"][0]["clips"]["c"] == {"psnr": 23, "ssim": 0.79}
 
 
@@ -89,4 +88,4 @@ def test_csv_has_a_line_for_every_frame() -> None:
     rows = list(csv.DictReader(io.StringIO(report().csv())))
     assert len(rows) == 6
     assert rows[4] == {"method": "small", "clip": "a", "frame": "1", "psnr": "26.000000", "ssim": "0.800000"}
-    assert float(rows[5]["psnr"]) == math.inf
+    assert float(rows[5]["psnr"]) == MAX_PSNR

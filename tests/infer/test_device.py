@@ -1,10 +1,14 @@
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,14 +52,24 @@ def test_fp16_on_a_cpu_is_fp32_with_one_warning(caplog: pytest.LogCaptureFixture
     ]
 
 
-def test_unknown_precision() -> None:
-    with pytest.raises(ValueError, match="precision must be one of fp32, fp16, bf16, got 'half'"):
-        choose_precision("half", CPU, exact_input=False)
+@pytest.mark.parametrize(("asked", "got"), [("half", "'half'"), (["fp16"], r"\['fp16'\]"), (16, "16"), ({}, "{}")])
+def test_unknown_precision(asked: str, got: str) -> None:
+    with pytest.raises(ValueError, match=f"precision must be one of fp32, fp16, bf16, got {got}"):
+        choose_precision(asked, CPU, exact_input=False)
 
 
 @pytest.mark.parametrize(
     ("count", "index", "expected"),
-    [(0, None, CPU), (0, -1, CPU), (2, None, GPU), (2, -1, CPU), (2, 1, torch.device("cuda", 1))],
+    [
+        (0, None, CPU),
+        (0, -1, CPU),
+        (2, None, GPU),
+        (2, -1, CPU),
+        (2, 1, torch.device("cuda", 1)),
+        (2, np.int64(1), torch.device("cuda", 1)),
+        (2, np.uint8(0), GPU),
+        (0, np.int8(-1), CPU),
+    ],
 )
 def test_device(monkeypatch: pytest.MonkeyPatch, count: int, index: int | None, expected: torch.device) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -76,6 +90,113 @@ def test_no_such_device(monkeypatch: pytest.MonkeyPatch, count: int, index: int,
         choose_device(index)
 
 
+@pytest.mark.parametrize("index", [True, False, np.True_, 0.0, -1.0, "0", "cuda", [0], np.array([0, 1]), torch.device("cpu")])
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_is_no_number_of_a_device(monkeypatch: pytest.MonkeyPatch, index: int, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ValueError, match="device_index must be the number of a GPU, -1 for the CPU, or None, got "):
+        choose_device(index)
+
+
+USERS = [
+    "pass",
+    "backends.cudnn.benchmark = True",
+    "backends.cudnn.deterministic = True",
+    "torch.set_float32_matmul_precision('high')",
+    "torch.set_float32_matmul_precision('medium')",
+    "torch.set_float32_matmul_precision('highest')",
+    "backends.cuda.matmul.allow_tf32 = True",
+    "backends.cudnn.allow_tf32 = False",
+    "backends.cudnn.allow_tf32 = False; torch.set_float32_matmul_precision('medium')",
+    "backends.cudnn.conv.fp32_precision = 'ieee'",
+    "backends.cudnn.conv.fp32_precision = backends.cudnn.rnn.fp32_precision = 'ieee'",
+    "backends.cudnn.rnn.fp32_precision = 'ieee'",
+    "backends.cudnn.fp32_precision = 'ieee'",
+    "backends.cuda.matmul.fp32_precision = 'tf32'",
+    "backends.cuda.matmul.fp32_precision = 'ieee'",
+    "backends.mkldnn.matmul.fp32_precision = 'bf16'",
+    "backends.mkldnn.matmul.fp32_precision = 'tf32'",
+    "backends.fp32_precision = 'tf32'",
+    "backends.fp32_precision = 'ieee'",
+    "backends.fp32_precision = 'tf32'; backends.cudnn.allow_tf32 = False",
+]
+"""What a script or another filter may have set before, by the old ways of PyTorch and by the new one."""
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="settings stay as long as the process does")
+
+
+def readings() -> list[Any]:
+    """All that tells how PyTorch computes, by every way to ask; the error where asking fails."""
+    backends: Any = torch.backends
+    old: list[Callable[[], Any]] = [
+        lambda: backends.cudnn.allow_tf32,
+        lambda: backends.cuda.matmul.allow_tf32,
+        torch.get_float32_matmul_precision,
+    ]
+    answers: list[Any] = [backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic]
+    for owner in (backends, backends.cudnn, backends.mkldnn):
+        answers.append(owner.fp32_precision)
+        answers += [getattr(owner, kind).fp32_precision for kind in ("conv", "rnn", "matmul") if hasattr(owner, kind)]
+    answers.append(backends.cuda.matmul.fp32_precision)
+    for ask in old:
+        try:
+            answers.append(ask())
+        except RuntimeError as error:
+            answers.append(type(error))
+    return answers
+
+
+def ask_all() -> None:
+    """Whatever another filter may ask; fails as PyTorch does."""
+    assert torch.backends.cudnn.allow_tf32 in (True, False)
+    assert torch.backends.cuda.matmul.allow_tf32 in (True, False)
+    assert torch.get_float32_matmul_precision()
+
+
+def use_flags() -> None:
+    """What another filter may do for a block of its own."""
+    for allow_tf32 in (True, False):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allow_tf32):
+            assert torch.backends.cudnn.allow_tf32 == allow_tf32
+
+
+def in_processes_of_their_own(scripts: list[str], code: str) -> None:
+    """Runs the code once after each of the scripts: settings stay as long as the process does."""
+    start = f"""
+import contextlib, os, sys, threading, traceback, warnings
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from test_device import GPU, TestComputing, ask_all, readings, use_flags
+from vsedvr.infer.device import computing
+torch.cuda.device = lambda device: contextlib.nullcontext()
+backends = torch.backends
+DTYPES = torch.float32, torch.float16, torch.bfloat16
+
+def run():
+    {code.strip().replace(chr(10), chr(10) + "    ")}
+
+warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork")
+failed = False
+for script in {scripts!r}:
+    child = os.fork()
+    if not child:
+        try:
+            exec(script)
+            run()
+        except BaseException:
+            print("after", script, file=sys.stderr)
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    failed |= os.waitpid(child, 0)[1] != 0
+sys.exit(failed)
+"""
+    command = [sys.executable, "-W", "error", "-c", start]
+    done = subprocess.run(command, timeout=120, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 class TestComputing:
     """Settings of PyTorch's that exist without a GPU as well; only the switch to the GPU is left out."""
 
@@ -89,34 +210,128 @@ class TestComputing:
         conv = cudnn.conv  # type: ignore[attr-defined]
         return cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision
 
-    @pytest.mark.parametrize(
-        "script",
-        [
-            "pass",
-            "torch.backends.cudnn.benchmark = True",
-            "torch.set_float32_matmul_precision('high')",
-            "torch.backends.cudnn.allow_tf32 = False",
-            "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
-            "torch.backends.fp32_precision = 'tf32'",
-        ],
-    )
-    def test_the_users_settings_come_back(self, script: str) -> None:
-        """Whatever they are and whichever of PyTorch's two ways they were made in; in a process of its own, for they stay."""
-        code = f"""
-import contextlib, torch
-from test_device import TestComputing
-from vsedvr.infer.device import computing
-torch.cuda.device = lambda device: contextlib.nullcontext()
-{script}
-before = TestComputing.settings()
-for dtype, precision in ((torch.float32, "ieee"), (torch.float16, "tf32"), (torch.bfloat16, "tf32")):
-    with contextlib.suppress(KeyError), computing(torch.device("cuda", 0), dtype):
-        assert TestComputing.settings() == (False, True, precision, precision)
-        torch.nn.functional.conv2d(torch.rand(1, 1, 4, 4), torch.rand(1, 1, 3, 3)) @ torch.rand(2, 2)
-        raise KeyError("an error on the way")
-    assert TestComputing.settings() == before
-"""
-        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120, cwd=Path(__file__).parent)
+    @forks
+    def test_the_users_settings_come_back(self) -> None:
+        """Whatever they are. And while a frame is computed, no other thread's question fails."""
+        in_processes_of_their_own(
+            USERS,
+            """
+before = readings()
+with ThreadPoolExecutor(1) as other:
+    for dtype in DTYPES:
+        precision = "ieee" if dtype == torch.float32 else "tf32"
+        with contextlib.suppress(KeyError), computing(GPU, dtype):
+            assert TestComputing.settings() == (False, True, precision, precision)
+            assert backends.cudnn.rnn.fp32_precision == precision
+            other.submit(ask_all).result()
+            torch.nn.functional.conv2d(torch.rand(1, 1, 4, 4), torch.rand(1, 1, 3, 3)) @ torch.rand(2, 2)
+            assert TestComputing.settings() == (False, True, precision, precision)
+            raise KeyError("an error on the way")
+        assert readings() == before, (dtype, readings(), before)
+""",
+        )
+
+    @forks
+    def test_they_come_back_where_other_threads_use_flags_of_their_own(self) -> None:
+        in_processes_of_their_own(
+            ["pass", "torch.set_float32_matmul_precision('medium')", "backends.cudnn.allow_tf32 = False"],
+            """
+before = readings()
+with ThreadPoolExecutor(1) as other:
+    for dtype in DTYPES:
+        with computing(GPU, dtype):
+            other.submit(use_flags).result()
+            other.submit(ask_all).result()
+            conv, matmul = TestComputing.settings()[2:]
+            assert (conv == "tf32") == (matmul == "tf32") == (dtype != torch.float32)
+        assert readings() == before, (dtype, readings(), before)
+""",
+        )
+
+    @forks
+    def test_a_setting_that_comes_from_the_one_for_all_goes_on_doing_so(self) -> None:
+        in_processes_of_their_own(
+            ["backends.fp32_precision = 'tf32'"],
+            """
+for dtype in DTYPES:
+    with computing(GPU, dtype):
+        pass
+backends.fp32_precision = "ieee"
+assert backends.cuda.matmul.fp32_precision == backends.mkldnn.matmul.fp32_precision == "ieee"
+""",
+        )
+
+    @forks
+    def test_what_another_thread_sets_meanwhile_stays(self) -> None:
+        set_and_expected = {
+            "backends.cudnn.benchmark = True": "backends.cudnn.benchmark",
+            "backends.cudnn.deterministic = False": "not backends.cudnn.deterministic",
+            "backends.cudnn.allow_tf32 = not backends.cudnn.allow_tf32": "backends.cudnn.allow_tf32 is not ours",
+            "torch.set_float32_matmul_precision('medium')": "torch.get_float32_matmul_precision() == 'medium'",
+            "backends.cudnn.conv.fp32_precision = 'tf32'; ours = None": "backends.cudnn.conv.fp32_precision == 'tf32'",
+            "backends.mkldnn.matmul.fp32_precision = 'bf16'": "backends.mkldnn.matmul.fp32_precision == 'bf16'",
+        }
+        in_processes_of_their_own(
+            [f"meanwhile, expected = {pair!r}" for pair in set_and_expected.items()],
+            """
+for dtype in DTYPES:
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.deterministic = backends.cudnn.benchmark = False
+    with computing(GPU, dtype), ThreadPoolExecutor(1) as other:
+        ours = backends.cudnn.allow_tf32
+        other.submit(exec, meanwhile, globals()).result()
+    assert eval(expected), (dtype, readings())
+""",
+        )
+
+    @forks
+    def test_other_threads_may_ask_at_any_time(self) -> None:
+        """Between two steps of a change, too."""
+        in_processes_of_their_own(
+            ["pass", "torch.set_float32_matmul_precision('medium')", "backends.cudnn.allow_tf32 = False"],
+            """
+sys.setswitchinterval(1e-6)
+stop = threading.Event()
+def ask_on():
+    while not stop.is_set():
+        ask_all()
+with ThreadPoolExecutor(2) as others:
+    asking = [others.submit(ask_on) for _ in range(2)]
+    try:
+        for k in range(300):
+            with computing(GPU, DTYPES[k % 3]):
+                sum(range(100))
+    finally:
+        stop.set()
+    for each in asking:
+        each.result()
+""",
+        )
+
+    def test_settings_that_are_right_are_not_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written: list[str] = []
+
+        class Owner:
+            """Takes part in PyTorch's settings, and notes what is written."""
+
+            def __init__(self, **values: object) -> None:
+                self.__dict__.update(values)
+
+            def __setattr__(self, name: str, value: object) -> None:
+                written.append(name)
+
+        right = "highest"
+        monkeypatch.setattr(torch.backends, "cudnn", Owner(benchmark=False, deterministic=True, allow_tf32=False))
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: right)
+        monkeypatch.setattr(torch, "set_float32_matmul_precision", written.append)
+        monkeypatch.setattr("vsedvr.infer.settings._owners", lambda: tuple(Owner(fp32_precision="ieee") for _ in range(4)))
+        with computing(GPU, torch.float32):
+            pass
+        assert written == []
+        right = "high"
+        with computing(GPU, torch.float32):
+            pass
+        assert written[0] == "highest"
 
     def test_threads_take_turns(self) -> None:
         """Else the second would restore what the first has set."""

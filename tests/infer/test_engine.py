@@ -1,4 +1,5 @@
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,23 @@ def test_bfloat16_predicts_offsets_with_the_weights_of_float32() -> None:
     for name in offsets:
         assert torch.equal(engine.model.get_parameter(name), model.get_parameter(name))
     assert engine.model.conv_first.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(3, 24, 28), (3, 16, 15), (3, 15, 16), (3, 8, 8), (1, 16, 16), (4, 16, 16), (16, 16), (1, 3, 16, 16)]
+)
+def test_frames_of_another_shape_are_an_error(shape: tuple[int, ...], cached: bool) -> None:
+    """Wherever in the window it stands, and whether the engine got its size from a tiling or from the first frame."""
+    engine = Engine(random_model(), tiling=None if cached else Tiling.whole(16, 16, TINY))
+    clip = [torch.rand(3, 16, 16) for _ in range(6)]
+    if cached:
+        engine.restore([0] * 5, clip.__getitem__)
+    expected = rf"frame 4 has the shape {re.escape(str(shape))}, but this engine restores frames of the shape \(3, 16, 16\)"
+    with pytest.raises(ValueError, match=expected):
+        engine.restore(range(1, 6), lambda i: torch.rand(shape) if i == 4 else clip[i])
+    after = engine.restore(range(1, 6), clip.__getitem__)
+    assert torch.equal(after, Engine(random_model()).restore(range(1, 6), clip.__getitem__)), "the engine works on"
 
 
 def test_output_is_clamped() -> None:

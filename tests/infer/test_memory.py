@@ -44,6 +44,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "cuDNN": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     "page-locked": lambda: RuntimeError("CUDA error: out of memory"),
     "CPU": cpu_error,
+    "C++": lambda: RuntimeError("std::bad_alloc"),
+    "oneDNN": lambda: RuntimeError("could not create a primitive"),
     "Python": MemoryError,
 }
 
@@ -52,6 +54,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 def test_out_of_memory_is_told_from_other_errors(error: Callable[[], Exception]) -> None:
     assert is_out_of_memory(error())
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution forward propagation"))
     assert not is_out_of_memory(ValueError("no"))
 
 
@@ -297,7 +300,7 @@ def test_the_table_in_the_readme_is_what_the_formula_gives(kernels: SimpleNamesp
         "EDVR-M": EDVRConfig(),
         "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40),
     }
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/gpu.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.count("GiB |") == 2]
     assert len(rows) == 9
     for name, size, *figures in rows:

@@ -58,8 +58,7 @@ def test_equals_the_reference_on_two_stage_sequences(case: str, stage: str, sour
     ],
 )
 def test_published_architectures_have_the_published_size(config: EDVRConfig, num_parameters: int) -> None:
-    with torch.device("meta"):
-        assert sum(parameter.numel() for parameter in EDVR(config).parameters()) == num_parameters
+    assert sum(parameter.numel() for parameter in EDVR(config, device="meta").parameters()) == num_parameters
 
 
 @pytest.mark.parametrize(
@@ -154,14 +153,28 @@ def test_configurations_that_make_no_network(arguments: dict[str, int], message:
         EDVRConfig(**arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rows", [1, 23, 24, 25, 49])
+@pytest.mark.parametrize("height", [1, 23, 24, 25, 49])
 @pytest.mark.parametrize("hr_in", [False, True])
-def test_enlarging_in_strips_changes_nothing(rows: int, hr_in: bool) -> None:
-    """As it is without gradients, against the whole picture at once as it is with them."""
+def test_enlarging_in_strips_changes_nothing(height: int, hr_in: bool) -> None:
     model = random_model(EDVRConfig(3, 3, 16, 3, 2, 1, 1, hr_in=hr_in, num_tail_feat=16))
-    feat = torch.randn(2, 16, rows, 9)
-    center = torch.rand(2, 3, rows * (4 if hr_in else 1), 9 * (4 if hr_in else 1))
+    feat, stride = torch.randn(2, 16, height, 9), model.config.stride
+    center = torch.rand(2, 3, stride * height, stride * 9)
     whole = model.reconstruct(feat, center)
-    assert whole.requires_grad
-    with torch.no_grad():
-        assert (model.reconstruct(feat, center) - whole).abs().max() < 1e-5
+    for rows in (1, 24, 100):
+        assert (model.reconstruct(feat, center, rows) - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("num_feat", [8, 16])  # without and with the compiled 3x3 convolution
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("hr_in", [False, True])
+def test_exports_for_every_size_in_each_gradient_mode(grad: bool, hr_in: bool, num_feat: int) -> None:
+    model = random_model(EDVRConfig(3, 3, num_feat, 3, 2, 1, 1, hr_in=hr_in, num_tail_feat=num_feat))
+    multiple = model.config.size_multiple
+    height, width = (torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
+    example = torch.rand(1, 3, 3, 4 * multiple, 5 * multiple)
+    with torch.set_grad_enabled(grad):
+        program = torch.export.export(model, (example,), dynamic_shapes=({3: multiple * height, 4: multiple * width},))
+    for size in ((2, 3), (9, 4)):
+        lq = torch.rand(1, 3, 3, *(multiple * side for side in size))
+        with torch.no_grad():
+            assert (program.module()(lq) - model(lq)).abs().max() < 1e-5

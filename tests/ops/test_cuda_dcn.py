@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import deform_conv2d as torchvision_form
 
 from cuda_runner import SCHEDULES, Runner, build, build_program
-from vsedvr.ops import cuda, cuda_dcn
+from vsedvr.ops import columns, cuda, cuda_dcn
 from vsedvr.ops.dcn import _dcn_backward_cuda, _dcn_cuda
 
 Tensors = tuple[Tensor, ...]
@@ -229,7 +229,7 @@ class TestBackward:
         out = expected(*doubles, 1.0)
         grad = torch.randn(out.shape).to(dtype)
         exact = torch.autograd.grad(out, doubles, grad.double())
-        monkeypatch.setattr(cuda_dcn, "COLUMN_BYTES", 40_000)  # so that most shapes need several pieces
+        monkeypatch.setattr(columns, "COLUMN_BYTES", 40_000)  # so that most shapes need several pieces
         first, *others = run_all(cuda_dcn.backward, grad, *args)
         for actual, right, tensor in zip(first, exact, args, strict=True):
             assert actual.dtype == tensor.dtype

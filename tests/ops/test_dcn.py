@@ -7,8 +7,8 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d as torchvision_form
 
-from vsedvr.ops import cuda, dcn, native
-from vsedvr.ops.dcn import _check_shapes
+from vsedvr.ops import columns, cuda, dcn, native
+from vsedvr.ops.checks import check_dcn
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
@@ -146,7 +146,7 @@ class TestKernelsGradients:
                     assert torch.equal(actual, gradient)
         finally:
             torch.set_num_threads(threads)
-        monkeypatch.setattr(native, "COLUMN_BYTES", 2 * 4 * 9 * 11 * 9 * 16)  # two pictures at a time, one at last
+        monkeypatch.setattr(columns, "COLUMN_BYTES", 2 * 4 * 9 * 11 * 9 * 16)  # two pictures at a time, one at last
         grad_x, grad_offset, grad_weight = native.dcn_backward(*args)
         assert torch.equal(grad_x, right[0])
         assert torch.equal(grad_offset, right[1])
@@ -256,7 +256,7 @@ def test_shapes_that_do_not_belong_together(k: int, tensor: Tensor, message: str
 def test_tensors_on_several_devices() -> None:
     x, conv_offset_output, weight, bias = inputs(1, 4, 6, 1, 5, 5)
     with pytest.raises(ValueError, match="all tensors must be on one device, got cpu, meta"):
-        _check_shapes(x, conv_offset_output, weight, bias.to("meta"))
+        check_dcn(x, conv_offset_output, weight, bias.to("meta"))
 
 
 @pytest.mark.parametrize(

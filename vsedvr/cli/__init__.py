@@ -13,32 +13,49 @@ COMMANDS = {
     "restore": "restore a film into a file, safe against interruptions",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
+    "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
 }
 
+EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
+"""The extra of the package that brings what a command needs."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit status: 0, 1 after an error that its message explains, 2 for wrong usage."""
+    """Runs a command line and returns the exit status.
+
+    0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C. Whatever else
+    goes wrong is a fault of ours and keeps its traceback.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
-    try:  # the others need not be loaded: torch takes a second
-        command = import_module(f"vsedvr.cli.{name}") if name else None
-    except ModuleNotFoundError as error:
-        extra = "restore" if name == "restore" else "train"
-        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[{extra}]" brings it', file=sys.stderr)
-        return 1
     parser = argparse.ArgumentParser("vsedvr", description="EDVR video restoration")
     parser.add_argument("--version", action="version", version=f"vsedvr {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for known, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(known, help=summary, description=summary)
-        if command and known == name:
-            command.add_arguments(subparser)
-    args = parser.parse_args(argv)
-    assert command is not None  # without one the parser exits
     try:
+        for known, summary in COMMANDS.items():
+            subparser = subparsers.add_parser(known, help=summary, description=summary)
+            if known == name:  # the others need not be loaded: torch takes a second
+                command = import_module(f"vsedvr.cli.{name}")
+                command.add_arguments(subparser)
+        args = parser.parse_args(argv)
         command.run(args)
+    except KeyboardInterrupt as error:
+        print(f"\nvsedvr {name}: stopped" + (f"; {error}" if str(error) else ""), file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        if name is None or (error.name or "").startswith("vsedvr"):
+            raise
+        print(f'vsedvr {name} needs {error.name}; pip install "vsedvr[{EXTRAS[name]}]" brings it', file=sys.stderr)
+        return 1
     except (OSError, ValueError, MemoryError, ImportError) as error:
-        print(f"vsedvr {name}: {error}", file=sys.stderr)
+        print(f"vsedvr {name}: {_explain(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _explain(error: Exception) -> str:
+    """An error in words: of the operating system's the path and the reason, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error) or type(error).__name__

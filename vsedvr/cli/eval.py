@@ -1,27 +1,27 @@
-"""vsedvr eval: models on benchmarks and on files of one's own."""
+"""vsedvr eval: models on benchmarks and on files of one's own.
+
+What measures is imported when it runs, so that the help needs nothing but the package itself.
+"""
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from vsedvr import EDVR
-from vsedvr.atomic import write_whole
-from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings, load_models
-from vsedvr.cli.progress import Progress
-from vsedvr.compare.drawing import png
-from vsedvr.data.clip import Frame
-from vsedvr.data.pairs import Pair, PairPaths, find_pairs, open_pair
+from vsedvr.cli.options import (
+    add_engine_arguments,
+    add_model_argument,
+    add_output_arguments,
+    engine_settings,
+    file_path,
+    load_models,
+)
+from vsedvr.cli.progress import Progress, show_log
+from vsedvr.data.find import PairPaths, find_pairs
 from vsedvr.evaluation.benchmarks import BENCHMARKS
-from vsedvr.evaluation.complexity import measure_complexity
-from vsedvr.evaluation.evaluate import Restorer, baseline, baseline_name, check_not_saved, evaluate
-from vsedvr.evaluation.metrics import Protocol
-from vsedvr.evaluation.pictures import Details, plot_psnr
+from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.published import PUBLISHED, Published
-from vsedvr.evaluation.report import Method, Report
 from vsedvr.infer import check_tile
 from vsedvr.timeline import PADDINGS
 
@@ -29,10 +29,13 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "vsedvr eval DATASET ROOT [options]\n       vsedvr eval --gt VIDEO_OR_FOLDER [--lq VIDEO_OR_FOLDER] [options]"
+    )
     parser.add_argument("dataset", nargs="?", help=", ".join(BENCHMARKS))
-    parser.add_argument("root", nargs="?", type=Path, help="folder of the data set, as it is distributed")
-    parser.add_argument("--gt", type=Path, help="instead of a data set: a video, a folder of frames, or a folder of such")
-    parser.add_argument("--lq", type=Path, help="the same in low quality; without it --gt is reduced four times")
+    parser.add_argument("root", nargs="?", type=file_path, help="folder of the data set, as it is distributed")
+    parser.add_argument("--gt", type=file_path, help="instead of a data set: a video, a folder of frames, or a folder of such")
+    parser.add_argument("--lq", type=file_path, help="the same in low quality; without it --gt is reduced four times")
     add_model_argument(parser, repeatable=True)
     add_engine_arguments(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each clip")
@@ -41,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", choices=("y", "rgb"), help="measure luma or the three colours")
     parser.add_argument("--border", type=int, metavar="PIXELS", help="pixels at each side that do not count")
     parser.add_argument("--leave-out", type=int, nargs=2, metavar=("FIRST", "LAST"), help="frames that do not count")
-    parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder of the results; evaluation by default")
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep all restored frames, in FOLDER/<model>/<clip>")
+    add_output_arguments(parser, "evaluation")
+    parser.add_argument("--save", type=file_path, metavar="FOLDER", help="keep all restored frames, in FOLDER/<model>/<clip>")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,46 +53,45 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError, OSError: if arguments, files and models do not belong together.
+        KeyboardInterrupt: after Ctrl+C; it says where the results so far lie.
     """
+    from vsedvr.evaluation.complexity import measure_complexity
+    from vsedvr.evaluation.evaluate import check_not_saved, open_pairs
+    from vsedvr.evaluation.report import Report
+    from vsedvr.evaluation.restore import Restorer, baseline, baseline_name
+    from vsedvr.evaluation.results import Results
+
+    show_log()
     _check_numbers(args)
     task = _find_task(args)
     models = load_models(args.model or ["small"])
     device, dtype = engine_settings(args)
     scale = _common_scale(models, task)
-    args.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".decoded-", dir=args.output) as cache:
-        pairs = [open_pair(name, paths, Path(cache), scale, args.frames) for name, paths in task.paths.items()]
-        saves = {name: args.save and args.save / name for name in models}
-        for save in filter(None, saves.values()):
-            check_not_saved(save, pairs)
-        details = Details(pairs, task.protocol)
-        frames = sum(pair.num_frames if args.save else len(task.protocol.counted(pair.num_frames)) for pair in pairs)
-        progress = Progress(frames * len(models))
-        height, width = pairs[0].lq_frame(0).shape[:2]
-        name = baseline_name(scale)
-        methods = [Method(name, evaluate(baseline, pairs, task.protocol, None, partial(details.add, name)))]
-        for name, model in models.items():
-            restore = Restorer(model, device, dtype, args.padding or task.padding, args.tile and tuple(args.tile))
-            on_frame = partial(_on_frame, name, details, progress)
-            scores = evaluate(restore, pairs, task.protocol, saves[name], on_frame)
-            methods.append(Method(name, scores, measure_complexity(model, height, width)))
-    report = Report(task.title, task.protocol, task.source, (width, height), methods, task.published, task.all_clips)
-    _write(args.output, report, details)
+    with Progress(len(task.paths), "clips looked through", args.quiet) as progress:
+        pairs = open_pairs(task.paths, task.scoring, scale, args.frames, progress.step)
+    saves = {name: args.save and args.save / name for name in models}
+    for save in filter(None, saves.values()):
+        check_not_saved(save, pairs)
+    height, width = pairs[0].lq_size
+    precision = str(dtype).removeprefix("torch.")
+    report = Report(task.title, task.scoring, task.source, (width, height), [], task.published, task.all_clips, precision)
+    results = Results(args.output, report)
+    frames = sum(pair.num_frames if args.save else len(task.scoring.counted(pair.num_frames)) for pair in pairs)
+    try:
+        with Progress(frames * len(models), "frames restored", args.quiet) as progress:
+            results.measure(baseline_name(scale), baseline, pairs)
+            for name, model in models.items():
+                restore = Restorer(model, device, dtype, args.padding or task.padding, args.tile and tuple(args.tile))
+                complexity = measure_complexity(model, height, width)
+                results.measure(name, restore, pairs, complexity, saves[name], progress.step)
+        results.write()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the results so far lie in {args.output}" if results.write() else "") from None
+    except BaseException:
+        results.write()
+        raise
     print(report.table(), end="")
     print(f"{args.output}: results.json, results.csv, psnr.png, details", file=sys.stderr)
-
-
-def _on_frame(name: str, details: Details, progress: Progress, pair: Pair, n: int, restored: Frame) -> None:
-    details.add(name, pair, n, restored)
-    progress.step(f"{name}, {pair.name}")
-
-
-def _write(folder: Path, report: Report, details: Details) -> None:
-    write_whole(folder / "results.json", report.json())
-    write_whole(folder / "results.csv", report.csv())
-    write_whole(folder / "psnr.png", plot_psnr(report.methods))
-    for clip, sheet in details.sheets().items():
-        write_whole(folder / "details" / f"{clip.replace('/', '-')}.png", png(sheet))
 
 
 class _Task(NamedTuple):
@@ -97,7 +99,7 @@ class _Task(NamedTuple):
 
     title: str
     paths: PairPaths
-    protocol: Protocol
+    scoring: Scoring
     source: str = ""
     padding: str | None = None
     published: Sequence[Published] = ()
@@ -106,30 +108,35 @@ class _Task(NamedTuple):
 
 def _find_task(args: argparse.Namespace) -> _Task:
     part = f", the first {args.frames} frames" if args.frames else ""
+    own_files = "for files of your own: vsedvr eval --gt {} [--lq the same in low quality]"
     if args.dataset is None:
         if args.gt is None:
-            raise ValueError(f"give a data set ({', '.join(BENCHMARKS)}) with its folder, or --gt with files of your own")
-        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), _protocol(args, Protocol(y_channel=True)))
+            raise ValueError(
+                f"give a data set ({', '.join(BENCHMARKS)}) with its folder; {own_files.format('VIDEO_OR_FOLDER')}"
+            )
+        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), _scoring(args, Scoring(y_channel=True)))
     if args.dataset not in BENCHMARKS:
-        raise ValueError(f"there is no data set {args.dataset!r}; there are {', '.join(BENCHMARKS)}")
+        raise ValueError(
+            f"there is no data set {args.dataset!r}; there are {', '.join(BENCHMARKS)}; {own_files.format(args.dataset)}"
+        )
     if args.root is None or args.gt is not None:
         raise ValueError(f"a data set is given with its folder, and without --gt: vsedvr eval {args.dataset} FOLDER")
     benchmark = BENCHMARKS[args.dataset]
     paths = benchmark.find(args.root, args.lq)
-    protocol = _protocol(args, benchmark.protocol)
+    scoring = _scoring(args, benchmark.scoring)
     all_clips = benchmark.names(args.root)
     other_padding = args.padding not in (None, benchmark.padding)
-    if protocol != benchmark.protocol or other_padding or args.lq or args.frames:  # nothing published compares
-        return _Task(f"{args.dataset}{part}", paths, protocol, padding=benchmark.padding, all_clips=all_clips)
+    if scoring != benchmark.scoring or other_padding or args.lq or args.frames:  # nothing published compares
+        return _Task(f"{args.dataset}{part}", paths, scoring, padding=benchmark.padding, all_clips=all_clips)
     published = PUBLISHED.get(args.dataset, ())
-    return _Task(args.dataset, paths, protocol, benchmark.source, benchmark.padding, published, all_clips)
+    return _Task(args.dataset, paths, scoring, benchmark.source, benchmark.padding, published, all_clips)
 
 
-def _protocol(args: argparse.Namespace, default: Protocol) -> Protocol:
+def _scoring(args: argparse.Namespace, default: Scoring) -> Scoring:
     y_channel = default.y_channel if args.channel is None else args.channel == "y"
     border = default.border if args.border is None else args.border
     first, last = args.leave_out or default.left_out
-    return Protocol(y_channel, border, (first, last))
+    return Scoring(y_channel, border, (first, last))
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

@@ -1,38 +1,37 @@
-"""vsedvr inspect: what the network does with a clip, as sheets, clips and numbers."""
+"""vsedvr inspect: what the network does with a clip, as sheets, clips and numbers.
+
+What inspects is imported when it runs, so that the help needs nothing but the package itself.
+"""
 
 import argparse
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vsedvr.atomic import write_whole
-from vsedvr.cli.options import add_engine_arguments, add_model_argument, engine_settings
-from vsedvr.cli.progress import Progress
-from vsedvr.compare.drawing import png
-from vsedvr.data.clip import Clip, Frame, open_clip
-from vsedvr.data.lossless import lossless_video
-from vsedvr.data.pairs import to_tensor
+from vsedvr.cli.options import add_engine_arguments, add_model_argument, add_output_arguments, engine_settings, file_path
+from vsedvr.cli.progress import Progress, show_log
 from vsedvr.infer import Engine, Tiling, clip_windows
-from vsedvr.inspection.alignment import mean_length, view_window
-from vsedvr.inspection.sheet import STRIPS, flow_scale, sheet, strips
 from vsedvr.timeline import within_scene
 from vsedvr.weights import load_model
+
+if TYPE_CHECKING:
+    from vsedvr.data.clip import Clip, Frame
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", type=Path, help="a video or a folder of frames")
+    parser.add_argument("clip", type=file_path, help="a video or a folder of frames")
     add_model_argument(parser, repeatable=False)
     add_engine_arguments(parser)
     parser.add_argument("--frame", default="0", metavar="N", help="the frame to restore, or frames FIRST-LAST; 0 by default")
-    parser.add_argument("--output", type=Path, default=Path("inspection"), help="folder of the results; inspection by default")
+    add_output_arguments(parser, "inspection")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,22 +39,31 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError, OSError, MemoryError: if the frames cannot be inspected.
+        KeyboardInterrupt: after Ctrl+C; it says where the sheets so far lie.
     """
+    from vsedvr.data.clip import open_at_any_frame
+
+    show_log()
     numbers = _frames(args.frame)
     model = load_model(args.model)
     device, dtype = engine_settings(args)
-    args.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".decoded-", dir=args.output) as cache:
-        needed = numbers[-1] + model.config.num_frame + 1  # the last window, and the frame that tells whether it ends in a cut
-        clip = open_clip(args.clip, Path(cache), needed)
-        if numbers[-1] >= len(clip):
-            raise ValueError(f"{args.clip} has the frames 0 to {len(clip) - 1}, asked for {args.frame}")
-        height, width = clip[0].shape[:2]
-        lengths = _inspect(Engine(model, device, dtype, Tiling.whole(height, width, model.config)), clip, numbers, args.output)
-    write_whole(args.output / "lengths.csv", _csv(lengths))
+    clip = open_at_any_frame(args.clip)
+    if numbers[-1] >= len(clip):
+        raise ValueError(f"{args.clip} has the frames 0 to {len(clip) - 1}, asked for {args.frame}")
+    engine = Engine(model, device, dtype, Tiling.whole(*clip.size, model.config))
+    lengths: list[_Length] = []
+    try:
+        with Progress(len(numbers), "frames inspected", args.quiet) as progress:
+            _inspect(engine, clip, numbers, args.output, lengths, progress.step)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the sheets so far lie in {args.output}" if lengths else "") from None
+    finally:
+        clip.close()
+        if lengths:
+            write_whole(args.output / "lengths.csv", _csv(lengths))
     print(_table(lengths), end="")
-    clips = ", ".join(f"{name}.mkv" for name in STRIPS) if len(numbers) > 1 else "no clips of a single frame"
-    print(f"{args.output}: sheet_*.png, lengths.csv, {clips}", file=sys.stderr)
+    written = "sheet_*.png, lengths.csv" + (", *.mkv" if len(numbers) > 1 else "")
+    print(f"{args.output}: {written}", file=sys.stderr)
 
 
 class _Length(NamedTuple):
@@ -63,21 +71,31 @@ class _Length(NamedTuple):
 
     frame: int
     neighbour: int
-    """Its place in the window, counted from the reference."""
+    """Place of the neighbour in the window, counted from the reference."""
     neighbour_frame: int
     before: float
+    """Mean length before the alignment."""
     after: float
+    """Mean length after the alignment."""
 
 
-def _inspect(engine: Engine, clip: Clip, numbers: range, output: Path) -> list[_Length]:
-    config, progress = engine.config, Progress(len(numbers))
-    lengths: list[_Length] = []
+def _inspect(
+    engine: Engine, clip: "Clip", numbers: range, output: Path, lengths: list[_Length], on_frame: Callable[[], None]
+) -> None:
+    """Writes the sheets and clips of some frames, and appends the lengths of the flow to `lengths`."""
+    from vsedvr.compare.drawing import png
+    from vsedvr.data.lossless import lossless_video
+    from vsedvr.data.pairs import to_tensor
+    from vsedvr.inspection.alignment import mean_length, view_window
+    from vsedvr.inspection.sheet import flow_scale, sheet, strips
+
+    config = engine.config
     full = 0.0
     with ExitStack() as files:
         videos: dict[str, Callable[[Frame], None]] = {}
         for n in numbers:
             window = clip_windows(config, len(clip)).indices(n)
-            indices = within_scene(window, n, clip.scene_starts)
+            indices = within_scene(window, n, clip.scene_starts(min(window), max(window)))
             views = view_window(engine, indices, lambda i: to_tensor(clip[i]))
             full = full or flow_scale(views)  # the first frame's, so that colours mean the same in all
             write_whole(output / f"sheet_{n}.png", png(sheet(views, config.center, [clip[i] for i in indices], full)))
@@ -87,8 +105,7 @@ def _inspect(engine: Engine, clip: Clip, numbers: range, output: Path) -> list[_
                 videos[name](strip)
             for place, view in enumerate(views, -config.center):
                 lengths.append(_Length(n, place, view.number, mean_length(view.flow_before), mean_length(view.flow_after)))
-            progress.step("inspected")
-    return lengths
+            on_frame()
 
 
 def _csv(lengths: Sequence[_Length]) -> str:
@@ -97,7 +114,7 @@ def _csv(lengths: Sequence[_Length]) -> str:
 
 
 def _table(lengths: Sequence[_Length]) -> str:
-    """Means over the frames, a line for each neighbour."""
+    """The means over all frames as a table for a terminal, a line for each neighbour."""
     lines = [f"{'neighbour':>9} {'before':>8} {'after':>8}   mean length of the flow to its features, in pixels"]
     for neighbour in dict.fromkeys(length.neighbour for length in lengths):
         of_place = [(length.before, length.after) for length in lengths if length.neighbour == neighbour]
@@ -107,7 +124,11 @@ def _table(lengths: Sequence[_Length]) -> str:
 
 
 def _frames(text: str) -> range:
-    """Of "7" or "7-12"."""
+    """The frames that --frame asks for: "7" or "7-12".
+
+    Raises:
+        ValueError: if it asks for none.
+    """
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     if not match or int(match[2] or match[1]) < int(match[1]):
         raise ValueError(f"--frame must be a number, or two with a dash between, the lower one first, got {text!r}")

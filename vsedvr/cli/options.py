@@ -1,6 +1,7 @@
 """Options that several commands have: which models, where they run, in which precision."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,34 @@ from vsedvr import EDVR
 from vsedvr.infer import PRECISIONS, choose_device, choose_precision
 from vsedvr.weights import EMBEDDED, load_model
 
-__all__ = ["add_engine_arguments", "add_model_argument", "engine_settings", "load_models"]
+__all__ = [
+    "add_engine_arguments",
+    "add_model_argument",
+    "add_output_arguments",
+    "engine_settings",
+    "file_path",
+    "load_models",
+    "parse_device",
+]
+
+
+def file_path(text: str) -> Path:
+    """A path from the command line; ~ is the home folder."""
+    return Path(text).expanduser()
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Adds --output and --quiet.
+
+    Args:
+        folder: where results go by default.
+    """
+    parser.add_argument("--output", type=file_path, default=Path(folder), help=f"folder of the results; {folder} by default")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> None:
+    """Adds --model: the models' names or paths as the user wrote them."""
     text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; small by default"
     if repeatable:
         parser.add_argument("--model", action="append", metavar="MODEL", help=f"{text}; may be given several times")
@@ -22,41 +47,49 @@ def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> Non
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; by default the first GPU where there is one")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fp32 by default")
+    """Adds --device and --precision, which engine_settings reads."""
+    parser.add_argument("--device", type=parse_device, help="cpu, cuda or cuda:N; by default the first GPU where there is one")
+    parser.add_argument("--precision", choices=PRECISIONS, help="as the filter by default: fp16 on a GPU, fp32 on a CPU")
+
+
+def parse_device(text: str) -> torch.device:
+    """The argument of --device as a device, which need not be there. CUDA without a number has index None.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is anything but cpu, cuda or cuda:N.
+    """
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", text):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, such as cuda:0, got {text!r}")
+    return torch.device(text)
 
 
 def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
-    """
+    """The device and the precision that were asked for, by default those of the filter for 8-bit clips.
+
     Raises:
         ValueError: if there is no such device.
     """
-    device = _device(args.device)
-    return device, choose_precision(args.precision, device, exact_input=True)
+    asked: torch.device | None = args.device
+    device = choose_device(None if asked is None else -1 if asked.type == "cpu" else asked.index or 0)
+    return device, choose_precision(args.precision, device, exact_input=False)
 
 
 def load_models(names: Sequence[str]) -> dict[str, EDVR]:
-    """By a short name that is good for a folder too: the embedded model's, or the file's without its kind.
+    """Loads models and gives each a short name that is good for a folder too: the embedded model's, or the file's stem.
 
-    Files of one name, such as those of several trainings, have their folder's before it.
+    Files of one name, such as those of several trainings, have their folder's name before it.
+
+    Args:
+        names: names of embedded models and paths of checkpoints; ~ is the home folder.
 
     Raises:
         ValueError: if two names are left the same.
         OSError: if there is no such model.
     """
     short = [name if name in EMBEDDED else Path(name).stem for name in names]
-    full = [name if name in EMBEDDED else f"{Path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
+    full = [name if name in EMBEDDED else f"{file_path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
     unique = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
     twice = next((name for name in unique if unique.count(name) > 1), None)
     if twice:
         raise ValueError(f"two models are named {twice!r}; give each once, and files of other names")
     return {name: load_model(path) for name, path in zip(unique, names, strict=True)}
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return choose_device(None)
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
-        raise ValueError(f"device must be cpu, cuda or cuda:N, got {name!r}")
-    return choose_device(-1 if kind == "cpu" else int(index or 0))

@@ -1,23 +1,97 @@
-"""How far a long command is, on stderr."""
+"""What a long command tells on stderr: how far it is (a bar on a terminal, else a line now and then), and the log."""
 
+import logging
 import sys
 import time
+from types import TracebackType
+from typing import Self
 
-__all__ = ["Progress"]
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+__all__ = ["Progress", "show_log"]
+
+SECONDS = 30
+"""Time between two lines where stderr is no terminal, such as a log file."""
+
+SHORT = 3
+"""Seconds: what took less gets no line of its own."""
 
 
 class Progress:
-    """Counts steps of about equal length, with their rate and the time that is left."""
+    """Counts steps of about equal length: `with Progress(100, "frames restored") as progress: progress.step("walk")`."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, what: str, quiet: bool = False) -> None:
+        """
+        Args:
+            total: how many steps there will be.
+            what: what is done, such as "frames restored".
+            quiet: whether nothing is to be shown.
+        """
         self.total = total
+        self.what = what
         self.done = 0
-        self.start = time.monotonic()
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._in_lines = not quiet and not self._console.is_terminal
+        self._start = self._last_line = time.monotonic()
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._bar = Bar(*columns, console=self._console, redirect_stdout=False, disable=quiet or self._in_lines)
+        self._task = self._bar.add_task(what, total=total)
 
-    def step(self, what: str) -> None:
-        """After a frame of what is named."""
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._bar.stop()
+        if self._in_lines and self.done and time.monotonic() - self._start > SHORT:
+            self._print_line("")
+
+    def step(self, text: str = "") -> None:
+        """Counts a step that is done.
+
+        Args:
+            text: what it was done on, such as the clip.
+        """
         self.done += 1
-        rate = self.done / max(time.monotonic() - self.start, 1e-6)
-        left = round((self.total - self.done) / rate)
-        line = f"{what}: frame {self.done} of {self.total}, {rate:.2f} a second, {left // 60}:{left % 60:02} left"
-        print(f"\r{line:<78}", end="" if self.done < self.total else "\n", file=sys.stderr, flush=True)
+        self._bar.update(self._task, completed=self.done, description=f"{self.what}: {text}" if text else self.what)
+        if self._in_lines and time.monotonic() - self._last_line >= SECONDS and self.done < self.total:
+            self._print_line(text)
+
+    def _print_line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        rate = self.done / max(self._last_line - self._start, 1e-6)
+        line = f"{self.what}: {self.done} of {self.total}, {_per_second(rate)}"
+        if self.done < self.total:
+            left = round((self.total - self.done) / rate)
+            line += f", {left // 60}:{left % 60:02} left" + (f" ({text})" if text else "")
+        self._console.print(line, markup=False)
+
+
+def show_log() -> None:
+    """Writes what the package logs to stderr, above a bar; unless whoever runs the command has settled that."""
+    logger = logging.getLogger("vsedvr")
+    if not logger.hasHandlers():
+        logger.setLevel(logging.INFO)
+        logger.addHandler(_ToStderr())
+
+
+class _ToStderr(logging.Handler):
+    """Writes log records to whatever sys.stderr is at the time: a bar puts a stand-in there, which writes above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+class _Rate(ProgressColumn):
+    """The column of the bar that shows how many steps are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_per_second(task.speed) if task.speed else "", style="progress.data.speed")
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:.2f} a second"

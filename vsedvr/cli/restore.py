@@ -18,9 +18,6 @@ from vsedvr.restore.settings import MATRICES, Settings
 
 __all__ = ["add_arguments", "run"]
 
-INTERRUPTED = 130
-"""Exit status of a process that Ctrl-C ended, as shells have it."""
-
 SECONDS_BETWEEN_LINES = 30
 """How often a line tells the progress where there is no terminal."""
 
@@ -63,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError, OSError: if it cannot be done.
-        SystemExit: with status 130 after Ctrl-C.
+        KeyboardInterrupt: after Ctrl-C; it says how far it is and how to go on.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     settings = _settings(args)
@@ -80,14 +77,10 @@ def run(args: argparse.Namespace) -> None:
     with _progress(args.quiet) as show:
         try:
             restore_film(args.source, args.output, settings, args.overwrite, args.restart, remember)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             done = f"{last.done} of {last.frames} frames are restored" if last.frames else "nothing is restored yet"
-            message = f"vsedvr restore: interrupted; {done}. The same command goes on from the last whole segment."
-        else:
-            message = ""
-    if message:
-        print(message, file=sys.stderr)
-        raise SystemExit(INTERRUPTED)
+            message = f"{done}. The same command goes on from the last whole segment."
+            raise KeyboardInterrupt(message) from interrupt
     if not args.quiet:
         print(f"{args.output} is done", file=sys.stderr)
 

@@ -1,1 +1,1 @@
-"""Pictures beside one another, to compare them."""
+"""Versions of one clip beside one another: on a page to look at, and as labelled pictures."""

@@ -16,7 +16,7 @@ GAP = 4
 
 
 def labelled_row(pictures: Mapping[str, NDArray[np.uint8]], enlarged: int = 1) -> Image.Image:
-    """Pictures side by side, each under its name.
+    """Puts pictures side by side, each under its name.
 
     Args:
         pictures: (h, w, 3) RGB by name, all of one size.

@@ -8,12 +8,14 @@ from typing import Protocol
 import av
 
 from vsedvr.atomic import whole_file
-from vsedvr.data.clip import Frame
+from vsedvr.data.picture import Frame
 
 __all__ = ["lossless_video"]
 
 
 class Write(Protocol):
+    """A function that appends a frame to a video."""
+
     def __call__(self, frame: Frame) -> None: ...
 
 

@@ -3,33 +3,35 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vsedvr.data.pairs import PairPaths, find_pairs
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.data.find import PairPaths, find_pairs
+from vsedvr.evaluation.metrics import Scoring
 
 __all__ = ["BENCHMARKS", "Benchmark"]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set with its protocol."""
+    """A data set: where its clips lie, and how it is scored."""
 
     gt: str
     """Folder of the ground truth below the root; where there is none, the root itself."""
     lq: str
     """Folder of the low quality; where there is none, frames are reduced from the ground truth."""
-    protocol: Protocol
+    scoring: Scoring
+    """What counts."""
     padding: str
     """What stands in for frames beyond the ends of a clip (timeline.PADDINGS)."""
     source: str
-    """Who counts like this."""
+    """Who scores in this way."""
     clips: tuple[str, ...] = ()
-    """Names of all clips; none: whatever there is."""
+    """Names of all clips; () where all that is there counts."""
     clip_list: str = ""
     """File below the root that names all clips, one a line."""
     scale: int = 4
+    """How many times larger the ground truth is."""
 
     def find(self, root: Path, lq: Path | None = None) -> PairPaths:
-        """The clips that are there.
+        """Finds those clips of the data set that are there.
 
         Args:
             root: folder of the data set.
@@ -58,7 +60,11 @@ class Benchmark:
         return {name: (gt / name, lq and lq / name) for name in found}
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """All clips of the data set, there or not; none if it is not settled."""
+        """Names of all clips of the data set, whether they are there or not; none where the data set has no fixed list.
+
+        Raises:
+            FileNotFoundError: if the list that comes with the data set is missing.
+        """
         if not self.clip_list:
             return self.clips
         path = root / self.clip_list
@@ -69,7 +75,7 @@ class Benchmark:
 
 VID4 = ("calendar", "city", "foliage", "walk")
 REDS4 = ("000", "011", "015", "020")
-RGB, Y = Protocol(), Protocol(y_channel=True)
+RGB, Y = Scoring(), Scoring(y_channel=True)
 BASICSR = "BasicSR, docs/ModelZoo.md"
 
 BENCHMARKS = {
@@ -81,7 +87,7 @@ BENCHMARKS = {
     "vimeo90k-t": Benchmark(
         "sequences",
         "BIx4",
-        Protocol(y_channel=True, left_out=(3, 3)),  # of im1 to im7 only im4 counts
+        Scoring(y_channel=True, left_out=(3, 3)),  # of im1 to im7 only im4 counts
         "reflection_circle",
         "mmagic, configs/basicvsr",
         clip_list="sep_testlist.txt",
@@ -89,7 +95,9 @@ BENCHMARKS = {
     "spmcs": Benchmark("GT", "BIx4", Y, "reflection_circle", "as Vid4; papers differ"),
     "udm10": Benchmark("GT", "BIx4", Y, "reflection_circle", "mmagic, configs/basicvsr"),
 }
-"""Layouts as distributed: REDS and Vimeo-90K as their archives unpack, the others as a folder GT of clips, BIx4 beside it.
+"""The benchmarks by name.
+
+Layouts are as distributed: REDS and Vimeo-90K as their archives unpack, the others as a folder GT of clips, BIx4 beside it.
 
 The clips of reds4 are those that EDVR was tested on, taken out of the training set of REDS.
 """

@@ -1,138 +1,147 @@
-"""Evaluation: clips through the engine that the filter runs, and how near to the ground truth they come."""
+"""Evaluation: clips that are checked, restored and measured."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vsedvr.atomic import whole_folder
 from vsedvr.data.clip import Frame
-from vsedvr.data.pairs import Pair, to_frame, to_tensor
-from vsedvr.data.resize import enlarge
-from vsedvr.evaluation.metrics import Protocol, Score
-from vsedvr.infer import Engine, build_engine, clip_windows
-from vsedvr.model import EDVR
-from vsedvr.timeline import within_scene
+from vsedvr.data.pairs import ClipPair, open_pair
+from vsedvr.evaluation.metrics import Score, Scoring
+from vsedvr.evaluation.restore import Restore
 
-__all__ = ["Restore", "Restorer", "Scores", "baseline", "baseline_name", "check_not_saved", "evaluate", "mean_score"]
+__all__ = [
+    "Scores",
+    "check_not_saved",
+    "evaluate",
+    "evaluate_clip",
+    "mean_score",
+    "open_pairs",
+]
 
-Restore = Callable[[Pair, int], Frame]
-"""Gives the restored frame of a number in a clip."""
+OnFrame = Callable[[ClipPair, int, Frame], None]
+"""A function that is told of every restored frame: clip, number, frame."""
 
 Scores = Mapping[int, Score]
-"""By frame number."""
+"""The scores of a clip by frame number."""
 
 
-class _Running(NamedTuple):
-    """The engine while it goes through a clip."""
-
-    pair: Pair
-    size: tuple[int, int]
-    engine: Engine
-    first_number: int
-    """The engine's number of the clip's first frame: it keeps features by number, so numbers go on from clip to clip."""
+def _nothing(pair: ClipPair, n: int, restored: Frame) -> None:
+    """Where nobody wants to be told of a frame."""
 
 
-class Restorer:
-    """One model, which restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
-
-    def __init__(
-        self,
-        model: EDVR,
-        device: torch.device,
-        dtype: torch.dtype,
-        padding: str | None = None,
-        tile: tuple[int, int] | None = None,
-    ) -> None:
-        """
-        Args:
-            model: the network.
-            device, dtype: of the engine.
-            padding: one of timeline.PADDINGS; by default what models of the kind are tested with.
-            tile: (width, height) of tiles, (0, 0) for none; by default what the free memory allows.
-        """
-        self.model = model
-        self.device = device
-        self.dtype = dtype
-        self.padding = padding
-        self.tile = tile
-        self.running: _Running | None = None
-
-    def __call__(self, pair: Pair, n: int) -> Frame:
-        if self.running is None or self.running.pair is not pair:
-            self.running = self._start(pair)
-        first = self.running.first_number
-        window = clip_windows(self.model.config, pair.num_frames, self.padding).indices(n)
-        numbers = [first + i for i in within_scene(window, n, pair.scene_starts)]
-        return to_frame(self.running.engine.restore(numbers, lambda number: to_tensor(pair.lq_frame(number - first))))
-
-    def _start(self, pair: Pair) -> _Running:
-        height, width = pair.lq_frame(0).shape[:2]
-        before = self.running
-        if before and before.size == (height, width):
-            return _Running(pair, before.size, before.engine, before.first_number + before.pair.num_frames)
-        engine = build_engine(self.model, self.device, self.dtype, (height, width), self.tile)
-        return _Running(pair, (height, width), engine, 0)
-
-
-def baseline_name(scale: int) -> str:
-    return "input" if scale == 1 else "bicubic"
-
-
-def baseline(pair: Pair, n: int) -> Frame:
-    """What needs no model: MATLAB's bicubic enlargement, or the input itself where it has the output's size."""
-    lq = pair.lq_frame(n)
-    return lq if pair.scale == 1 else to_frame(enlarge(to_tensor(lq), pair.scale).clamp(0, 1))
-
-
-def evaluate(
-    restore: Restore,
-    pairs: Sequence[Pair],
-    protocol: Protocol,
-    save: Path | None = None,
-    on_frame: Callable[[Pair, int, Frame], None] = lambda pair, n, restored: None,
-) -> dict[str, Scores]:
+def evaluate(restore: Restore, pairs: Sequence[ClipPair], scoring: Scoring, save: Path | None = None) -> dict[str, Scores]:
     """Restores clips and measures them.
 
     Args:
         restore: a Restorer, or the baseline.
         pairs: the clips.
-        protocol: what counts. Frames that do not are restored only to be saved.
-        save: folder for all restored frames, <save>/<clip>/00000000.png and so on: the input of a second stage. A clip
-            appears there when it is complete.
-        on_frame: is called with every restored frame.
+        scoring: what counts.
+        save: folder for all restored frames (see evaluate_clip).
 
     Returns:
-        Scores by clip and frame number.
+        Scores by the clip's name.
 
     Raises:
         FileExistsError: if a clip is in the folder already.
     """
     if save:
         check_not_saved(save, pairs)
-    scores: dict[str, Scores] = {}
-    for pair in pairs:
-        counted = protocol.counted(pair.num_frames)
-        of_clip = scores[pair.name] = dict[int, Score]()
-        with _saving(save, pair.name) as folder:
-            for n in range(pair.num_frames) if folder else counted:
-                restored = restore(pair, n)
-                if folder:
-                    Image.fromarray(restored).save(folder / f"{n:08}.png", compress_level=3)
-                if n in counted:
-                    of_clip[n] = protocol.measure(restored, pair.gt_frame(n))
-                on_frame(pair, n, restored)
+    return {pair.name: evaluate_clip(restore, pair, scoring, save) for pair in pairs}
+
+
+def evaluate_clip(
+    restore: Restore, pair: ClipPair, scoring: Scoring, save: Path | None = None, on_frame: OnFrame = _nothing
+) -> Scores:
+    """Restores a clip and measures it.
+
+    Args:
+        restore: a Restorer, or the baseline.
+        pair: the clip.
+        scoring: what counts. Frames that do not are restored only to be saved.
+        save: folder for all restored frames, <save>/<clip>/00000000.png and so on: the input of a second stage. The clip
+            appears there when it is complete.
+        on_frame: is called with every restored frame.
+
+    Raises:
+        FileExistsError: if the clip is in the folder already.
+    """
+    counted = scoring.counted(pair.num_frames)
+    scores: dict[int, Score] = {}
+    with _saving(save, pair.name) as folder:
+        for n in range(pair.num_frames) if folder else counted:
+            restored = restore(pair, n)
+            if folder:
+                Image.fromarray(restored).save(folder / f"{n:08}.png", compress_level=3)
+            if n in counted:
+                scores[n] = scoring.measure(restored, pair.gt_frame(n))
+            on_frame(pair, n, restored)
+    pair.close()
     return scores
 
 
-def check_not_saved(save: Path, pairs: Iterable[Pair]) -> None:
-    """
+def open_pairs(
+    paths: Mapping[str, tuple[Path, Path | None]],
+    scoring: Scoring,
+    scale: int,
+    max_frames: int | None = None,
+    on_clip: Callable[[str], None] = lambda name: None,
+) -> list[ClipPair]:
+    """Opens all clips and checks all that can be checked before the first frame is restored.
+
+    That is: lengths, the sizes of all frames, headers of all pictures, that videos can be decoded to their ends, and that
+    enough frames and pixels count.
+
+    Args:
+        paths: ground truth and low quality by the clip's name (see find.find_pairs).
+        scoring: what counts.
+        scale: how many times larger the ground truth is.
+        max_frames: how many frames to take of each clip, from the beginning.
+        on_clip: is told the name of each clip that is done.
+
     Raises:
-        FileExistsError: if one of the clips is in the folder already.
+        ValueError, FileNotFoundError: if a clip cannot be used; the message names all such clips, each with its reason.
+    """
+    pairs: list[ClipPair] = []
+    errors: list[Exception] = []
+    for name, both in paths.items():
+        try:
+            pair = open_pair(name, both, None, scale, max_frames)
+            pair.check_sizes()
+            _check_counts(pair, scoring)
+            pairs.append(pair)
+        except (OSError, ValueError) as error:
+            errors.append(error)
+        on_clip(name)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ValueError(f"{len(errors)} of {len(paths)} clips cannot be used:\n" + "\n".join(map(str, errors)))
+    return pairs
+
+
+def _check_counts(pair: ClipPair, scoring: Scoring) -> None:
+    """Looks whether enough frames and pixels of a clip count.
+
+    Raises:
+        ValueError: if no frame counts, or too few pixels; the message names the clip.
+    """
+    height, width = (side // pair.scale * pair.scale for side in pair.gt.size)
+    try:
+        scoring.counted(pair.num_frames)
+        scoring.check_size(height, width)
+    except ValueError as error:
+        raise ValueError(f"clip {pair.name}: {error}") from error
+
+
+def check_not_saved(save: Path, pairs: Iterable[ClipPair]) -> None:
+    """Looks whether a folder is free for restored frames.
+
+    Raises:
+        FileExistsError: if one of the clips is in it already.
     """
     for pair in pairs:
         if (save / pair.name).exists():
@@ -140,6 +149,7 @@ def check_not_saved(save: Path, pairs: Iterable[Pair]) -> None:
 
 
 def mean_score(scores: Iterable[Score]) -> Score:
+    """The mean of PSNR and of SSIM, over frames or over clips."""
     psnr, ssim = np.mean([*scores], axis=0)
     return Score(float(psnr), float(ssim))
 

@@ -1,8 +1,7 @@
 """Pictures of an evaluation: PSNR over the frames, and details side by side."""
 
 import io
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,8 @@ from PIL import Image
 
 from vsedvr.compare.drawing import labelled_row
 from vsedvr.data.clip import Frame
-from vsedvr.data.pairs import Pair
-from vsedvr.evaluation.metrics import Protocol
+from vsedvr.data.pairs import ClipPair
+from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.report import Method
 
 __all__ = ["Details", "Region", "detailed_region", "plot_psnr"]
@@ -28,6 +27,8 @@ ENLARGED = 3
 
 
 class Region(NamedTuple):
+    """A part of a picture, in pixels of the ground truth."""
+
     top: int
     left: int
     height: int
@@ -40,7 +41,7 @@ class Region(NamedTuple):
 
 
 def detailed_region(lq: Frame, scale: int) -> Region:
-    """Where the input has the strongest gradients, in sum over a region.
+    """The region in which the input has the strongest gradients, in sum.
 
     Args:
         lq: (h, w, 3).
@@ -56,32 +57,35 @@ def detailed_region(lq: Frame, scale: int) -> Region:
 
 
 class Details:
-    """The same region of the middle frame of each clip, in the input, the ground truth, and as every method restores it."""
+    """The same region of the middle frame of each clip: in the input, in the ground truth, and as every method restores it."""
 
-    def __init__(self, pairs: Iterable[Pair], protocol: Protocol) -> None:
-        self.shown: dict[str, int] = {}
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
         self.regions: dict[str, Region] = {}
         self.crops: dict[str, dict[str, Frame]] = {}
         self.gt: dict[str, Frame] = {}
-        for pair in islice(pairs, MAX_DETAILS):
-            counted = protocol.counted(pair.num_frames)
-            n = self.shown[pair.name] = counted[len(counted) // 2]
-            region = self.regions[pair.name] = detailed_region(pair.lq_frame(n), pair.scale)
-            self.crops[pair.name] = {} if pair.scale == 1 else {"input": region.crop(pair.lq_frame(n), pair.scale)}
-            self.gt[pair.name] = region.crop(pair.gt_frame(n))
 
-    def add(self, method: str, pair: Pair, n: int, restored: Frame) -> None:
-        """Takes what it needs of a restored frame."""
-        if self.shown.get(pair.name) == n:
-            self.crops[pair.name][method] = self.regions[pair.name].crop(restored)
+    def add(self, method: str, pair: ClipPair, n: int, restored: Frame) -> None:
+        """Keeps the region of a restored frame, if it is the middle one of those of its clip that count."""
+        counted = self.scoring.counted(pair.num_frames)
+        if n != counted[len(counted) // 2]:
+            return
+        if pair.name not in self.regions:
+            if len(self.regions) == MAX_DETAILS:
+                return
+            lq = pair.lq_frame(n)
+            region = self.regions[pair.name] = detailed_region(lq, pair.scale)
+            self.crops[pair.name] = {} if pair.scale == 1 else {"input": region.crop(lq, pair.scale)}
+            self.gt[pair.name] = region.crop(pair.gt_frame(n))
+        self.crops[pair.name][method] = self.regions[pair.name].crop(restored)
 
     def sheets(self) -> dict[str, Image.Image]:
-        """A sheet of each clip by the clip's name."""
+        """A sheet of each clip, by the clip's name."""
         return {clip: labelled_row({**crops, "ground truth": self.gt[clip]}, ENLARGED) for clip, crops in self.crops.items()}
 
 
 def plot_psnr(methods: Sequence[Method]) -> bytes:
-    """PSNR of every frame that counts, one clip after the other, as PNG."""
+    """A plot of the PSNR of every frame that counts, one clip after the other, as PNG."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     axes = figure.add_subplot(ylabel="PSNR (dB)", xlabel="frames that count")
     clips = methods[0].scores

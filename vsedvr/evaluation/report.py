@@ -3,15 +3,15 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.evaluate import Scores, mean_score
-from vsedvr.evaluation.metrics import Protocol, Score
+from vsedvr.evaluation.metrics import Score, Scoring
 from vsedvr.evaluation.published import Published
+from vsedvr.evaluation.table import aligned_table
 
 __all__ = ["Method", "Report"]
 
@@ -26,39 +26,45 @@ class Method:
 
     name: str
     scores: Mapping[str, Scores]
-    """By clip and frame number."""
+    """Scores by the clip's name and by frame number."""
     complexity: Complexity | None = None
 
     @property
     def clip_means(self) -> dict[str, Score]:
+        """The mean score of each clip, by its name."""
         return {clip: mean_score(scores.values()) for clip, scores in self.scores.items()}
 
     @property
     def mean(self) -> Score:
-        """Over clips, whatever their lengths."""
+        """The mean score over clips, whatever their lengths."""
         return mean_score(self.clip_means.values())
 
 
 @dataclass(frozen=True)
 class Report:
+    """What was measured so far, of which methods, and what was published."""
+
     title: str
     """Name of the data set, or of the files."""
-    protocol: Protocol
+    scoring: Scoring
     source: str
-    """Of the protocol; "" if it is nobody's."""
+    """Who scores in this way; "" where nobody is known to."""
     input_size: tuple[int, int]
-    """(width, height) that multiply-accumulates are counted for."""
-    methods: Sequence[Method]
+    """(width, height) of the input that multiply-accumulates are counted for."""
+    methods: list[Method]
     published: Sequence[Published] = ()
     all_clips: Sequence[str] = ()
-    """Of the data set, whether evaluated or not."""
+    """Names of all clips of the data set, evaluated or not."""
+    precision: str = "float32"
+    """The type that models were computed in."""
 
     @property
     def clips(self) -> list[str]:
+        """Names of the clips that were evaluated."""
         return list(self.methods[0].scores)
 
     def table(self) -> str:
-        """For a terminal."""
+        """The scores as a table for a terminal."""
         columns = self.clips if len(self.clips) <= MAX_COLUMNS else []
         head = ["", "parameters", "GMACs", *columns, "mean", ""]
         rows = [
@@ -70,21 +76,22 @@ class Report:
             published.insert(0, ["published", *[""] * (len(head) - 1)])
         width, height = self.input_size
         note = f"GMACs: 10^9 multiply-accumulates for a frame of {width}x{height}, each window from scratch"
-        return "\n".join([self._headline(), *_aligned([head, *rows, *published]), note]) + "\n"
+        return "\n".join([self._headline(), aligned_table([head, *rows, *published], left=(0, -1)), note]) + "\n"
 
     def json(self) -> str:
-        """Everything, with means; a PSNR of equal pictures, which is infinite, is null."""
+        """Everything, with means, as strict JSON. After an interruption methods may lack clips."""
         content = {
             "title": self.title,
-            "protocol": {**asdict(self.protocol), "source": self.source},
+            "scoring": {**asdict(self.scoring), "source": self.source},
+            "precision": self.precision,
             "input_size": self.input_size,
             "methods": [_as_dict(method) for method in self.methods],
             "published": self.published,
         }
-        return json.dumps(_plain(content), indent=1) + "\n"
+        return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
     def csv(self) -> str:
-        """A line for each method, clip and frame."""
+        """A line for each method, clip and frame, below a line of heads."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["method", "clip", "frame", "psnr", "ssim"])
@@ -94,14 +101,11 @@ class Report:
         return text.getvalue()
 
     def _headline(self) -> str:
-        protocol = self.protocol
-        frames = (
-            "all frames"
-            if protocol.left_out == (0, 0)
-            else "without the first {} and the last {} frames".format(*protocol.left_out)
-        )
-        border = f"{protocol.border} pixels of border left out" if protocol.border else "no border left out"
-        channels = "luma" if protocol.y_channel else "RGB"
+        scoring = self.scoring
+        first, last = scoring.left_out
+        frames = f"without the first {first} and the last {last} frames" if first or last else "all frames"
+        border = f"{scoring.border} pixels of border left out" if scoring.border else "no border left out"
+        channels = "luma" if scoring.y_channel else "RGB"
         source = f" (as {self.source})" if self.source else ""
         lacking = [clip for clip in self.all_clips if clip not in self.clips]
         part = f"\n{len(self.clips)} of {len(self.all_clips)} clips" if lacking else ""
@@ -113,7 +117,7 @@ class Report:
         return [row.method, "", "", *_cells(row.clips, columns), _cell(mean), source]
 
     def _mean(self, row: Published) -> Score | None:
-        """Over the clips that were evaluated, if they were published."""
+        """The published mean over the clips that were evaluated, where it can be told."""
         if set(self.clips) == set(self.all_clips):
             return row.mean
         if set(self.clips) <= row.clips.keys():
@@ -133,18 +137,6 @@ def _cell(score: Score | None) -> str:
     return f"{score.psnr:.2f}/{score.ssim:.4f}" if score else "-"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width; the first and the last to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    middle = slice(1, -1)
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(text.rjust(n) for text, n in zip(row[middle], widths[middle], strict=True)), row[-1]]
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _as_dict(method: Method) -> dict[str, Any]:
     complexity = method.complexity
     return {
@@ -158,11 +150,9 @@ def _as_dict(method: Method) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """As JSON has it: named tuples by name, and no infinity."""
+    """The same content with named tuples as mappings, which json.dumps would write as lists."""
     if isinstance(content, tuple) and hasattr(content, "_asdict"):
         content = content._asdict()
     if isinstance(content, Mapping):
         return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return [_plain(value) for value in content] if isinstance(content, list | tuple) else content

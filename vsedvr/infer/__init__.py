@@ -1,10 +1,10 @@
 """Inference: windows of frames, and the engine that restores them."""
 
-from vsedvr.infer.build import build_engine, clip_windows, published_padding
+from vsedvr.infer.build import build_engine, check_tile, clip_windows, published_padding
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
 from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
-from vsedvr.infer.tile import Tiling, check_tile, default_tile_pad, receptive_radius
+from vsedvr.infer.tile import Tiling, default_tile_pad, receptive_radius
 
 __all__ = [
     "PRECISIONS",

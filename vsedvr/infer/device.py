@@ -1,43 +1,56 @@
-"""Where the network runs, the type that it computes in, and the settings of PyTorch that it computes under."""
+"""Where the network runs, the type that it computes in, and the state of PyTorch while it does."""
 
 import logging
+import operator
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from vsedvr.infer.settings import reproducible
+
 __all__ = ["PRECISIONS", "choose_device", "choose_precision", "computing"]
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""The types that a network can compute in, by the names that users give."""
 
 logger = logging.getLogger("vsedvr")
-_settings = threading.RLock()  # again: a frame that is loaded may be another engine's
+_settings = threading.RLock()  # re-entrant, because loading a frame may run another engine
 
 
 def choose_device(device_index: int | None) -> torch.device:
-    """A GPU by its number, the CPU for -1, or for None the first GPU where there is one and the CPU elsewhere.
+    """The device with a number.
+
+    Args:
+        device_index: number of a GPU, or -1 for the CPU. None is the first GPU, or the CPU where there is none.
 
     Raises:
-        ValueError: if there is no such GPU.
+        ValueError: if it is not a whole number, or there is no such GPU.
     """
     count = torch.cuda.device_count()
     if device_index is None:
         device_index = 0 if count else -1
-    if device_index == -1:
+    try:
+        index: int | None = operator.index(device_index)
+    except TypeError:
+        index = None
+    if index is None or isinstance(device_index, bool):
+        raise ValueError(f"device_index must be the number of a GPU, -1 for the CPU, or None, got {device_index!r}")
+    if index == -1:
         return torch.device("cpu")
     if not count:
-        raise ValueError(f"device_index {device_index} asks for a GPU, but CUDA is not available; -1 is the CPU")
-    if not 0 <= device_index < count:
-        raise ValueError(f"device_index must be within 0..{count - 1}, or -1 for the CPU, got {device_index}")
-    return torch.device("cuda", device_index)
+        raise ValueError(f"device_index {index} asks for a GPU, but CUDA is not available; -1 is the CPU")
+    if not 0 <= index < count:
+        raise ValueError(f"device_index must be within 0..{count - 1}, or -1 for the CPU, got {index}")
+    return torch.device("cuda", index)
 
 
 def choose_precision(asked: str | None, device: torch.device, exact_input: bool) -> torch.dtype:
-    """float32, float16 or bfloat16: what was asked for where it is of use on the device, else float32 and a warning.
+    """The type to compute in: what was asked for, or float32 and a warning where that would be slower on the device.
 
     Args:
-        asked: one of PRECISIONS, or None: fp32 on a CPU and for exact input, fp16 on a GPU otherwise.
+        asked: one of PRECISIONS, or None, which is fp32 on a CPU and for exact input, and fp16 on a GPU otherwise.
         device: where the network runs.
         exact_input: the input is 32-bit float, so whoever feeds it expects results of that precision.
 
@@ -46,7 +59,7 @@ def choose_precision(asked: str | None, device: torch.device, exact_input: bool)
     """
     if asked is None:
         return torch.float32 if exact_input or device.type == "cpu" else torch.float16
-    if asked not in PRECISIONS:
+    if not isinstance(asked, str) or asked not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}")
     if device.type == "cpu" and asked == "fp16":
         logger.warning("precision fp16 is slower than fp32 on a CPU; computing in fp32")
@@ -59,26 +72,16 @@ def choose_precision(asked: str | None, device: torch.device, exact_input: bool)
 
 @contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """On a GPU, for as long as kernels are launched: settings under which equal input gives equal output, bit for bit.
+    """Within it, kernels that are launched on a GPU give equal output for equal input, bit for bit. On a CPU it does nothing.
 
-    cuDNN does not race its algorithms, of which another may win next time, and takes none that adds up in varying order. A
-    network in float32 gets no TF32. In the others the few float32 convolutions do: its mantissa is that of float16.
+    In float32 no TF32 is used. In the other types it is, for the few convolutions that stay in float32: its mantissa is that
+    of float16.
 
-    The settings are the whole process's, other filters' too. So they come back after, and threads take turns, lest one take
-    another's for the user's. Launching holds Python's own lock anyway; wait for results outside.
+    PyTorch's settings belong to the whole process, so threads take turns: else one would take another's settings for the
+    user's. Launching holds Python's own lock anyway; wait for results outside.
     """
     if device.type != "cuda":
         yield
         return
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    conv = cudnn.conv  # type: ignore[attr-defined]
-    with _settings, torch.cuda.device(device):
-        # Not torch.backends.cudnn.flags(): it fails where a script has set fp32_precision
-        before = cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision
-        precision = "ieee" if dtype == torch.float32 else "tf32"
-        try:
-            cudnn.benchmark, cudnn.deterministic = False, True
-            conv.fp32_precision = matmul.fp32_precision = precision
-            yield
-        finally:
-            cudnn.benchmark, cudnn.deterministic, conv.fp32_precision, matmul.fp32_precision = before
+    with _settings, torch.cuda.device(device), reproducible(tf32=dtype != torch.float32):
+        yield

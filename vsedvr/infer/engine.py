@@ -1,6 +1,5 @@
-"""Runs an EDVR through a clip, frame by frame in any order, and keeps what can be used again."""
+"""Restores a clip with an EDVR, frame by frame in any order, and keeps what can be used again."""
 
-import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +9,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr import ops
-from vsedvr.infer.cache import Frame, FrameCache
+from vsedvr.infer.cache import FrameCache, FrameTile
 from vsedvr.infer.device import PRECISIONS, computing
-from vsedvr.infer.memory import choose_tiling, free_bytes, is_out_of_memory, working_bytes
+from vsedvr.infer.memory import (
+    ROWS_AT_A_TIME,
+    choose_tiling,
+    feature_bytes,
+    free_bytes,
+    is_out_of_memory,
+    smaller_tiling,
+    working_bytes,
+)
+from vsedvr.infer.network import Network
+from vsedvr.infer.source import Load, checked, what_is_not_finite
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.infer.transfer import start_download, upload, wait_for
 from vsedvr.model import EDVR
-from vsedvr.model.blocks import DCNPack
 
 __all__ = ["Engine"]
 
@@ -39,17 +47,15 @@ class Engine:
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
     ) -> None:
-        """On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for what is done once.
+        """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for that.
 
         Args:
-            model: stays as it is; the engine works with copies.
+            model: stays as it is; the engine works with a copy, which engines of one model, device and type share.
             device: where to run.
-            dtype: float32, float16 or bfloat16. The convolutions that predict offsets stay in float32 in bfloat16. A frame
-                that overflows float16 or bfloat16 is computed again in float32.
+            dtype: float32, float16 or bfloat16. A frame that overflows float16 or bfloat16 is computed again in float32.
             tiling: how to take the pictures apart; by default they are restored whole. When memory runs out, smaller tiles
                 take its place: on a GPU here already, so that it is settled from then on.
-            cache_bytes: upper bound of the features kept between calls. Without room for a window of them frames are
-                extracted again.
+            cache_bytes: upper bound of the features kept between calls. What is not kept is computed again.
 
         Raises:
             MemoryError: if a GPU's memory runs out with the smallest tiles as well.
@@ -57,13 +63,8 @@ class Engine:
         self.config = model.config
         self.dtype = dtype
         self.tiling = tiling
-        self.model = copy.deepcopy(model).eval().to(device, dtype)
-        if dtype == torch.bfloat16:
-            for pack, exact in zip(_dcn_packs(self.model), _dcn_packs(model), strict=True):
-                pack.conv_offset = copy.deepcopy(exact.conv_offset).to(device)
-        self.model = self.model.to(memory_format=torch.channels_last)
-        self.device = self.model.conv_last.weight.device  # a GPU with its number
-        self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
+        self.network = Network.shared(model, device, dtype)
+        self.model, self.device = self.network.model, self.network.device
         self.exact: Engine | None = None
         self.cache = self._new_cache(cache_bytes)
         if self.device.type == "cuda":
@@ -72,18 +73,19 @@ class Engine:
                 self._warm_up(tiling)
 
     @torch.inference_mode()
-    def restore(self, indices: Sequence[int], load: Callable[[int], Tensor]) -> Tensor:
+    def restore(self, indices: Sequence[int], load: Load) -> Tensor:
         """Restores the centre frame of a window.
 
         Args:
             indices: the window's num_frame source frame numbers; a number always means the same frame.
-            load: gives the frame of a number, (3, h, w) in [0, 1], all of one size; called only for frames of which features
-                are not kept, once for each.
+            load: gives the frame of a number, (num_in_ch, h, w) in [0, 1], all of the size that the tiling is for; called
+                only for frames whose features are not kept, once for each.
 
         Returns:
-            (3, scale * h, scale * w), float32, clamped to [0, 1], on the CPU.
+            (num_out_ch, scale * h, scale * w), float32, clamped to [0, 1], on the CPU.
 
         Raises:
+            ValueError: if a frame has another size or number of channels.
             MemoryError: if memory runs out with the smallest tiles as well.
             RuntimeError: if the frame is not finite in float32 either.
         """
@@ -91,19 +93,21 @@ class Engine:
         if self.tiling is None:
             height, width = load(indices[self.config.center]).shape[-2:]
             self.tiling = Tiling.whole(height, width, self.config)
+            self.cache = self._new_cache(self.cache.max_bytes)
+        load = checked(load, (self.config.num_in_ch, self.tiling.height, self.tiling.width))
         try:
             return self._in_tiles_that_fit(self.tiling, lambda tiling: tiling.blend(self._parts(tiling, indices, load)))
         except FloatingPointError as error:
-            if self.exact_model is None:
-                raise RuntimeError(_blame(indices, load, error)) from error
+            if self.network.exact_model is None:
+                raise RuntimeError(f"{error}: {what_is_not_finite(indices, load)}") from error
             warning = str(error)
         # Only after the except block: the error holds the tensors that were alive
         if self.exact is None:
             logger.warning("%s; such frames are computed again in fp32. With precision fp32 all are, at once", warning)
-            self.exact = self._new_exact(self.exact_model, self.tiling)
+            self.exact = self._new_exact(self.network.exact_model, self.tiling)
         return self.exact.restore(indices, load)
 
-    def _parts(self, tiling: Tiling, indices: Sequence[int], load: Callable[[int], Tensor]) -> Iterator[Tensor]:
+    def _parts(self, tiling: Tiling, indices: Sequence[int], load: Load) -> Iterator[Tensor]:
         """The restored tiles in order.
 
         Raises:
@@ -116,35 +120,35 @@ class Engine:
                 raise FloatingPointError(f"frame {indices[self.config.center]} is not finite in {name}")
             yield part
 
-    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Callable[[int], Tensor]) -> tuple[Tensor, bool]:
+    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Load) -> tuple[Tensor, bool]:
         """The restored tile, and whether the network gave finite numbers for all of it."""
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
-            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq)[0]
+            restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
         return part, bool(finite)
 
-    def _fuse(self, indices: Sequence[int], frames: dict[int, Frame]) -> Tensor:
-        """The window in one. The aligned frames end with this function, before the reconstruction needs their memory."""
+    def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
+        """The window's frames, aligned and fused. The aligned ones are freed here, before the reconstruction needs memory."""
         center = frames[indices[self.config.center]]
         aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
-    def _frame(self, i: int, tile: Tile, load: Callable[[int], Tensor]) -> Frame:
+    def _frame(self, i: int, tile: Tile, load: Load) -> FrameTile:
         frame = self.cache.get((i, tile))
         if frame is None:
             frame = self._extract(tile, load(i))
             self.cache.put((i, tile), frame)
         return frame
 
-    def _extract(self, tile: Tile, picture: Tensor) -> Frame:
+    def _extract(self, tile: Tile, picture: Tensor) -> FrameTile:
         lq = upload(tile.crop(picture)[None], self.device, self.dtype)
-        lq = F.pad(lq, (0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]), "replicate")
-        lq = lq.contiguous(memory_format=torch.channels_last)
-        return Frame(lq, self.model.extract(lq))
+        padding = 0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]
+        lq = F.pad(lq, padding, "replicate").contiguous(memory_format=torch.channels_last)
+        return FrameTile(lq, self.model.extract(lq))
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
         """What `run` returns for the tiling, or for a smaller one, which then stays, if memory runs out."""
@@ -154,7 +158,7 @@ class Engine:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = _smaller(tiling, error)
+                smaller = smaller_tiling(tiling, error)
             # Only after the except block: the error holds the tensors that were alive. What was in use then is about all
             # there is; from here on half of it is for features.
             in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device)
@@ -165,7 +169,7 @@ class Engine:
 
     @torch.inference_mode()
     def _warm_up(self, tiling: Tiling) -> None:
-        """Meets what is slow the first time, and too little memory: before the first frame, and without crawling.
+        """Restores a black tile: what is slow the first time is done, and memory that is too small is found out.
 
         A driver for Windows does not fail when the GPU's memory is full: it goes on in the computer's, many times slower. So
         it counts as out of memory, too, if PyTorch ends up with more than it held and was free before. Once is enough: what
@@ -173,7 +177,8 @@ class Engine:
         (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
         """
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
-        black = torch.zeros(1, 1, 1).expand(self.config.num_in_ch, tiling.height, tiling.width)
+        shape = self.config.num_in_ch, tiling.height, tiling.width
+        black = torch.zeros((), dtype=torch.float32, device="cpu").expand(shape)
 
         def run(tiling: Tiling) -> None:
             self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)
@@ -191,27 +196,6 @@ class Engine:
         return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes)
 
     def _new_cache(self, max_bytes: int) -> FrameCache:
-        tiles = len(self.tiling.tiles) if self.tiling else 1
-        return FrameCache((self.config.num_frame + 2) * tiles, max_bytes)
-
-
-def _dcn_packs(model: EDVR) -> list[DCNPack]:
-    return [module for module in model.modules() if isinstance(module, DCNPack)]
-
-
-def _blame(indices: Sequence[int], load: Callable[[int], Tensor], error: FloatingPointError) -> str:
-    broken = next((i for i in indices if not load(i).isfinite().all()), None)
-    cause = "the weights of the model are broken" if broken is None else f"source frame {broken} has pixels that are not"
-    return f"{error}: {cause}"
-
-
-def _smaller(tiling: Tiling, error: BaseException) -> Tiling:
-    smaller = tiling.smaller()
-    if smaller is None:
-        width, height = tiling.tiles[0].width, tiling.tiles[0].height
-        raise MemoryError(
-            f"out of memory, and tile {tiling.tile} with tile_pad {tiling.pad} ({width}x{height} pixels) cannot be smaller; "
-            f"a smaller tile_pad, precision fp16 on a GPU, or device_index -1 (the CPU) may help ({error})"
-        ) from error
-    logger.warning("out of memory: restoring in smaller tiles from here on; tile=%s has them from the start", smaller.tile)
-    return smaller
+        tiles = self.tiling.tiles if self.tiling else []
+        tile_bytes = feature_bytes(self.config, tiles[0], self.dtype) if tiles else 1
+        return FrameCache(tiles, self.config.num_frame, tile_bytes, max_bytes)

@@ -12,6 +12,7 @@ the whole picture does. Tiles at the border of the picture end there and see the
 """
 
 import math
+import operator
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,11 +22,12 @@ from torch import Tensor
 
 from vsedvr.model import EDVRConfig
 
-__all__ = ["Tile", "Tiling", "check_tile", "default_tile_pad", "receptive_radius"]
+__all__ = ["Tile", "Tiling", "default_tile_pad", "receptive_radius"]
 
 TILE_PAD = 12
+"""Pixels that a tile reads around itself by default, counted in the small picture of an x4 network."""
 MIN_TILE = 32
-"""Tiles are not halved below: nearly all that they read would be pad. As TILE_PAD in pixels of x4's small picture."""
+"""Pixels, counted in the same way. Smaller tiles are not halved: nearly all that they read would be pad."""
 
 
 class Tile(NamedTuple):
@@ -58,8 +60,8 @@ class Tiling:
         """
         self.height = height
         self.width = width
-        self.tile = (tile[0] or width, tile[1] or height)
-        self.pad = pad
+        self.tile = (operator.index(tile[0]) or width, operator.index(tile[1]) or height)
+        self.pad = pad = operator.index(pad)
         self.config = config
         self.columns, self.rows = (
             _split(size, side, pad, config.size_multiple) for size, side in zip((width, height), self.tile, strict=True)
@@ -71,13 +73,13 @@ class Tiling:
 
     @classmethod
     def whole(cls, height: int, width: int, config: EDVRConfig) -> "Tiling":
-        """The picture in one tile."""
+        """A tiling with the whole picture in one tile."""
         return cls(height, width, (0, 0), default_tile_pad(config), config)
 
     def smaller(self) -> "Tiling | None":
-        """With the longer side of the tile halved, as often as it takes for tiles to read less; None at the smallest."""
+        """The tiling whose tiles have their longer side halved, as often as it takes to read less; None at the smallest."""
         (width, height), multiple = self.tile, self.config.size_multiple
-        while max(width, height) > MIN_TILE * multiple // 4:
+        while max(width, height) > MIN_TILE * self.config.stride:
             if width >= height:
                 width = _round_up(math.ceil(width / 2), multiple)
             else:
@@ -101,7 +103,8 @@ class Tiling:
             (picture,) = parts
         else:
             row_weights, column_weights = (side.weights(self.config) for side in (self.rows, self.columns))
-            picture = torch.zeros(self.config.num_out_ch, scale * self.rows.size, scale * self.columns.size)
+            size = scale * self.rows.size, scale * self.columns.size
+            picture = torch.zeros(self.config.num_out_ch, *size, dtype=torch.float32, device="cpu")
             for tile, part in zip(self.tiles, parts, strict=True):
                 part *= row_weights[tile.top][:, None]
                 part *= column_weights[tile.left]
@@ -110,25 +113,13 @@ class Tiling:
         return picture[:, : scale * self.height, : scale * self.width]
 
 
-def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:
-    """
-    Raises:
-        ValueError: if they are not what a Tiling takes, or None.
-    """
-    pair = tile is None or (isinstance(tile, tuple | list) and len(tile) == 2)
-    if not pair or any(not isinstance(side, int) or side < 0 for side in tile or ()):
-        raise ValueError(f"tile must be (width, height) in pixels of the clip, (0, 0) for no tiles, or None, got {tile!r}")
-    if tile_pad is not None and (not isinstance(tile_pad, int) or tile_pad < 0):
-        raise ValueError(f"tile_pad must be a number of pixels of the clip, 0 or more, or None, got {tile_pad!r}")
-
-
 def default_tile_pad(config: EDVRConfig) -> int:
-    """The smallest pad with which tiles of a real clip differed by at most 1/255 from the whole (benchmarks/halo.md).
+    """The smallest pad, in input pixels, with which tiles of a real clip differ by at most 1/255 from the whole picture.
 
-    Measured for x4, in pixels of the small picture. With hr_in the features are as coarse against the input as the small
+    It was measured for x4 (benchmarks/cpu/halo.md). With hr_in the features are as coarse against the input as the small
     picture is against the output, so the pad is four times as many pixels there.
     """
-    return TILE_PAD * config.size_multiple // 4
+    return TILE_PAD * config.stride
 
 
 def receptive_radius(config: EDVRConfig) -> int:
@@ -138,7 +129,7 @@ def receptive_radius(config: EDVRConfig) -> int:
     positions, a bilinear upsampling that of the coarse positions. No pixel sees more, and the farthest-seeing ones at least
     nine tenths of it: which positions an upsampling reaches depends on where between them it starts. Offsets add to it.
     """
-    l1 = config.size_multiple // 4
+    l1 = config.stride  # distances between positions of the pyramid's levels
     l2, l3 = 2 * l1, 4 * l1
     first = 1 + (1 + 2 if config.hr_in else 0)
     if config.with_predeblur:
@@ -164,16 +155,16 @@ class _Side(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The whole side, padded."""
+        """Pixels of the whole side, padded."""
         return self.starts[-1] + self.length
 
     def weights(self, config: EDVRConfig) -> dict[int, Tensor]:
-        """Of the output positions of each part, by its start: (scale * length,) each, together 1 at every position.
+        """How much each part counts at its output positions, by its start: (scale * length,) each, in sum 1 everywhere.
 
         A part rises in the middle of its overlap with the one before, and falls where the next one rises.
         """
         scale, fade = config.scale, config.size_multiple
-        position = (torch.arange(scale * self.size, dtype=torch.float64) + 0.5) / scale
+        position = (torch.arange(scale * self.size, dtype=torch.float64, device="cpu") + 0.5) / scale
         seams = [(start + before + self.length) / 2 for before, start in pairwise(self.starts)]
         rises = [((position - seam) / fade + 0.5).clamp(0, 1) for seam in seams]
         edges = [torch.ones_like(position), *rises, torch.zeros_like(position)]
@@ -184,7 +175,7 @@ class _Side(NamedTuple):
 
 
 def _split(size: int, tile: int, pad: int, multiple: int) -> _Side:
-    """As few parts as can be, each at most tile + 2 * pad and one multiple for the fade long, all rounded up."""
+    """Splits a side into as few parts as can be. Each reads at most tile + 2 * pad + a multiple for the fade, rounded up."""
     size, tile = _round_up(size, multiple), _round_up(tile, multiple)
     overlap = 2 * _round_up(pad, multiple) + multiple
     count = math.ceil((size - overlap) / tile)

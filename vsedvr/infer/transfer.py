@@ -7,23 +7,23 @@ __all__ = ["start_download", "upload", "wait_for"]
 
 
 def upload(picture: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A picture on the CPU, of any type and strides, on the device in the given type."""
+    """Copies a picture from the CPU to the device, in the given type. It may be of any type and strides."""
     if device.type != "cuda":
         return picture.to(device, dtype)
     # The staging memory comes from PyTorch's cache of it, where it may return at once: the cache gives it out again only
     # when the copy is done.
-    staged = torch.empty(picture.shape, dtype=dtype, pin_memory=True).copy_(picture)
+    staged = torch.empty(picture.shape, dtype=dtype, device="cpu", pin_memory=True).copy_(picture)
     return staged.to(device, non_blocking=True)
 
 
 def start_download(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, of a GPU's tensor in page-locked memory; then it is there only after `wait_for`."""
+    """Copies a tensor to the CPU. From a GPU the copy goes to page-locked memory, and is complete only after `wait_for`."""
     if not tensor.is_cuda:
         return tensor.cpu()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def wait_for(device: torch.device) -> None:
-    """Until all that this thread has started on the device is done."""
+    """Waits until all is done that this thread has started on the device."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()

@@ -18,8 +18,9 @@ from vsedvr.model import FrameFeatures
 __all__ = ["MIN_SIDE", "PlaceView", "mean_length", "view_window"]
 
 Gray = NDArray[np.uint8]
+"""A grey picture, (h, w)."""
 Flow = NDArray[np.float32]
-"""(h, w, 2): where a pixel went, to the right and down, in pixels of the clip."""
+"""Motion (h, w, 2): where each pixel went, to the right and down, in pixels of the clip."""
 
 MIN_SIDE = 16
 """Pixels that features need in each direction for DIS to find motion."""
@@ -35,19 +36,24 @@ class PlaceView(NamedTuple):
     after: Gray
     """Features as they were aligned to the reference."""
     flow_before: Flow
-    """From the reference's features to these."""
+    """Motion from the reference's features to this place's before the alignment."""
     flow_after: Flow
+    """Motion from the reference's features to this place's after the alignment: small where it worked."""
     attention: Gray | None
     """TSA's temporal attention, 255 for 1; None in a network without TSA."""
 
 
 class _Seen(NamedTuple):
-    """What the hooks saw, in the order of the calls."""
+    """What went through the network's modules, in the order of the calls."""
 
     before: list[Tensor]
+    """Features of each frame before the alignment."""
     after: list[Tensor]
+    """Features of each frame after the alignment."""
     ref_embedding: list[Tensor]
+    """The reference's embedding, by which TSA compares."""
     embeddings: list[Tensor]
+    """The embedding of each place of the window."""
 
 
 def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Tensor]) -> list[PlaceView]:
@@ -65,7 +71,7 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
         MemoryError: if the picture was not restored whole.
     """
     config = engine.config
-    height, width = (-(-side * 4 // config.size_multiple) for side in load(indices[config.center]).shape[-2:])
+    height, width = (-(-side // config.stride) for side in load(indices[config.center]).shape[-2:])
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"features of {width}x{height} are too small for optical flow, which needs {MIN_SIDE}x{MIN_SIDE}")
     seen = _watch(engine, indices, load)
@@ -73,9 +79,8 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
     places = [frames[i] for i in indices]
     center = places[config.center]
     before, after = (_gray([feat[..., :height, :width] for feat in feats], center) for feats in (seen.before, seen.after))
-    step = config.size_multiple // 4
     flows_before, flows_after = (
-        [step * _flow(pictures[center], picture) for picture in pictures] for pictures in (before, after)
+        [config.stride * _flow(pictures[center], picture) for picture in pictures] for pictures in (before, after)
     )
     attention: list[Gray | None] = [None] * len(indices)
     if config.with_tsa:
@@ -87,7 +92,7 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
 
 
 def mean_length(flow: Flow) -> float:
-    """Of the vectors, in pixels."""
+    """Mean length of the flow's vectors, in pixels."""
     return float(np.linalg.norm(flow, axis=2).mean())
 
 
@@ -114,7 +119,7 @@ def _watch(engine: Engine, indices: Sequence[int], load: Callable[[int], Tensor]
 
 
 def _gray(feats: Sequence[Tensor], center: int) -> list[Gray]:
-    """Means over channels, on one scale for all: 1 % of the reference's pixels lie below black, 1 % above white."""
+    """Features as grey pictures: means over channels on one scale, which clips 1 % of the reference's pixels at each end."""
     means = [feat[0].float().mean(0).cpu().numpy() for feat in feats]
     low, high = np.percentile(means[center], [1, 99])
     scale = 255 / max(high - low, 1e-12)

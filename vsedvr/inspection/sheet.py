@@ -25,11 +25,14 @@ def flow_scale(views: Sequence[PlaceView]) -> float:
 
 
 def color_wheel(flow: Flow, full: float) -> Frame:
-    """(h, w, 2) -> (h, w, 3), RGB: the direction as hue (red to the right, then clockwise), white where nothing moves.
+    """Motion as colours: the direction as hue (red to the right, then clockwise), white where nothing moves.
 
     Args:
-        flow: vectors.
-        full: the length from which on colours are at their fullest.
+        flow: (h, w, 2).
+        full: the length in pixels from which on colours are at their fullest.
+
+    Returns:
+        (h, w, 3), RGB.
     """
     length, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1], angleInDegrees=True)
     hsv = np.stack([angle, np.minimum(length / full, 1), np.ones_like(length)], 2).astype(np.float32)
@@ -37,7 +40,7 @@ def color_wheel(flow: Flow, full: float) -> Frame:
 
 
 def strips(views: Sequence[PlaceView], full: float) -> dict[str, Frame]:
-    """What a frame of each clip shows, by the clip's name: the places of the window side by side, untouched by scaling."""
+    """One frame of each clip that inspect writes, by the clip's name: all places of the window side by side, not scaled."""
     rows = {
         "features_before": [_rgb(view.before) for view in views],
         "features_after": [_rgb(view.after) for view in views],
@@ -49,13 +52,13 @@ def strips(views: Sequence[PlaceView], full: float) -> dict[str, Frame]:
 
 
 def sheet(views: Sequence[PlaceView], center: int, frames: Sequence[Frame], full: float) -> Image.Image:
-    """One window on a sheet, a column for each place.
+    """Draws one window on a sheet, a column for each place.
 
     Args:
-        views: of the window.
+        views: the views of all places.
         center: the reference's place.
         frames: the clip's frames in the window, (h, w, 3).
-        full: see color_wheel.
+        full: the length in pixels that full colour stands for (see color_wheel).
     """
     height, width = frames[0].shape[:2]
     cell = CELL_WIDTH, max(1, round(CELL_WIDTH * height / width))

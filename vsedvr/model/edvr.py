@@ -7,20 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import ResidualBlock, conv3x3, lrelu, upsample
+from vsedvr.model.blocks import ResidualBlock, lrelu, make_conv, upsample
 from vsedvr.model.pcd import FrameFeatures, PCDAlignment
 from vsedvr.model.predeblur import PredeblurModule
 from vsedvr.model.tsa import TSAFusion
 
 __all__ = ["EDVR", "EDVRConfig"]
 
-STRIP = 24
-"""Rows of features that are enlarged at a time where no gradient is wanted."""
-
 
 @dataclass(frozen=True)
 class EDVRConfig:
-    """Hyper-parameters under BasicSR's names; the defaults are those of EDVR-M, x4.
+    """Hyper-parameters of the network, under BasicSR's names; the defaults are those of EDVR-M, x4.
 
     Raises:
         ValueError: for values that no network can be built from.
@@ -29,20 +26,25 @@ class EDVRConfig:
     num_in_ch: int = 3
     num_out_ch: int = 3
     num_feat: int = 64
-    """Width: 64 in the M models, 128 in the L models."""
+    """Channels of the features: 64 in the M models, 128 in the L models."""
     num_frame: int = 5
-    """Frames in the window; odd."""
+    """Frames in the window; an odd number."""
     deformable_groups: int = 8
+    """Groups of channels that have offsets of their own in the deformable convolutions."""
     num_extract_block: int = 5
+    """Residual blocks before the alignment."""
     num_reconstruct_block: int = 10
+    """Residual blocks after the fusion."""
     center_frame_idx: int | None = None
     """Position of the restored frame in the window; None is the middle."""
     hr_in: bool = False
-    """The input has the size of the output: two strided convolutions before the features, none of the x4 gained."""
+    """Whether the output has the size of the input: two strided convolutions then make the features four times smaller."""
     with_predeblur: bool = False
+    """Whether the PreDeblur module cleans each frame first, for blurred or compressed input."""
     with_tsa: bool = True
+    """Whether frames are fused with attention (TSA); else by a 1x1 convolution."""
     num_tail_feat: int = 64
-    """Width after the second upsampling; 64 in every published model."""
+    """Channels after the second upsampling; 64 in every published model."""
 
     def __post_init__(self) -> None:
         for name in ("num_in_ch", "num_out_ch", "num_feat", "deformable_groups", "num_tail_feat"):
@@ -69,52 +71,67 @@ class EDVRConfig:
 
     @property
     def scale(self) -> int:
-        """Output size over input size."""
+        """Size of the output over that of the input, in each direction."""
         return 1 if self.hr_in else 4
 
     @property
+    def stride(self) -> int:
+        """Pixels of the input per position of the features, in each direction: 1, or 4 with hr_in."""
+        return 4 if self.hr_in else 1
+
+    @property
     def size_multiple(self) -> int:
-        """Height and width of the input must be multiples of this: the pyramid halves twice, hr_in twice more."""
-        return 16 if self.hr_in else 4
+        """Height and width of the input must be multiples of this: the pyramid of features halves them twice."""
+        return 4 * self.stride
 
 
 class EDVR(nn.Module):
     """The network: extract each frame, align each neighbour, fuse, reconstruct.
 
-    `forward` is these four methods in order. Whoever goes through a clip calls them one by one and keeps what `extract`
-    returned: it depends on one frame only.
+    `forward` calls these four methods in order. The engine, which goes through a clip, calls them one by one and keeps what
+    `extract` returns, because it depends on one frame only.
     """
 
-    def __init__(self, config: EDVRConfig | None = None) -> None:
+    def __init__(self, config: EDVRConfig | None = None, device: torch.device | str = "cpu") -> None:
+        """A network with random weights in float32, whatever PyTorch's default type and device are.
+
+        Args:
+            config: hyper-parameters; EDVR-M, x4 by default.
+            device: where the weights lie. On "meta" they have no memory, for a network that gets other weights at once.
+        """
         super().__init__()
-        self.config = config = config or EDVRConfig()
+        self.config = config or EDVRConfig()
+        with torch.device(device):
+            self._add_layers(self.config)
+
+    def _add_layers(self, config: EDVRConfig) -> None:
         num_feat = config.num_feat
         if config.with_predeblur:
             self.predeblur = PredeblurModule(config.num_in_ch, num_feat, config.hr_in)
-            self.conv_1x1 = nn.Conv2d(num_feat, num_feat, 1)
+            self.conv_1x1 = make_conv(num_feat, num_feat, 1)
         else:
-            self.conv_first = conv3x3(config.num_in_ch, num_feat)
+            self.conv_first = make_conv(config.num_in_ch, num_feat)
             if config.hr_in:
-                self.stride_conv_hr1 = conv3x3(num_feat, num_feat, stride=2)
-                self.stride_conv_hr2 = conv3x3(num_feat, num_feat, stride=2)
+                self.stride_conv_hr1 = make_conv(num_feat, num_feat, stride=2)
+                self.stride_conv_hr2 = make_conv(num_feat, num_feat, stride=2)
         self.feature_extraction = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_extract_block)))
-        self.conv_l2_1 = conv3x3(num_feat, num_feat, stride=2)
-        self.conv_l2_2 = conv3x3(num_feat, num_feat)
-        self.conv_l3_1 = conv3x3(num_feat, num_feat, stride=2)
-        self.conv_l3_2 = conv3x3(num_feat, num_feat)
+        self.conv_l2_1 = make_conv(num_feat, num_feat, stride=2)
+        self.conv_l2_2 = make_conv(num_feat, num_feat)
+        self.conv_l3_1 = make_conv(num_feat, num_feat, stride=2)
+        self.conv_l3_2 = make_conv(num_feat, num_feat)
 
         self.pcd_align = PCDAlignment(num_feat, config.deformable_groups)
         self.fusion: nn.Module = (
             TSAFusion(num_feat, config.num_frame, config.center)
             if config.with_tsa
-            else nn.Conv2d(config.num_frame * num_feat, num_feat, 1)
+            else make_conv(config.num_frame * num_feat, num_feat, 1)
         )
 
         self.reconstruction: nn.Module = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_reconstruct_block)))
-        self.upconv1 = conv3x3(num_feat, num_feat * 4)
-        self.upconv2 = conv3x3(num_feat, config.num_tail_feat * 4)
-        self.conv_hr = conv3x3(config.num_tail_feat, config.num_tail_feat)
-        self.conv_last = conv3x3(config.num_tail_feat, config.num_out_ch)
+        self.upconv1 = make_conv(num_feat, num_feat * 4)
+        self.upconv2 = make_conv(num_feat, config.num_tail_feat * 4)
+        self.conv_hr = make_conv(config.num_tail_feat, config.num_tail_feat)
+        self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restores the window's centre frame.
@@ -134,26 +151,35 @@ class EDVR(nn.Module):
         return self.reconstruct(self.fuse(aligned), lq[:, self.config.center])
 
     def extract(self, frame: Tensor) -> FrameFeatures:
-        """Features of one frame (b, num_in_ch, h, w): everything that does not depend on its neighbours."""
+        """Computes all that depends on one frame (b, num_in_ch, h, w) only."""
         feat_l1 = self.feature_extraction(self._first_features(frame))
         feat_l2 = lrelu(self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1))))
         feat_l3 = lrelu(self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2))))
         return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
 
     def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
-        """One frame's features as seen from the reference frame: (b, num_feat, h, w). The reference aligns to itself too."""
+        """Aligns the features of one frame to the reference frame, which may be the same one: (b, num_feat, h, w)."""
         return self.pcd_align(nbr, ref)
 
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
-        """The num_frame aligned frames in one: (b, num_feat, h, w)."""
+        """Fuses the num_frame aligned frames, in the order of the window: (b, num_feat, h, w)."""
         return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
 
-    def reconstruct(self, feat: Tensor, center: Tensor) -> Tensor:
-        """The restored frame, from fused features and the centre frame (b, num_in_ch, h, w), to which it adds."""
+    def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:
+        """The restored frame, from the fused features and the centre frame, to which it adds.
+
+        Args:
+            feat: fused features, (b, num_feat, h / stride, w / stride) with stride of the configuration.
+            center: the centre frame of the window, (b, num_in_ch, h, w).
+            rows: how many rows of features are enlarged at a time, at least 1; None enlarges them in one piece. The maps at
+                the size of the output are up to 16 times as large as all others, so fewer rows take less memory; the result
+                is the same within rounding.
+
+        Returns:
+            (b, num_out_ch, scale * h, scale * w), not clamped.
+        """
         feat = self.reconstruction(feat)
-        if torch.is_grad_enabled():
-            return self._enlarge(feat, center)
-        return self._enlarge_in_strips(feat, center)
+        return self._enlarge(feat, center) if rows is None else self._enlarge_in_strips(feat, center, rows)
 
     def _enlarge(self, feat: Tensor, center: Tensor) -> Tensor:
         feat = lrelu(F.pixel_shuffle(self.upconv1(feat), 2))
@@ -161,16 +187,17 @@ class EDVR(nn.Module):
         residual = self.conv_last(lrelu(self.conv_hr(feat)))
         return residual + (center if self.config.hr_in else upsample(center, 4))
 
-    def _enlarge_in_strips(self, feat: Tensor, center: Tensor) -> Tensor:
-        """Some rows at a time: the maps here are up to 16 times as large as all others, and would set the peak of memory.
+    def _enlarge_in_strips(self, feat: Tensor, center: Tensor, rows: int) -> Tensor:
+        """Strips of some rows, joined.
 
-        A strip sees as far beyond itself as its convolutions do: 1 row for upconv1, 1/2 for upconv2, 1/4 for each of the rest.
+        A strip reads 2 rows beyond itself, as far as its convolutions see: 1 row for upconv1, 1/2 for upconv2, and 1/4 each for
+        conv_hr and conv_last.
         """
-        height, step = feat.shape[2], center.shape[2] // feat.shape[2]
+        height, stride = feat.shape[2], self.config.stride
         strips = []
-        for top in range(0, height, STRIP):
-            bottom, first, last = min(top + STRIP, height), max(top - 2, 0), min(top + STRIP + 2, height)
-            strip = self._enlarge(feat[:, :, first:last], center[:, :, step * first : step * last])
+        for top in range(0, height, rows):
+            bottom, first, last = min(top + rows, height), max(top - 2, 0), min(top + rows + 2, height)
+            strip = self._enlarge(feat[:, :, first:last], center[:, :, stride * first : stride * last])
             strips.append(strip[:, :, 4 * (top - first) : 4 * (bottom - first)])
         return torch.cat(strips, 2)
 

@@ -2,23 +2,23 @@
 
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import ResidualBlock, conv3x3, lrelu, upsample
+from vsedvr.model.blocks import ResidualBlock, lrelu, make_conv, upsample
 
 __all__ = ["PredeblurModule"]
 
 
 class PredeblurModule(nn.Module):
-    """(b, num_in_ch, h, w) -> (b, num_feat, h, w), or (b, num_feat, h / 4, w / 4) with hr_in."""
+    """Features of a cleaned frame: (b, num_in_ch, h, w) -> (b, num_feat, h, w), or (b, num_feat, h / 4, w / 4) with hr_in."""
 
     def __init__(self, num_in_ch: int, num_feat: int, hr_in: bool) -> None:
         super().__init__()
         self.hr_in = hr_in
-        self.conv_first = conv3x3(num_in_ch, num_feat)
+        self.conv_first = make_conv(num_in_ch, num_feat)
         if hr_in:
-            self.stride_conv_hr1 = conv3x3(num_feat, num_feat, stride=2)
-            self.stride_conv_hr2 = conv3x3(num_feat, num_feat, stride=2)
-        self.stride_conv_l2 = conv3x3(num_feat, num_feat, stride=2)
-        self.stride_conv_l3 = conv3x3(num_feat, num_feat, stride=2)
+            self.stride_conv_hr1 = make_conv(num_feat, num_feat, stride=2)
+            self.stride_conv_hr2 = make_conv(num_feat, num_feat, stride=2)
+        self.stride_conv_l2 = make_conv(num_feat, num_feat, stride=2)
+        self.stride_conv_l3 = make_conv(num_feat, num_feat, stride=2)
         self.resblock_l3 = ResidualBlock(num_feat)
         self.resblock_l2_1 = ResidualBlock(num_feat)
         self.resblock_l2_2 = ResidualBlock(num_feat)

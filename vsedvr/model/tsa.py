@@ -6,39 +6,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import conv3x3, lrelu, upsample
+from vsedvr.model.blocks import lrelu, make_conv, upsample
 
 __all__ = ["TSAFusion"]
 
 
 class TSAFusion(nn.Module):
-    """Weighs each aligned frame by its likeness to the centre frame, fuses them, then modulates every position."""
+    """Weights each aligned frame by its similarity to the centre frame, fuses them, then modulates every position."""
 
     def __init__(self, num_feat: int, num_frame: int, center_frame_idx: int) -> None:
         super().__init__()
         self.center_frame_idx = center_frame_idx
-        self.temporal_attn1 = conv3x3(num_feat, num_feat)  # of the centre frame
-        self.temporal_attn2 = conv3x3(num_feat, num_feat)  # of every frame
-        self.feat_fusion = nn.Conv2d(num_frame * num_feat, num_feat, 1)
+        self.temporal_attn1 = make_conv(num_feat, num_feat)  # of the centre frame
+        self.temporal_attn2 = make_conv(num_feat, num_feat)  # of every frame
+        self.feat_fusion = make_conv(num_frame * num_feat, num_feat, 1)
 
-        self.spatial_attn1 = nn.Conv2d(num_frame * num_feat, num_feat, 1)
-        self.spatial_attn2 = nn.Conv2d(2 * num_feat, num_feat, 1)
-        self.spatial_attn3 = conv3x3(num_feat, num_feat)
-        self.spatial_attn4 = nn.Conv2d(num_feat, num_feat, 1)
-        self.spatial_attn5 = conv3x3(num_feat, num_feat)
-        self.spatial_attn_l1 = nn.Conv2d(num_feat, num_feat, 1)
-        self.spatial_attn_l2 = conv3x3(2 * num_feat, num_feat)
-        self.spatial_attn_l3 = conv3x3(num_feat, num_feat)
-        self.spatial_attn_add1 = nn.Conv2d(num_feat, num_feat, 1)
-        self.spatial_attn_add2 = nn.Conv2d(num_feat, num_feat, 1)
+        self.spatial_attn1 = make_conv(num_frame * num_feat, num_feat, 1)
+        self.spatial_attn2 = make_conv(2 * num_feat, num_feat, 1)
+        self.spatial_attn3 = make_conv(num_feat, num_feat)
+        self.spatial_attn4 = make_conv(num_feat, num_feat, 1)
+        self.spatial_attn5 = make_conv(num_feat, num_feat)
+        self.spatial_attn_l1 = make_conv(num_feat, num_feat, 1)
+        self.spatial_attn_l2 = make_conv(2 * num_feat, num_feat)
+        self.spatial_attn_l3 = make_conv(num_feat, num_feat)
+        self.spatial_attn_add1 = make_conv(num_feat, num_feat, 1)
+        self.spatial_attn_add2 = make_conv(num_feat, num_feat, 1)
 
     def forward(self, aligned: Sequence[Tensor]) -> Tensor:
-        """num_frame tensors (b, c, h, w) -> (b, c, h, w); h and w multiples of 4."""
+        """Fuses num_frame tensors (b, c, h, w) into (b, c, h, w); h and w are multiples of 4."""
         weighted = self.temporal_attention(aligned)
         feat = lrelu(self.feat_fusion(weighted))
         attn = self.spatial_attention(weighted)
         attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
-        return feat * attn.sigmoid() * 2 + attn_add  # 2: a sigmoid of 0 leaves the features as they are
+        return feat * attn.sigmoid() * 2 + attn_add  # times 2, so that logits of 0 leave the features as they are
 
     def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
         """Each frame times sigmoid(<embedding, embedding of the centre>) per position: (b, num_frame * c, h, w)."""

@@ -1,4 +1,4 @@
-"""Operators on tensors: the deformable convolution, and the 3x3 convolution that most of the time goes into."""
+"""Operators on tensors: the deformable convolution, and the 3x3 convolution, which takes most of the network's time."""
 
 from vsedvr.ops.conv3x3 import conv3x3
 from vsedvr.ops.cuda import prepare

@@ -1,7 +1,7 @@
-"""The kernels for GPUs, kernels/*.cu: compiled by CuPy on the user's machine, launched on torch's current stream.
+"""The kernels for GPUs (kernels/*.cu): compiles them with CuPy on the user's machine and launches them on torch's stream.
 
-Where CuPy is missing, or is of another CUDA version than torch, one warning says what to install and is_available is false;
-then torchvision's operator stands in.
+If CuPy is missing, or was built for another version of CUDA than torch, one warning says what to install and is_available
+returns False. Then torchvision's operator runs instead.
 """
 
 import logging
@@ -17,17 +17,37 @@ from torch import Tensor
 __all__ = ["KERNELS", "THREADS", "capability", "is_available", "launch", "prepare", "source"]
 
 THREADS = 256
-"""In a block of every kernel."""
+"""Threads in a block of every kernel."""
 
 KERNELS = {
     (6, 0): (
-        *("any_float32_float32", "any_float16_float32", "any_float16_float16", "any_bfloat16_float32"),
-        *("backward_float32", "backward_float16", "backward_bfloat16"),
+        "any_float32_float32",
+        "any_float16_float32",
+        "any_float16_float16",
+        "any_bfloat16_float32",
+        "backward_float32",
+        "backward_float16",
+        "backward_bfloat16",
     ),
-    (7, 5): tuple(f"mma_float16_{offset}_{size}" for offset in ("float16", "float32") for size in ("32_4", "64_8", "128_8")),
-    (8, 0): tuple(f"mma_bfloat16_float32_{size}" for size in ("32_4", "64_8", "128_8")),
+    (7, 5): (
+        "mma_float16_float16_32_4",
+        "mma_float16_float16_64_8",
+        "mma_float16_float16_128_8",
+        "mma_float16_float32_32_4",
+        "mma_float16_float32_64_8",
+        "mma_float16_float32_128_8",
+    ),
+    (8, 0): (
+        "mma_bfloat16_float32_32_4",
+        "mma_bfloat16_float32_64_8",
+        "mma_bfloat16_float32_128_8",
+    ),
 }
-"""Names by the compute capability that they need: kind, type of x, of conv_offset, channels and groups."""
+"""Names of the kernels by the compute capability that they need.
+
+A name has the kind of kernel and the type of x; after these the type of conv_offset_output, and for tensor cores (mma) the
+numbers of channels and of deformable groups.
+"""
 
 SOURCES = ("prims.cuh", "deform_conv_samples.cuh", "deform_conv_mma.cuh", "deform_conv_backward.cuh", "deform_conv.cu")
 OPTIONS = ("--std=c++17",)
@@ -38,15 +58,15 @@ logger = logging.getLogger("vsedvr")
 
 
 def prepare(device: torch.device) -> None:
-    """Compiles and loads all kernels for a GPU: seconds the first time on a machine, and nothing on a CPU.
+    """Compiles and loads all kernels for a GPU. This takes seconds the first time on a machine; on a CPU it does nothing.
 
-    The first operator on a GPU does so too, but not in the capture of a CUDA graph, and not before the first frame.
+    Without it the first operator on a GPU does so, which delays the first frame and fails while a CUDA graph is captured.
     """
     is_available(device)
 
 
 def is_available(device: torch.device) -> bool:
-    """Whether the kernels are there for a device. The first call for a GPU compiles them, or warns of what is missing."""
+    """Whether the kernels run on a device. The first call for a GPU compiles them, or warns of what is missing."""
     return device.type == "cuda" and bool(_load(torch.cuda.current_device() if device.index is None else device.index))
 
 
@@ -56,7 +76,7 @@ def capability(device: torch.device) -> tuple[int, int]:
 
 
 def source() -> str:
-    """The text that CuPy compiles: all files in one, since CuPy's cache would not see a change in an included file."""
+    """The text that CuPy compiles: all files in one, because CuPy's cache would not notice a change in an included file."""
     folder = next((folder for folder in FOLDERS if (folder / SOURCES[0]).is_file()), None)
     if folder is None:
         raise FileNotFoundError(f"{SOURCES[0]} is neither in {FOLDERS[0]} nor in {FOLDERS[1]}")
@@ -70,12 +90,18 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         name: one of KERNELS.
         blocks: the grid; a block has THREADS threads.
         shared_bytes: dynamic shared memory of a block.
-        args: as the kernel has them, a tensor first. A tensor goes as its address, with type, shape and layout in the
-            caller's care; an int goes as a C int, a float as a C float.
+        args: as the kernel has them, with at least one tensor. A tensor goes as its address: type, shape and layout are the
+            caller's to check. An int goes as a C int, a float as a C float.
+
+    Raises:
+        ValueError: if the tensors are not all on one GPU.
     """
     import cupy
 
-    (device, *_) = (arg.device for arg in args if isinstance(arg, Tensor))
+    devices = {arg.device for arg in args if isinstance(arg, Tensor)}
+    device = devices.pop()
+    if devices or device.type != "cuda":
+        raise ValueError(f"the tensors of a kernel must be on one GPU, got {', '.join(map(str, (device, *devices)))}")
     stream = torch.cuda.current_stream(device)
     with cupy.cuda.Device(device.index):
         kernel = _load(device.index)[name]
@@ -98,7 +124,7 @@ def _cupy_stream(stream: torch.cuda.Stream) -> Any:
 
 @cache
 def _load(device_index: int) -> dict[str, Any]:
-    """CuPy's functions by name; none where the kernels cannot run."""
+    """CuPy's functions by name; none if the kernels cannot run on the GPU."""
     if torch.version.cuda is None:  # torch for another maker's GPUs
         return {}
     cuda = torch.version.cuda.partition(".")[0]
@@ -133,5 +159,5 @@ def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
 
 @cache
 def _warn(message: str) -> None:
-    """Once each."""
+    """Logs a warning, the first time that it comes up."""
     logger.warning(message)

@@ -1,41 +1,54 @@
-"""`vsedvr.ops.dcn` and its gradients by the kernels for GPUs (kernels/deform_conv.cu). Shapes are the caller's to check."""
+"""`vsedvr.ops.dcn` and its gradients by the kernels for GPUs (kernels/deform_conv.cu).
+
+Whatever goes to a kernel as an address is checked first.
+"""
 
 import torch
 from torch import Tensor
 
 from vsedvr.ops import cuda
+from vsedvr.ops.checks import check, check_dcn
+from vsedvr.ops.columns import backward_in_parts
 
 __all__ = ["DTYPES", "backward", "forward"]
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 TENSOR_CORES = {(32, 4), (64, 8), (128, 8)}
-"""Channels, in and out, and deformable groups that the kernel for tensor cores serves."""
+"""Numbers of channels (in and out) and of deformable groups for which there is a kernel on tensor cores."""
 
 ANY_SHARED_BYTES = 4 * (64 + 64) * (32 + 4)
-"""Shared memory of a block of the kernel for everything else."""
-
-COLUMN_BYTES = 64 << 20
-"""Of the samples that are kept at a time in the backward pass, and again of their gradients."""
+"""Shared memory of a block of the kernel that takes every number of channels and groups, without tensor cores."""
 
 
 def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """`dcn` of x in one of DTYPES; weight and bias are taken in the same type.
+    """`vsedvr.ops.dcn` of x in one of DTYPES on a GPU; weight and bias are converted to the type of x.
 
-    Nothing is copied that is channels_last, of the right type and aligned already: the weights of a network in channels_last
-    lie as the kernels read them.
+    No tensor is copied that is channels_last, of the right type and aligned already, as those of a network in channels_last
+    are.
+
+    Raises:
+        ValueError: if tensors do not belong together, or x is of another type.
     """
+    groups = check_dcn(x, conv_offset_output, weight, bias)
+    _check_dtype(x)
     b, c, h, w = x.shape
     out_channels, _, kernel, _ = weight.shape
-    groups = conv_offset_output.shape[1] // (3 * kernel * kernel)
     both_half = x.dtype == conv_offset_output.dtype == torch.float16
     offset_dtype = torch.float16 if both_half else torch.float32
+    out = torch.empty((b, out_channels, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     tensors = (
-        _ready(x, x.dtype),
-        _ready(conv_offset_output, offset_dtype),
-        _ready(weight, x.dtype),
-        _ready(bias, x.dtype),
-        torch.empty((b, out_channels, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last),
+        _checked("x", _ready(x, x.dtype), (b, c, h, w), x.dtype, x.device),
+        _checked(
+            "conv_offset_output",
+            _ready(conv_offset_output, offset_dtype),
+            (b, 3 * groups * kernel * kernel, h, w),
+            offset_dtype,
+            x.device,
+        ),
+        _checked("weight", _ready(weight, x.dtype), (out_channels, c, kernel, kernel), x.dtype, x.device),
+        _checked("bias", _ready(bias, x.dtype), (out_channels,), x.dtype, x.device),
+        _checked("out", out, (b, out_channels, h, w), x.dtype, x.device),
     )
     tiles = b * -(-h // 8) * -(-w // 8)
     if tiles and _has_tensor_cores(x) and out_channels == c and kernel == 3 and (c, groups) in TENSOR_CORES:
@@ -45,45 +58,54 @@ def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor,
         name = f"any_{_name(x.dtype)}_{_name(offset_dtype)}"
         blocks = tiles, -(-out_channels // 64)
         cuda.launch(name, blocks, ANY_SHARED_BYTES, *tensors, h, w, c, out_channels, groups, kernel, slope)
-    return tensors[-1]
+    return out
 
 
 def mma_shared_bytes(c: int, groups: int) -> int:
-    """Shared memory of a block of the kernel for tensor cores: two buffers of samples and two of weights, 16-bit."""
+    """Bytes of shared memory of a block of the kernel on tensor cores: two buffers of samples and two of weights, 16-bit."""
     return 2 * 2 * (64 * (4 * c // groups + 8) + c * (32 + 8))
 
 
 def backward(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias, in their types; x and conv_offset_output's are channels_last.
+    """Gradients of x, conv_offset_output, weight and bias, each in the type of its tensor; the first two are channels_last.
 
     Products are in the type of x with sums in float32. The order of additions to the gradient of x differs from run to run.
 
     Args:
         grad: gradient before the LeakyReLU, (b, out_channels, h, w).
+
+    Raises:
+        ValueError: if tensors do not belong together, or x is of another type.
     """
-    _, c, h, w = x.shape
+    groups = check_dcn(x, conv_offset_output, weight, bias)
+    _check_dtype(x)
+    b, c, h, w = x.shape
+    if b * h * w >= 2**31:  # the kernel numbers the pixels of a batch with 32 bits
+        raise ValueError(f"batch * height * width of x must be below 2**31, got {b} * {h} * {w}")
     out_channels, _, kernel, _ = weight.shape
     taps = kernel * kernel
-    groups = conv_offset_output.shape[1] // (3 * taps)
-    grad = _ready(grad, x.dtype).permute(0, 2, 3, 1).reshape(-1, out_channels)
-    matrix = _ready(weight, x.dtype).permute(0, 2, 3, 1).reshape(out_channels, taps * c)
+    grad = _checked("grad", _ready(grad, x.dtype), (b, out_channels, h, w), x.dtype, x.device)
     picture, offsets = _ready(x, x.dtype), _ready(conv_offset_output, torch.float32)
     grad_x = torch.zeros_like(picture, dtype=torch.float32, memory_format=torch.channels_last)
     grad_offsets = torch.empty_like(offsets, memory_format=torch.channels_last)
-    grad_matrix = torch.zeros_like(matrix, dtype=torch.float32)
-    pixels = max(1, COLUMN_BYTES // (matrix.shape[1] * x.element_size()))
-    for first in range(0, len(grad), pixels):
-        part = grad[first : first + pixels]
-        grad_columns = part @ matrix
-        columns = torch.empty_like(grad_columns)
-        blocks = (-(-len(part) * taps * groups // cuda.THREADS),)
-        tensors = picture, offsets, grad_columns, columns, grad_x, grad_offsets
-        cuda.launch(f"backward_{_name(x.dtype)}", blocks, 0, *tensors, first, len(part), h, w, c, groups, kernel)
-        grad_matrix += part.mT @ columns
-    grad_weight = grad_matrix.view(out_channels, kernel, kernel, c).permute(0, 3, 1, 2)
-    grad_bias = grad.sum(0, dtype=torch.float32)
+
+    def run(first: int, grad_columns: Tensor, columns: Tensor) -> None:
+        offset_shape, sample_shape = (b, 3 * groups * taps, h, w), (len(columns), taps * c)
+        tensors = (
+            _checked("x", picture, (b, c, h, w), x.dtype, x.device),
+            _checked("conv_offset_output", offsets, offset_shape, torch.float32, x.device),
+            _checked("grad_columns", grad_columns, sample_shape, x.dtype, x.device),
+            _checked("columns", columns, sample_shape, x.dtype, x.device),
+            _checked("grad_x", grad_x, (b, c, h, w), torch.float32, x.device),
+            _checked("grad_conv_offset", grad_offsets, offset_shape, torch.float32, x.device),
+        )
+        blocks = (-(-len(columns) * taps * groups // cuda.THREADS),)
+        cuda.launch(f"backward_{_name(x.dtype)}", blocks, 0, *tensors, first, len(columns), h, w, c, groups, kernel)
+
+    grad_weight = backward_in_parts(grad, _ready(weight, x.dtype), 1, run)
+    grad_bias = grad.sum((0, 2, 3), dtype=torch.float32)
     return (
         grad_x.to(x.dtype),
         grad_offsets.to(conv_offset_output.dtype),
@@ -93,16 +115,33 @@ def backward(
 
 
 def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """As a kernel reads it: of the type, channels_last, at a multiple of 16 bytes."""
-    layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-    tensor = tensor.to(dtype).contiguous(memory_format=layout)
+    """The tensor as a kernel reads it: of the type, channels_last, at a multiple of 16 bytes."""
+    tensor = tensor.to(dtype).contiguous(memory_format=_layout(tensor))
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
+def _layout(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+
+
+def _checked(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The tensor, after a check that it is what a kernel takes it for."""
+    check(name, tensor, shape, dtype, device, _layout(tensor))
+    if tensor.data_ptr() % 16:
+        raise ValueError(f"{name} must lie at a multiple of 16 bytes, got the address {tensor.data_ptr()}")
+    return tensor
+
+
+def _check_dtype(x: Tensor) -> None:
+    if x.dtype not in DTYPES:
+        raise ValueError(f"x must be of type {', '.join(map(str, DTYPES))}, got {x.dtype}")
+
+
 def _has_tensor_cores(x: Tensor) -> bool:
-    """With the 16-bit products that the kernel needs."""
+    """Whether the GPU has 16-bit products of the type, and the picture is small enough for the kernel's 32-bit places."""
     needed = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}
-    return x.dtype in needed and cuda.capability(x.device) >= needed[x.dtype]
+    small = x.shape[1] * x.shape[2] * x.shape[3] <= 8 << 32  # which count eight channels each
+    return small and x.dtype in needed and cuda.capability(x.device) >= needed[x.dtype]
 
 
 def _name(dtype: torch.dtype) -> str:

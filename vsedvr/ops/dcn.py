@@ -1,6 +1,7 @@
-"""The one operator that the network calls, as a torch operator: `vsedvr::dcn`.
+"""EDVR's deformable convolution as the torch operator `vsedvr::dcn`, with its gradients.
 
-It runs the kernels of both directions where there are some, and composes torch's own operators elsewhere.
+It runs the compiled kernels for the device where there are some (native.py for CPUs, cuda_dcn.py for GPUs). Elsewhere it is
+composed of PyTorch's and torchvision's operators.
 """
 
 import warnings
@@ -11,28 +12,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr.ops import cuda, cuda_dcn, native
+from vsedvr.ops.checks import check_dcn
 from vsedvr.ops.deform_conv import deform_conv2d
 
 __all__ = ["dcn"]
 
 
 def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """Modulated deformable convolution with all that stands around it: sigmoid, sampling, product, bias and LeakyReLU.
+    """Modulated deformable convolution (DCNv2) with the sigmoid of its masks, its bias and the LeakyReLU behind it, in one.
+
+    Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1; channels in torchvision's order.
 
     Args:
         x: features to sample, (b, c, h, w).
         conv_offset_output: raw output of the convolution that predicts offsets and mask logits,
             (b, 3 * deformable_groups * K, h, w) with K taps: first the offsets as (dy, dx) pairs in pixels, then the
-            logits. float16, float32 or float64; never bfloat16, which resolves no more than 1/16 pixel at 8 pixels.
+            logits. float16, float32 or float64; never bfloat16, whose steps are 1/16 pixel for offsets of 8 pixels.
         weight: (out_channels, c, kernel, kernel) with an odd kernel; stride 1, padding kernel // 2.
         bias: (out_channels,).
-        slope: negative slope of the LeakyReLU; 1 leaves it out.
+        slope: negative slope of the LeakyReLU; 1 for none.
 
     Returns:
         (b, out_channels, h, w) in the type of x, channels_last. Positions and sums are at least float32.
 
     Raises:
-        ValueError: if shapes do not belong together; the message has the shape expected and the one given.
+        ValueError: if the tensors do not belong together; the message has the shape expected and the one given.
     """
     tensors = (x, conv_offset_output, weight, bias)
     wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -62,7 +66,6 @@ def _has_native(x: Tensor) -> bool:
 def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     if not _has_native(x):
         return _compose(x, conv_offset_output, weight, bias, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return native.dcn(x, conv_offset_output, weight, bias, slope)
 
 
@@ -70,21 +73,22 @@ def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, sl
 def _dcn_cuda(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
     if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
         return _compose(x, conv_offset_output, weight, bias, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return cuda_dcn.forward(x, conv_offset_output, weight, bias, slope)
 
 
 @_dcn.register_fake
 def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:]).contiguous(memory_format=torch.channels_last)
+    shape = x.shape[0], weight.shape[0], *x.shape[2:]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _backward_with_torchvision(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias."""
+    """Gradients of x, conv_offset_output, weight and bias, by torchvision's operator."""
     import torchvision  # noqa: F401 (registers the operator)
 
+    check_dcn(x, conv_offset_output, weight, bias)
     dtype = torch.promote_types(x.dtype, torch.float32)
     offset, mask = _split(conv_offset_output.to(dtype))
     before = _before_leaky_relu(grad, out, slope)
@@ -107,7 +111,6 @@ def _dcn_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if not _has_native(x):
         return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     before = _before_leaky_relu(grad.float(), out, slope)
     grad_x, grad_conv_offset, grad_weight = native.dcn_backward(before, x, conv_offset_output, weight)
     return (
@@ -125,7 +128,6 @@ def _dcn_backward_cuda(
     _alert_not_deterministic()
     if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
         return _backward_with_torchvision(grad, x, conv_offset_output, weight, bias, out, slope)
-    _check_shapes(x, conv_offset_output, weight, bias)
     return cuda_dcn.backward(_before_leaky_relu(grad, out, slope), x, conv_offset_output, weight, bias)
 
 
@@ -133,16 +135,18 @@ def _dcn_backward_cuda(
 def _(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    g0, g1 = (t.new_empty(t.shape).contiguous(memory_format=torch.channels_last) for t in (x, conv_offset_output))
-    return g0, g1, weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+    grad_x, grad_conv_offset = (torch.empty_like(t, memory_format=torch.channels_last) for t in (x, conv_offset_output))
+    grad_weight, grad_bias = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (weight, bias))
+    return grad_x, grad_conv_offset, grad_weight, grad_bias
 
 
 def _before_leaky_relu(grad: Tensor, out: Tensor, slope: float) -> Tensor:
+    """The gradient of the LeakyReLU's input, from that of its output."""
     return torch.where(out > 0, grad, grad * slope)
 
 
 def _alert_not_deterministic() -> None:
-    """As torch's own operators do, under torch.use_deterministic_algorithms."""
+    """Raises or warns where the user has called torch.use_deterministic_algorithms, as PyTorch's own operators do."""
     if not torch.are_deterministic_algorithms_enabled():
         return
     message = (
@@ -164,26 +168,3 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _dcn.register_autograd(_backward, setup_context=_setup_context)
-
-
-def _check_shapes(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """What keeps the kernel inside its tensors."""
-    devices = {tensor.device for tensor in (x, conv_offset_output, weight, bias)}
-    if len(devices) > 1:
-        raise ValueError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
-    b, c, h, w = x.shape
-    out_channels, _, kernel, _ = weight.shape
-    groups = conv_offset_output.shape[1] // (3 * kernel * kernel)
-    if not groups or c % groups or kernel % 2 == 0:
-        raise ValueError(
-            f"conv_offset_output has {conv_offset_output.shape[1]} channels: not 3 * {kernel * kernel} taps * a number of "
-            f"groups that divides {c}"
-        )
-    expected = {
-        "conv_offset_output": (conv_offset_output, (b, 3 * groups * kernel * kernel, h, w)),
-        "weight": (weight, (out_channels, c, kernel, kernel)),
-        "bias": (bias, (out_channels,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor.shape != shape:
-            raise ValueError(f"{name} must have the shape {shape}, got {tuple(tensor.shape)}")

@@ -1,4 +1,4 @@
-"""Deformable convolution in its general form, modulated or not (DCNv2).
+"""Deformable convolution in its general form, with or without a mask (DCNv2), composed of PyTorch's operators.
 
 Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1, in torchvision's channel order. For group g and tap
 k = kx + kernel_width * ky the sample is taken at
@@ -17,11 +17,12 @@ from torch.nn import functional as F
 
 __all__ = ["deform_conv2d"]
 
-Pair = int | tuple[int, int]
+IntOrPair = int | tuple[int, int]
+"""One number for both directions, or (vertical, horizontal)."""
 
 
 class _Geometry(NamedTuple):
-    """Each as (vertical, horizontal)."""
+    """Stride, padding and dilation of a convolution in pixels, each as (vertical, horizontal)."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -33,26 +34,26 @@ def deform_conv2d(
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    dilation: IntOrPair = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """General deformable convolution with torchvision's signature; differentiable in every tensor.
+    """Deformable convolution with the signature of torchvision.ops.deform_conv2d, differentiable in every tensor.
 
     Args:
         input: (b, c, h, w).
         offset: (b, 2 * deformable_groups * K, out_h, out_w), (dy, dx) pairs in pixels.
         weight: (out_channels, c // groups, kernel_height, kernel_width).
         bias: (out_channels,) or None.
-        stride, padding, dilation: of the convolution, one number or (vertical, horizontal).
+        stride, padding, dilation: of the convolution in pixels, one number or (vertical, horizontal).
         mask: (b, deformable_groups * K, out_h, out_w), or None for plain deformable convolution.
 
     Returns:
         (b, out_channels, out_h, out_w) in the type of input. A NaN in an offset gives NaN at that output position.
 
     Raises:
-        ValueError: if shapes do not belong together; the message has the shape expected and the one given.
+        ValueError: if the shapes do not belong together; the message has the shape expected and the one given.
     """
     geometry = _Geometry(*(value if isinstance(value, tuple) else (value, value) for value in (stride, padding, dilation)))
     _check_shapes(input, offset, weight, bias, mask, geometry)
@@ -81,7 +82,7 @@ def _with_torchvision(
 def _with_grid_sample(
     input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, geometry: _Geometry
 ) -> Tensor:
-    """All taps in one grid_sample, then one product: runs on every core, where torchvision's CPU operator uses one."""
+    """All taps in one grid_sample, then one product. It runs on every core; torchvision's operator for CPUs runs on one."""
     b, c, h, w = input.shape
     out_channels, group_channels, kernel_h, kernel_w = weight.shape
     out_h, out_w = offset.shape[-2:]
@@ -110,7 +111,7 @@ def _with_grid_sample(
 
 
 def _tap_positions(axis: int, out_size: int, kernel_size: int, geometry: _Geometry, like: Tensor) -> Tensor:
-    """Sample positions before the offsets along one axis, in pixels: (kernel_size, out_size)."""
+    """Positions of the samples along one axis without their offsets, in pixels: (kernel_size, out_size)."""
     stride, padding, dilation = (pair[axis] for pair in geometry)
     out, tap = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (out_size, kernel_size))
     return tap[:, None] * dilation + out * stride - padding

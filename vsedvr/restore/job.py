@@ -16,9 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vsedvr.atomic import write_whole
-from vsedvr.data.clip import FrameFolder
 from vsedvr.restore.facts import Source
 from vsedvr.restore.output import Output
+from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import Settings
 
 __all__ = ["Job", "find_job", "fingerprint", "locked", "parts_folder", "start_job"]
@@ -182,4 +182,4 @@ def _hash_of_content(path: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     """The file, or the pictures of the folder."""
-    return FrameFolder(path).frames if path.is_dir() else [path]
+    return picture_files(path) if path.is_dir() else [path]

@@ -10,7 +10,7 @@ import vapoursynth as vs
 from vsedvr.data.clip import FrameFolder
 from vsedvr.restore.facts import Source
 
-__all__ = ["picture_clip", "picture_names", "read_pictures"]
+__all__ = ["picture_clip", "picture_files", "picture_names", "read_pictures"]
 
 
 def read_pictures(path: str, rate: Fraction) -> Source:
@@ -45,7 +45,7 @@ def picture_clip(path: str, rate: Fraction) -> vs.VideoNode:
 
     Frames raise vapoursynth.Error for a picture that cannot be read or has another size; the message names it.
     """
-    files = FrameFolder(Path(path)).frames
+    files = picture_files(Path(path))
     first = _decode(files[0])
     deep = any(component.bits > 8 for component in first.format.components)
     blank = vs.core.std.BlankClip(
@@ -76,7 +76,16 @@ def picture_clip(path: str, rate: Fraction) -> vs.VideoNode:
 
 def picture_names(path: str) -> list[str]:
     """Names of the pictures without suffix, in the order of the clip."""
-    return [file.stem for file in FrameFolder(Path(path)).frames]
+    return [file.stem for file in picture_files(Path(path))]
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the clip.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    return [folder / name for name in FrameFolder(folder).names]
 
 
 def _decode(path: Path) -> av.VideoFrame:

@@ -1,4 +1,4 @@
-"""A start for networks that do not enlarge: each pixel has a way through the features, which are four times smaller."""
+"""First weights for networks that do not enlarge: they carry each pixel through the features, which are four times smaller."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -12,29 +12,33 @@ from vsedvr.train.loss import LUMA
 __all__ = ["carry_pixels"]
 
 CELL = 16
-"""Pixels that become one place of the features: 4 by 4."""
+"""Pixels of the input (4 by 4) that become one position of the features."""
 QUARTERS = ((1, 1), (1, 2), (2, 1), (2, 2))
-"""Where the four pixels that become one lie in the kernel of a 3x3 convolution with stride 2."""
+"""A 3x3 convolution with stride 2 makes one position of four pixels: their places (y, x) in its kernel."""
 
 Place = tuple[int, int]
+"""(y, x)."""
 TWO_BY_TWO: list[Place] = [(0, 0), (0, 1), (1, 0), (1, 1)]
 FOUR_BY_FOUR: list[Place] = [(2 * py + y, 2 * px + x) for py, px in TWO_BY_TWO for y, x in TWO_BY_TWO]
-"""Places of a cell's pixels in the order in which channels carry them: quarter by quarter."""
+"""Places of a cell's 16 pixels in the order in which channels carry them: quarter by quarter."""
 
 MIDDLE = (1, 1)
-Link = tuple[int, int, tuple[int, int]]
-"""From an input channel, read at a place of the kernel, to an output channel: (out, in, (y, x))."""
+"""The middle of a 3x3 kernel."""
+Link = tuple[int, int, Place]
+"""(output channel, input channel, place in the 3x3 kernel): the output gets the input's value from there."""
 
 
 def carry_pixels(model: EDVR) -> None:
-    """Sets weights so that the first 16 channels carry the luma of the pixels to the last convolutions, the next 16 the mean
-    of the frames before and after, and these convolutions begin as filters of single pixels.
+    """Sets weights so that a network begins with the same filter for every pixel.
 
-    The features of such a network are four times smaller than its frames, and each of the 4 by 4 pixels in a place has
-    weights of its own from there on. From random ones every pixel is filtered in another way and the network hardly learns
-    what is the same for all. With these it begins with one way for all and nearly at its input, and its attention weighs
-    all frames alike. Nothing but edges reaches the filters at first: a mean brightness would drown them. All other weights
-    stay as they are.
+    The features of such a network are four times smaller than its frames, so each of the 4 by 4 pixels in a position of the
+    features has weights of its own. With random weights every pixel is filtered in another way, and the network hardly learns
+    what is the same for all. With these weights
+    - the first 16 channels carry the luma of the pixels to the last convolutions, and the next 16 that of the mean of the
+      frames before and after;
+    - the last convolutions begin as filters of single pixels. They see edges only: a mean brightness would drown these;
+    - the attention gives all frames the same weight, and the output is nearly the input.
+    All other weights stay as they are.
 
     Raises:
         ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or is narrower than 32 features.
@@ -55,15 +59,15 @@ def carry_pixels(model: EDVR) -> None:
 
 
 def _pack_lumas(model: EDVR) -> None:
-    """Four pixels to one place, then four places to one."""
+    """Each of the two strided convolutions puts four neighbouring lumas into the channels of one position."""
     _link(model.conv_first, [(0, 0, MIDDLE)])
-    model.conv_first.weight[0, :, 1, 1] = torch.tensor(LUMA)
+    model.conv_first.weight[0, :, 1, 1] = torch.tensor(LUMA, dtype=torch.float32, device="cpu")
     _link(model.stride_conv_hr1, [(k, 0, QUARTERS[k]) for k in range(4)])
     _link(model.stride_conv_hr2, [(4 * p + k, k, QUARTERS[p]) for p in range(4) for k in range(4)])
 
 
 def _pass_alignment(pcd_align: nn.Module) -> None:
-    """As long as no offset is learned, what was packed stays where it is."""
+    """The alignment passes the packed lumas on unchanged, as long as no offset is learned."""
     same = [(channel, channel, MIDDLE) for channel in range(CELL)]
     _link(pcd_align.get_submodule("dcn_pack.l1"), same, gain=2)  # masks begin at a half
     _link(pcd_align.get_submodule("feat_conv.l1"), same)
@@ -71,14 +75,14 @@ def _pass_alignment(pcd_align: nn.Module) -> None:
 
 
 def _pass_blocks(blocks: nn.Module) -> None:
-    """They add nothing yet."""
+    """Residual blocks add nothing at first: the second convolution of each is zero."""
     for name, parameter in blocks.named_parameters():
         if ".conv2." in name:
             nn.init.zeros_(parameter)
 
 
 def _fuse_alike(fusion: nn.Module, config: EDVRConfig) -> None:
-    """The centre frame's lumas pass, then the mean of those of the frames beside it; nothing else does yet."""
+    """The fusion passes on the centre frame's lumas, then the mean of those of the frames beside it, and nothing else."""
     for name in ("temporal_attn1", "spatial_attn5", "spatial_attn_add2", "feat_fusion"):
         nn.init.zeros_(fusion.get_parameter(f"{name}.weight"))
         nn.init.zeros_(fusion.get_parameter(f"{name}.bias"))
@@ -91,15 +95,16 @@ def _fuse_alike(fusion: nn.Module, config: EDVRConfig) -> None:
 
 
 def _filter_alike(model: EDVR) -> None:
-    """Luma and random features of single pixels from the lumas, then features of those, then what to add to the input.
+    """The last convolutions begin as random filters of single pixels; what they give is added to the input.
 
-    The pixel shuffles take channel 4 * c + p to place p of channel c.
+    upconv1 makes luma (feature 0) and random features of it, upconv2 and conv_hr make features of those, and conv_last the
+    sum. A pixel shuffle takes channel 4 * c + p to place p of channel c.
     """
     for conv in (model.upconv1, model.upconv2, model.conv_hr, model.conv_last):
         for parameter in conv.parameters():
             nn.init.zeros_(parameter)
     num_tail_feat, features = model.config.num_tail_feat, range(1, model.config.num_feat // 4)
-    one = torch.ones(1, 1)
+    one = torch.ones(1, 1, dtype=torch.float32, device="cpu")
     _spread(model.upconv1.weight, one, FOUR_BY_FOUR, range(CELL), _enlarged(0))
     for c, carried in product(features, (range(CELL), range(CELL, 2 * CELL))):
         _spread(model.upconv1.weight, _edges(_random(7, 1)), FOUR_BY_FOUR, carried, _enlarged(c))
@@ -118,7 +123,7 @@ def _filter_alike(model: EDVR) -> None:
 
 
 def _four(c: int) -> range:
-    """The channels of feature c where it has half of the size, and those that a pixel shuffle turns into channel c."""
+    """The four channels that a pixel shuffle turns into channel c; at half of the size they are feature c."""
     return range(4 * c, 4 * c + 4)
 
 
@@ -128,12 +133,12 @@ def _enlarged(c: int) -> list[int]:
 
 
 def _random(size: int, channels: int) -> Tensor:
-    """A kernel (size, size) in the range of torch's own, for as many input channels."""
-    return (torch.rand(size, size) * 2 - 1) / (channels * size**2) ** 0.5
+    """A random kernel (size, size), in the range of PyTorch's own for a convolution of so many input channels."""
+    return (torch.rand(size, size, dtype=torch.float32, device="cpu") * 2 - 1) / (channels * size**2) ** 0.5
 
 
 def _edges(kernel: Tensor) -> Tensor:
-    """The kernel less its mean: where all is of one brightness it gives 0."""
+    """The kernel less its mean: it gives 0 where the brightness does not change."""
     return kernel - kernel.mean()
 
 
@@ -143,8 +148,9 @@ def _spread(weight: Tensor, kernel: Tensor, places: Sequence[Place], carried: Se
     Args:
         weight: (channels out, channels in, 3, 3).
         kernel: (k, k) with an odd k, at most 2 * side of a cell + 1.
-        places: of a cell's pixels, in the order of the channels that carry them.
-        carried, out: the channels of the filter's input and output, one for each place.
+        places: (y, x) of a cell's pixels, in the order of the channels that carry them.
+        carried: channel of the filter's input for each place.
+        out: channel of its output for each place.
     """
     side, radius = round(len(places) ** 0.5), len(kernel) // 2
     for (y, x), to in zip(places, out, strict=True):
@@ -154,7 +160,7 @@ def _spread(weight: Tensor, kernel: Tensor, places: Sequence[Place], carried: Se
 
 
 def _link(conv: nn.Module, links: Iterable[Link], gain: float = 1) -> None:
-    """Output channels that are linked get nothing else."""
+    """Sets a convolution so that each linked output channel is `gain` times one value of its input, and nothing else."""
     weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
     for out, channel, (y, x) in links:
         weight[out] = 0

@@ -1,4 +1,4 @@
-"""Training windows: which frames, which patch, turned which way; every sample is a function of its number."""
+"""Training samples: which frames, which patch, turned which way. Every sample is a function of its number."""
 
 import functools
 import hashlib
@@ -14,23 +14,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vsedvr.data.clip import Clip, Frame, fingerprint, read_picture
+from vsedvr.data.clip import Clip, Frame, fingerprint
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
 from vsedvr.train.degradation import Degradation, MotionBlur, degrade
-from vsedvr.train.preset import DataConfig, Preset
-from vsedvr.train.sources import Scene, find_scenes, find_stills, span
+from vsedvr.train.preset import Preset
+from vsedvr.train.settings import DataConfig
+from vsedvr.train.sources import Scene, find_scenes, find_stills, span, told
+from vsedvr.train.stills import StillCache
 from vsedvr.train.synthesis import moving_still
 
 __all__ = ["TrainingData"]
 
 ATTEMPTS = 20
-"""Sources tried for one sample before it is given up."""
+"""Sources tried for one sample before the training is given up."""
+
+STILL_BYTES = 512 << 20
+"""Pictures that each worker keeps: 60 of DIV2K, 7 of 24 megapixels."""
+
+OPEN_CLIPS = 128
+"""Clips that each worker keeps open: the names of their frames, or the index of a decoded video."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class TrainingData(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of a low-quality window and its centre frame.
+    """Pairs of a window in low quality and its centre frame in high quality.
 
     Sample k depends on the preset, the seed and k alone: not on the process that makes it, nor on the samples before. So a
     training that goes on where it stopped, or that is spread over processes, sees the very same data.
@@ -39,14 +48,16 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, preset: Preset, root: Path, cache: Path) -> None:
         """
         Args:
-            preset: of which data, degradation, network and train.seed count here.
+            preset: its data, degradation, network and train.seed decide what the samples are.
             root: folder below which the preset's folders lie.
             cache: folder for decoded videos (see clip.open_clip).
 
         Raises:
             FileNotFoundError, ValueError: if there is nothing to train on; the message says where it was looked for.
         """
-        self.preset = preset
+        self.preset, self.root, self.cache = preset, root, cache
+        self.warned: set[str] = set()
+        """Sources that this process has warned of."""
         self.scenes = find_scenes(preset.data, preset.network, root, cache)
         self.stills = find_stills(preset.data, root)
         if not self.scenes and not self.stills:
@@ -55,12 +66,13 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         self.scene_shares = lengths / lengths.sum() if self.scenes else lengths
 
     def __len__(self) -> int:
+        """Number of samples in the whole training."""
         return self.preset.train.iterations * self.preset.train.batch
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of all that is trained on (see clip.fingerprint)."""
-        prints = {path: fingerprint(path) for path in dict.fromkeys(self._paths())}
+        """A hash of all that is trained on (see clip.fingerprint). Videos and stills are read for it: it takes its time."""
+        prints = {path: _fingerprint(path) for path in dict.fromkeys(self._paths())}
         lines = [f"{path.name} {prints[path]}" for path in self._paths()]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -70,21 +82,30 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         yield from self.stills
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        """lq (num_frame, 3, patch / scale, patch / scale) and gt (3, patch, patch), float32 in [0, 1].
+        """Sample k: lq (num_frame, 3, patch / scale, patch / scale) and gt (3, patch, patch), float32 in [0, 1].
 
-        A source that cannot be read is named in a warning, and another one takes its place.
+        A source that cannot be read, for whatever reason, is named in a warning, and another one takes its place.
 
         Raises:
-            ValueError: if 20 sources in a row cannot be read.
+            ValueError: if 20 sources in a row cannot be read; it tells the last reason.
         """
         rng = np.random.default_rng([self.preset.train.seed, k])
+        failure: Exception | None = None
         for _ in range(ATTEMPTS):
             source = self._choose(rng)
             try:
                 return self._sample(source, rng)
-            except (OSError, ValueError) as error:
-                logger.warning("skipped: %s: %s", source if isinstance(source, Path) else source.paths[0], error)
-        raise ValueError(f"{ATTEMPTS} clips or pictures in a row could not be used for training; see the warnings above")
+            except Exception as error:  # libraries for files raise nearly everything
+                failure = error
+                reason = told(source if isinstance(source, Path) else source.gt, error)
+                self._warn(reason)
+        raise ValueError(f"{ATTEMPTS} clips or pictures in a row could not be used, the last: {reason}") from failure
+
+    def _warn(self, reason: str) -> None:
+        """Tells a reason once."""
+        if reason not in self.warned:
+            logger.warning("skipped: %s", reason)
+        self.warned.add(reason)
 
     def _choose(self, rng: np.random.Generator) -> Scene | Path:
         share = self.preset.data.stills_share if self.scenes and self.stills else float(not self.scenes)
@@ -97,7 +118,8 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
 
     def _of_scene(self, scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, network = self.preset.data, self.preset.network
-        gt, lq = _window(scene, config, network, rng)
+        pair = _open(scene.gt, scene.lq, self.cache, network.scale, config.max_frames)
+        gt, lq = _window(scene, pair, config, network, rng)
         turn = _Turn.draw(rng)
         if lq is not None:
             return turn(lq), turn(gt)[0]
@@ -105,12 +127,15 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
 
     def _of_still(self, path: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Motion blur as the first step is rendered: the motion is known, with what it covers and uncovers."""
+        """A sample of a moving still.
+
+        If motion blur is the first degradation, it is rendered from the known motion, with all that this covers and uncovers.
+        """
         config, network = self.preset.data, self.preset.network
         blur, steps = _split_off_blur(self.preset.degradation)
         exposure = blur.times(rng) if blur else np.zeros(1)
         times = np.add.outer(np.arange(network.num_frame) - network.center, exposure)
-        frames = moving_still(_read_still(path), times.ravel(), config.patch, config.speed, rng)
+        frames = moving_still(_stills.read(path), times.ravel(), config.patch, config.speed, rng)
         views = _with_contrast(_Turn.draw(rng)(frames), config.contrast, rng)
         views = views.reshape(*times.shape, *views.shape[1:])
         window = blur.mean(views) if blur else views[:, 0]
@@ -122,17 +147,31 @@ def _split_off_blur(steps: Sequence[Degradation]) -> tuple[MotionBlur | None, Se
     return (first, steps[1:]) if isinstance(first, MotionBlur) else (None, steps)
 
 
-@functools.lru_cache(64)
-def _read_still(path: Path) -> Frame:
-    """A large JPEG takes longer to decode than all the rest of a sample."""
-    return read_picture(path)
+_stills = StillCache(STILL_BYTES)
+
+
+@functools.lru_cache(OPEN_CLIPS)
+def _open(gt: str, lq: str | None, cache: Path, scale: int, max_frames: int) -> ClipPair:
+    return open_pair(Path(gt).name, (Path(gt), None if lq is None else Path(lq)), cache, scale, max_frames)
+
+
+def _fingerprint(path: Path) -> str:
+    try:
+        return fingerprint(path)
+    except OSError:  # it is named in a warning when a sample needs it
+        return "unreadable"
 
 
 def _window(
-    scene: Scene, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
+    scene: Scene, pair: ClipPair, config: DataConfig, network: EDVRConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Patches of a window: all frames of gt; where there is lq, all of that and gt's centre frame."""
-    pair, room = scene.pair, scene.stop - scene.start
+    """Cuts the patches of a window out of a scene.
+
+    Returns:
+        gt and lq. Without low quality on disk, all frames of gt (t, patch, patch, 3) and None. With it, gt's centre frame
+        (1, patch, patch, 3) and all frames of lq (t, patch / scale, patch / scale, 3).
+    """
+    room = scene.stop - scene.start
     intervals = [i for i in config.interval if span(network, i) <= room]
     interval = intervals[rng.integers(len(intervals))]
     first = scene.start + int(rng.integers(room - span(network, interval) + 1))
@@ -159,14 +198,14 @@ def _cut(clip: Clip, n: int, top: int, left: int, size: int) -> Frame:
 
 
 def _with_contrast(window: Tensor, contrast: tuple[float, float], rng: np.random.Generator) -> Tensor:
-    """The window stretched about its mean brightness, in the 256 values of 8 bits again."""
+    """Raises the contrast of a window (t, 3, h, w) in [0, 1] about its mean brightness and rounds it to 8 bits."""
     factor, mean = float(np.exp(rng.uniform(*np.log(contrast)))), window.mean()
     return (((window - mean) * factor + mean).clamp(0, 1) * 255).round() / 255
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """One of the eight ways to lay a square down, the same for all frames of a window."""
+    """One of the eight ways to turn and flip a square, the same for all frames of a window."""
 
     transpose: bool
     flip_y: bool
@@ -177,7 +216,7 @@ class _Turn:
         return cls(*(rng.random(3) < 0.5))
 
     def __call__(self, window: NDArray[np.uint8]) -> Tensor:
-        """(t, h, w, 3) uint8 to (t, 3, h, w) float32 in [0, 1]."""
+        """Turns a window (t, h, w, 3), uint8; gives (t, 3, h, w), float32 in [0, 1]."""
         axes = [axis for axis, flip in ((1, self.flip_y), (2, self.flip_x)) if flip]
         window = np.flip(window, tuple(axes))
         window = window.transpose((0, 3, 2, 1) if self.transpose else (0, 3, 1, 2))

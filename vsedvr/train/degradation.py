@@ -1,4 +1,4 @@
-"""What makes lq out of gt: each a step that a preset names by its kind, composed in the preset's order."""
+"""Degradations: they make low quality out of ground truth. A preset names them by their kinds, in order."""
 
 import io
 import math
@@ -16,34 +16,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vsedvr.data.clip import to_rgb
+from vsedvr.data.color import to_rgb
 from vsedvr.data.resize import imresize
 
 __all__ = ["KINDS", "Bicubic", "BlurDecimate", "Compression", "Degradation", "GaussianBlur", "MotionBlur", "Noise", "degrade"]
 
 Bytes = NDArray[np.uint8]
+"""A picture (h, w, 3) in 0..255."""
 Floats = NDArray[np.float32]
-"""Pictures as (h, w, 3)."""
+"""A picture (h, w, 3) in [0, 1], or a flow (h, w, 2) in pixels."""
 
-Range = tuple[float, float]
-"""Smallest and largest; one value is drawn between them for a clip."""
+Limits = tuple[float, float]
+"""Smallest and largest value of a setting; for each window one between them is drawn."""
 
 ENCODERS = ("libx264", "libx265")
 BLOCK = 128
-"""Height and width that encoders get are multiples of this. Of smaller pictures, and of 192x64 or 144x128, libx264 and
-libx265 make a little different streams each time, as if they read memory that nobody wrote; 34x48 crashes libx265."""
+"""Height and width of what encoders get are multiples of this. Smaller pictures, and 192x64 or 144x128, come out a little
+different each time with libx264 and libx265 (uninitialised memory, by the look of it), and 34x48 crashes libx265."""
 LEAST_FRAMES = 5
-"""Of one or two, libx265 takes the time to decode them from memory that nobody wrote; now and then matroska refuses it."""
+"""Encoders get at least so many frames. With one or two, libx265 gives random time stamps that matroska sometimes refuses."""
 
 
 class Degradation(Protocol):
-    """One step on a window: (t, 3, h, w) in [0, 1], float32; the same out, of another size or not."""
+    """One step: takes a window (t, 3, h, w) in [0, 1], float32, and gives it degraded, smaller perhaps."""
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor: ...
 
 
 def degrade(window: Tensor, steps: Sequence[Degradation], rng: np.random.Generator) -> Tensor:
-    """All steps in order; the result is in the 256 values that a file of 8 bits holds, rounded half up as MATLAB does."""
+    """Applies all steps in order and rounds to 8 bits, half up as MATLAB does.
+
+    Args:
+        window: (t, 3, h, w) in [0, 1], float32.
+        steps: of a preset.
+        rng: decides all that is random in them.
+
+    Returns:
+        (t, 3, h / scale, w / scale) in multiples of 1 / 255.
+    """
     for step in steps:
         window = step(window, rng)
     return (window.clamp(0, 1) * 255 + 0.5).floor() / 255
@@ -51,7 +61,7 @@ def degrade(window: Tensor, steps: Sequence[Degradation], rng: np.random.Generat
 
 @dataclass(frozen=True)
 class Bicubic:
-    """Reduction as the SR benchmarks do it (see resize.imresize)."""
+    """Bicubic reduction as the SR benchmarks do it (see resize.imresize)."""
 
     scale: int = 4
 
@@ -64,12 +74,12 @@ class Bicubic:
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Out of focus: Gaussian of a standard deviation in pixels."""
+    """Blur as out of focus: a Gaussian. `sigma` is its standard deviation in pixels."""
 
-    sigma: Range = (0.2, 2.0)
+    sigma: Limits = (0.2, 2.0)
 
     def __post_init__(self) -> None:
-        _check_range("gaussian_blur: sigma", self.sigma)
+        _check_limits("gaussian_blur: sigma", self.sigma)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         return _gaussian(window, rng.uniform(*self.sigma))
@@ -77,7 +87,7 @@ class GaussianBlur:
 
 @dataclass(frozen=True)
 class BlurDecimate:
-    """BD, the other degradation of the SR literature: Gaussian (13x13, sigma 1.6), then every fourth pixel from 0."""
+    """Blur and decimation (BD), the other degradation of the SR literature: a Gaussian of 13x13, then every fourth pixel."""
 
     scale: int = 4
     sigma: float = 1.6
@@ -92,33 +102,33 @@ class BlurDecimate:
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """An exposure of a part of the frame interval: sub-frames averaged in linear light.
+    """Motion blur: an exposure of a part of the frame interval, as the mean of sub-frames in linear light.
 
-    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Where the sub-frames are
-    known, as of moving stills, they are rendered (times, mean). Elsewhere DIS flow (Kroeger et al., ECCV 2016) to both
-    neighbours carries a frame to the times between: what that uncovers is not modelled, and near the border, where motion
-    is fast, the flow is wrong.
+    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Of moving stills the sub-frames
+    are rendered (see times and mean). Of clips a frame is moved to the times between by DIS flow (Kroeger et al., ECCV 2016) to
+    both neighbours: what that uncovers is not modelled, and where motion is fast the flow is wrong near the border.
     """
 
-    exposure: Range = (0.25, 1.0)
-    """In frame intervals, centred on the frame."""
+    exposure: Limits = (0.25, 1.0)
+    """Length of the exposure in frame intervals, centred on the frame."""
     samples: int = 17
-    """Sub-frames; an odd number, so that one of them is the frame."""
+    """Number of sub-frames; odd, so that one of them is the frame."""
     gamma: float = 2.2
+    """Linear light is the sample to this power."""
 
     def __post_init__(self) -> None:
-        _check_range("motion_blur: exposure", self.exposure)
+        _check_limits("motion_blur: exposure", self.exposure)
         _check_least("motion_blur: samples", self.samples, 1)
         if self.samples % 2 == 0:
             raise ValueError(f"motion_blur: samples must be odd, got {self.samples}")
         _check_least("motion_blur: gamma", self.gamma, 1)
 
     def times(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """(samples,) of an exposure, in frame intervals from the frame."""
+        """Draws an exposure and gives the times of its sub-frames: (samples,), in frame intervals from the frame."""
         return np.linspace(-0.5, 0.5, self.samples) * rng.uniform(*self.exposure)
 
     def mean(self, frames: Tensor) -> Tensor:
-        """Sub-frames (t, samples, 3, h, w) to frames (t, 3, h, w), both in [0, 1]."""
+        """Averages sub-frames (t, samples, 3, h, w) in linear light; gives frames (t, 3, h, w). Both are in [0, 1]."""
         return (frames**self.gamma).mean(1) ** (1 / self.gamma)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
@@ -128,7 +138,7 @@ class MotionBlur:
         return torch.from_numpy(np.stack(exposed)).permute(0, 3, 1, 2)
 
     def _expose(self, frame: Bytes, before: Floats, after: Floats, times: Floats) -> Floats:
-        """The frame's mean over these times, in [0, 1]."""
+        """The mean of a frame over times of an exposure, in [0, 1]; `before` and `after` are flows to its neighbours."""
         linear = (frame / np.float32(255)) ** np.float32(self.gamma)
         y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
         mean = np.zeros_like(linear)
@@ -141,22 +151,23 @@ class MotionBlur:
 
 @dataclass(frozen=True)
 class Compression:
-    """A round through an encoder at one quality for the window.
+    """Compression by a video encoder, at one quality for the whole window, and decoding.
 
     Before the window its frames run backwards through the encoder: so its first frame is predicted as in the middle of a
-    stream, and not always the one that is coded whole. For the encoder the frame's edge pixels go on to a
-    multiple of BLOCK.
+    stream, and not always the one that is coded whole. Frames are extended by their edge pixels to a multiple of BLOCK.
     """
 
     codec: str = "libx264"
     """FFmpeg's name of an encoder: libx264 or libx265."""
-    crf: Range = (23, 38)
+    crf: Limits = (23, 38)
+    """Quality by the encoder's scale: higher is worse, 51 is the worst."""
     preset: str = "medium"
+    """The encoder's name for its speed."""
 
     def __post_init__(self) -> None:
         if self.codec not in ENCODERS:
             raise ValueError(f"compression: codec must be one of {', '.join(ENCODERS)}, got {self.codec!r}")
-        _check_range("compression: crf", self.crf, most=51)
+        _check_limits("compression: crf", self.crf, most=51)
         try:  # this PyAV may lack the encoder, and the encoder the preset
             self._encode([np.zeros((BLOCK, BLOCK, 3), np.uint8)], self.crf[0])
         except (av.error.FFmpegError, ValueError) as error:
@@ -170,7 +181,7 @@ class Compression:
         return same[..., :height, :width].float() / 255
 
     def _encode(self, frames: Sequence[Bytes], crf: float) -> io.BytesIO:
-        """A file of these frames; where they are fewer than LEAST_FRAMES the first comes more often."""
+        """The frames in a video file; if they are fewer than LEAST_FRAMES, the first is repeated."""
         frames = [frames[0]] * (LEAST_FRAMES - len(frames)) + list(frames)
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
@@ -198,12 +209,12 @@ class Compression:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise, independent in every sample, of a standard deviation in steps of 8 bits."""
+    """Gaussian noise, independent in every sample. `sigma` is its standard deviation on a scale of 255."""
 
-    sigma: Range = (5, 50)
+    sigma: Limits = (5, 50)
 
     def __post_init__(self) -> None:
-        _check_range("noise: sigma", self.sigma)
+        _check_limits("noise: sigma", self.sigma)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
         noise = rng.standard_normal(window.shape, np.float32) * np.float32(rng.uniform(*self.sigma) / 255)
@@ -218,7 +229,7 @@ KINDS = {
     "compression": Compression,
     "noise": Noise,
 }
-"""The steps by their names in presets."""
+"""The degradations by their names in presets."""
 
 
 def _check_least(what: str, value: float, least: float) -> None:
@@ -226,17 +237,24 @@ def _check_least(what: str, value: float, least: float) -> None:
         raise ValueError(f"{what} must be at least {least}, got {value}")
 
 
-def _check_range(what: str, range: Range, most: float = math.inf) -> None:
-    if not (0 <= range[0] <= range[1] <= most and math.isfinite(range[1])):
-        raise ValueError(f"{what} must rise from at least 0{f' to at most {most}' if most < math.inf else ''}, got {range}")
+def _check_limits(what: str, limits: Limits, most: float = math.inf) -> None:
+    if not (0 <= limits[0] <= limits[1] <= most and math.isfinite(limits[1])):
+        raise ValueError(f"{what} must rise from at least 0{f' to at most {most}' if most < math.inf else ''}, got {limits}")
 
 
 def _gaussian(window: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Of weights that sum to 1; the picture's edge pixels go on beyond it."""
+    """Gaussian blur of a window (t, c, h, w), which is extended by its edge pixels.
+
+    Args:
+        window: of any values.
+        sigma: standard deviation in pixels; 0 changes nothing.
+        radius: pixels from the middle of the kernel to its edge; by default three standard deviations.
+    """
     if sigma == 0:
         return window
     radius = int(np.ceil(3 * sigma)) if radius is None else radius
-    weights = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device="cpu")
+    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
     weights = (weights / weights.sum()).to(window.dtype)
     shape = window.shape
     wide = F.pad(window.reshape(-1, 1, *shape[-2:]), (radius,) * 4, "replicate")

@@ -1,4 +1,4 @@
-"""A start from a trained network, which may be shallower, narrower, of fewer frames or without TSA."""
+"""First weights from a trained network, which may be shallower, narrower, of fewer frames or without TSA."""
 
 import logging
 
@@ -11,26 +11,32 @@ from vsedvr.weights import load_model
 __all__ = ["initialize"]
 
 FRAME_SHARE = 0.05
-"""Of the centre frame's part in the fusion, for each other frame of a network that has more frames than the trained one."""
+"""Share of the centre frame's weights in the fusion that every other frame takes over, where there are more frames than in the
+trained network."""
 
 OF_FRAMES = ("fusion.feat_fusion.weight", "fusion.spatial_attn1.weight", "fusion.weight")
-"""What takes the features of all frames."""
+"""Weights of the convolutions that take the features of all frames at once."""
 
 logger = logging.getLogger("vsedvr")
 
 
 def initialize(model: EDVR, checkpoint: str) -> None:
-    """Takes over what fits of a trained network.
+    """Takes over what fits of a trained network; other weights of the model stay as they are.
 
-    Of a shallower one (paper, section 4.1) residual blocks are taken in turn: the i-th of n from the i-th modulo m of a
-    network with m. In a wider network the channels taken over read nothing from the new ones, so it gives at first what
-    the narrower one gives (Net2Net, Chen et al., ICLR 2016). Of one with fewer frames the frames keep their places around the
-    centre, and all others take FRAME_SHARE of the centre's part: what does not move stays as it was, and a network that
-    learned to do without its neighbours has to learn to align them. The rest stays as it is: from a network without TSA
-    that is the fusion.
+    - Fewer residual blocks (paper, section 4.1): they are taken in turn. Block i of n is block i modulo m of the m trained.
+    - Fewer channels: those that are taken over read nothing from the new ones, so the model gives at first what the narrower
+      one gives (Net2Net, Chen et al., ICLR 2016).
+    - Fewer frames: they keep their places around the centre. Every other frame takes FRAME_SHARE of the centre's weights. What
+      does not move is restored as before, and a network that learned to ignore its neighbours has to learn to align them.
+    - No TSA: the fusion stays as it is.
+
+    Args:
+        model: gets the weights.
+        checkpoint: file, or name of an embedded model.
 
     Raises:
-        ValueError: if it is wider or its deformable groups are others, so that the alignment does not fit.
+        ValueError: if the trained network is wider or has another number of deformable groups: its alignment does not fit.
+        OSError: if there is no such checkpoint.
     """
     donor = load_model(checkpoint)
     narrow, wide = donor.config, model.config
@@ -61,7 +67,7 @@ def _key_there(key: str, donor: EDVRConfig) -> str:
 
 
 def _widen(key: str, trained: Tensor, own: Tensor, narrow: EDVRConfig, wide: EDVRConfig) -> Tensor | None:
-    """A trained weight or bias amid the own ones of new channels; None where its shape fits at no width."""
+    """The model's weight or bias with the trained one put in its place among new channels; None if the shapes do not fit."""
     shuffled = key.startswith("upconv")  # a pixel shuffle comes after: four channels become one
     outputs = _places(trained.shape[0], own.shape[0], narrow, wide, shuffled)
     if outputs is None:
@@ -87,25 +93,35 @@ def _widen(key: str, trained: Tensor, own: Tensor, narrow: EDVRConfig, wide: EDV
 
 
 def _channels(narrow: EDVRConfig, wide: EDVRConfig) -> Tensor:
-    """Where the trained channels come to lie: each group of deformable convolution keeps its own."""
-    group, channel = narrow.num_feat // narrow.deformable_groups, torch.arange(narrow.num_feat)
+    """Places of the trained channels in the wider network: each group of deformable convolution keeps its own channels."""
+    group, channel = narrow.num_feat // narrow.deformable_groups, torch.arange(narrow.num_feat, device="cpu")
     return channel // group * (wide.num_feat // wide.deformable_groups) + channel % group
 
 
 def _places(count: int, own: int, narrow: EDVRConfig, wide: EDVRConfig, shuffled: bool = False) -> Tensor | None:
-    """The same for one side of a convolution, of one or several sets of channels."""
+    """Places of trained channels on one side of a convolution, which takes or gives one or several sets of num_feat channels.
+
+    Args:
+        count: trained channels on this side.
+        own: channels of the model on this side.
+        narrow, wide: configurations of the trained network and of the model.
+        shuffled: the sets are interleaved, as a pixel shuffle wants them.
+
+    Returns:
+        (count,) of int64; None if these numbers are no sets.
+    """
     if count == own:
-        return torch.arange(count)
+        return torch.arange(count, device="cpu")
     sets, rest = divmod(count, narrow.num_feat)
     if rest or own != sets * wide.num_feat:
         return None
     if shuffled:
-        return (sets * _channels(narrow, wide).unsqueeze(1) + torch.arange(sets)).flatten()
+        return (sets * _channels(narrow, wide).unsqueeze(1) + torch.arange(sets, device="cpu")).flatten()
     return torch.cat([n * wide.num_feat + _channels(narrow, wide) for n in range(sets)])
 
 
 def _of_frames(narrow: EDVRConfig, wide: EDVRConfig) -> Tensor | None:
-    """The same for a convolution of all frames, about the centre; None where the window does not hold the trained one."""
+    """Places of trained input channels in a convolution of all frames; None if the model's window is too short for them."""
     first = wide.center - narrow.center
     if first < 0 or first + narrow.num_frame > wide.num_frame:
         return None

@@ -1,13 +1,13 @@
-"""The losses to train with: the paper's, and two for luma."""
+"""Losses: the paper's, and two that are mostly of the luma."""
 
 from torch import Tensor
 
 __all__ = ["LOSSES", "LUMA", "charbonnier", "luma_charbonnier", "luma_psnr"]
 
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of R, G and B (ITU-R BT.601)."""
+"""Shares of R, G and B in the luma (ITU-R BT.601)."""
 COLOUR_WEIGHT = 0.1
-"""Of the colours in the losses of luma; the luma's is 1."""
+"""Weight of the colours' error in the losses of the luma, whose own error has the weight 1."""
 
 
 def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
@@ -15,37 +15,37 @@ def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str 
 
     Args:
         restored, gt: of one shape, on a scale of 1.
-        eps: 1e-3 in the paper.
-        reduction: mean or sum over all samples.
+        eps: 1e-3 in the paper and in its authors' code. BasicSR adds 1e-12 under the root, which is eps 1e-6.
+        reduction: "mean" or "sum" over all samples.
     """
     return _reduce(_smooth_abs(restored.float() - gt, eps), reduction)
 
 
 def luma_charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
-    """Charbonnier's loss of the luma, and COLOUR_WEIGHT of its mean over what R, G and B have beside their luma.
+    """Charbonnier's loss of the luma, plus COLOUR_WEIGHT times its mean over the colours (R, G and B less the luma).
 
-    A small network cannot remove all that is wrong with the colours: noise of their own, or what 4:2:0 lost. Where every
-    sample of R, G and B counts alike that outweighs the luma, and the network learns slowly what it can.
+    A small network cannot remove all errors of the colours, such as their own noise or what 4:2:0 lost. If every sample of R, G
+    and B counted alike, these errors would outweigh those of the luma, and the network would learn slowly what it can learn.
 
     Args:
         restored, gt: (..., 3, h, w) in R, G, B, on a scale of 1.
         eps: as for charbonnier.
-        reduction: mean or sum over all pixels.
+        reduction: "mean" or "sum" over all pixels.
     """
     luma, colours = _luma_and_colours(restored.float() - gt)
     return _reduce(_smooth_abs(luma, eps) + COLOUR_WEIGHT * _smooth_abs(colours, eps).mean(-3), reduction)
 
 
 def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
-    """The PSNR of each picture's luma in dB, negative, as a loss (for R, G and B: Chen et al., HINet, CVPRW 2021).
+    """The negative PSNR of each picture's luma in dB (for R, G and B: Chen et al., HINet, CVPRW 2021).
 
-    A tenth less error counts alike in a picture that is nearly right and in one that is far off, where the other losses
-    learn mostly from the latter. As above COLOUR_WEIGHT of the colours' mean square error is added to the luma's.
+    A tenth less error counts alike in a picture that is nearly right and in one that is far off; the other losses learn mostly
+    from the latter. COLOUR_WEIGHT times the colours' mean square error is added to the luma's, as in luma_charbonnier.
 
     Args:
         restored, gt: (..., 3, h, w) in R, G, B, on a scale of 1.
-        eps: the root mean square error below which hardly anything counts: 1e-3 is 60 dB, 1e-2 40.
-        reduction: mean or sum over all pictures.
+        eps: root mean square error below which a smaller error hardly changes the loss: 1e-3 is 60 dB, 1e-2 is 40 dB.
+        reduction: "mean" or "sum" over all pictures.
     """
     luma, colours = _luma_and_colours(restored.float() - gt)
     error = (luma.square() + COLOUR_WEIGHT * colours.square().mean(-3)).mean((-2, -1))
@@ -53,7 +53,7 @@ def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = 
 
 
 def _luma_and_colours(difference: Tensor) -> tuple[Tensor, Tensor]:
-    """The difference in luma, and what R, G and B differ by beside it: (..., h, w) and (..., 3, h, w)."""
+    """Parts a difference (..., 3, h, w) into that of the luma (..., h, w) and that of the colours (..., 3, h, w)."""
     luma = (difference * difference.new_tensor(LUMA).view(3, 1, 1)).sum(-3)
     return luma, difference - luma.unsqueeze(-3)
 
@@ -67,4 +67,4 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
 
 
 LOSSES = {"charbonnier": charbonnier, "luma": luma_charbonnier, "luma_psnr": luma_psnr}
-"""By their names in presets."""
+"""The losses by their names in presets."""

@@ -2,7 +2,7 @@
 
 import math
 
-from vsedvr.train.preset import TrainConfig
+from vsedvr.train.settings import TrainConfig
 
 __all__ = ["cosine_restart"]
 

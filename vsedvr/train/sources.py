@@ -1,46 +1,71 @@
 """What a training learns from: the scenes of clips, and stills."""
 
+import errno
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from vsedvr.data.clip import PICTURES, find_clips
-from vsedvr.data.pairs import Pair, open_pair
+from vsedvr.data.clip import find_clips
+from vsedvr.data.find import find_pictures
+from vsedvr.data.pairs import open_pair
 from vsedvr.model import EDVRConfig
-from vsedvr.train.preset import DataConfig
+from vsedvr.train.settings import DataConfig
 
-__all__ = ["Scene", "find_scenes", "find_stills", "span"]
+__all__ = ["Scene", "find_scenes", "find_stills", "span", "told"]
 
 logger = logging.getLogger("vsedvr")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """A part of a clip that windows may lie in."""
+    """A part of a clip that windows may lie in.
 
-    paths: tuple[Path, ...]
-    """Of gt, and of lq where there is one."""
-    pair: Pair
+    A data set may have a hundred thousand clips, and each worker has a copy of all scenes: so a scene knows where its clip is
+    and no more (some 350 bytes). Clips are opened when a window of them is needed.
+    """
+
+    gt: str
+    """Path of the clip."""
+    lq: str | None
+    """Path of the same clip in low quality; None where the preset's degradations make it."""
     start: int
+    """First frame."""
     stop: int
+    """The frame after the last."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The clip, and the one in low quality where there is one."""
+        return [Path(path) for path in (self.gt, self.lq) if path is not None]
 
 
 def span(network: EDVRConfig, interval: int) -> int:
-    """Frames of the clip from the first to the last of a window."""
+    """Frames of the clip from the first to the last of a window whose frames are `interval` apart."""
     return 1 + (network.num_frame - 1) * interval
+
+
+def told(path: Path | str, error: Exception) -> str:
+    """What to tell of a file that could not be used: always with its path, and with the kind of an unusual error."""
+    text = str(error) or type(error).__name__
+    if not isinstance(error, OSError | ValueError):
+        text = f"{type(error).__name__}: {error}"
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path) -> list[Scene]:
     """The scenes of all clips that the preset names; a clip that cannot be used is named in a warning and left out.
 
     Args:
-        config, network: of the preset.
-        root: folder below which its folders lie.
+        config: which folders, and what the windows are like.
+        network: how many frames windows have, and the scale.
+        root: folder below which the preset's folders lie.
         cache: folder for decoded videos (see clip.open_clip).
 
     Raises:
         FileNotFoundError, ValueError: if a folder is not there or has no clips.
+        OSError: if the disk is full.
     """
     absent = [name for name in config.exclude if not (root / name).exists()]
     if absent:
@@ -48,7 +73,7 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
             "%d of %d names in data.exclude are not there, the first is %s", len(absent), len(config.exclude), absent[0]
         )
     names = dict.fromkeys((root / config.names).read_text(encoding="utf-8").splitlines()) if config.names else None
-    scenes = []
+    scenes: list[Scene] = []
     there: set[str] = set()
     for n, folder in enumerate(config.gt):
         lq_paths = find_clips(root / config.lq[n]) if config.lq else None
@@ -58,11 +83,12 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
             if f"{folder}/{name}" in config.exclude or (names is not None and name not in names):
                 continue
             try:
-                paths = (path, None) if lq_paths is None else (path, _counterpart(name, path, lq_paths))
-                pair = open_pair(name, paths, cache, network.scale, config.max_frames)
-                scenes += _scenes(pair, paths, config, network)
-            except (OSError, ValueError) as error:
-                logger.warning("left out: %s", error)
+                lq = None if lq_paths is None else _counterpart(name, path, lq_paths)
+                scenes += _scenes(path, lq, config, network, cache)
+            except Exception as error:  # libraries for files raise nearly everything
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                logger.warning("left out: %s", told(path, error))
     missing = [name for name in names or () if name and name not in there]
     if missing:
         logger.warning("%d clips of %s are not there, the first is %s", len(missing), config.names, missing[0])
@@ -77,7 +103,7 @@ def find_stills(config: DataConfig, root: Path) -> list[Path]:
     """
     stills = []
     for folder in config.stills:
-        found = sorted(path for path in (root / folder).rglob("*") if path.suffix.lower() in PICTURES)
+        found = find_pictures(root / folder)
         if not found:
             raise FileNotFoundError(f"no pictures below {root / folder}")
         stills += [path for path in found if path.relative_to(root).as_posix() not in config.exclude]
@@ -90,14 +116,20 @@ def _counterpart(name: str, path: Path, lq_paths: dict[str, Path]) -> Path:
     return lq_paths[name]
 
 
-def _scenes(pair: Pair, paths: tuple[Path, Path | None], config: DataConfig, network: EDVRConfig) -> list[Scene]:
+def _scenes(gt: Path, lq: Path | None, config: DataConfig, network: EDVRConfig, cache: Path) -> Iterator[Scene]:
+    """The scenes of one clip that a window has room in.
+
+    Raises:
+        ValueError: if there is none, or the clip cannot be used for another reason.
+    """
+    pair = open_pair(gt.name, (gt, lq), cache, network.scale, config.max_frames)
     height, width = pair.gt.size
     if min(height, width) < config.patch:
-        raise ValueError(f"{paths[0]} is {width}x{height}, smaller than data.patch {config.patch}")
-    known = tuple(path for path in paths if path)
-    limits = pairwise([*pair.gt.scene_starts, pair.num_frames])
+        raise ValueError(f"{gt} is {width}x{height}, smaller than data.patch {config.patch}")
+    limits = pairwise([*pair.gt.scene_starts(0, pair.num_frames - 1), pair.num_frames])
     shortest = span(network, min(config.interval))
-    scenes = [Scene(known, pair, start, stop) for start, stop in limits if stop - start >= shortest]
-    if not scenes:
-        raise ValueError(f"{paths[0]} has no scene of {shortest} frames, as long as a window")
-    return scenes
+    long_enough = [(start, stop) for start, stop in limits if stop - start >= shortest]
+    if not long_enough:
+        raise ValueError(f"{gt} has no scene of {shortest} frames, as long as a window")
+    for start, stop in long_enough:
+        yield Scene(str(gt), None if lq is None else str(lq), start, stop)

@@ -9,19 +9,20 @@ from vsedvr.data.clip import Frame
 __all__ = ["moving_still"]
 
 TURN = 0.01
+"""Standard deviation of the camera's turn from frame to frame, in radians."""
 ZOOM = 0.01
-"""Standard deviations a frame, in radians and as a share of the size."""
+"""Standard deviation of the camera's zoom from frame to frame, as a share of the size."""
 SHAKE = 0.1
 """Standard deviation of a frame's place in each direction, as a share of the speed."""
 OCCLUDED = 0.5
 """Share of clips in which something moves in front."""
 
 Corner = tuple[int, int]
-Range = tuple[float, float]
+"""(x, y) in pixels."""
 
 
 def moving_still(
-    still: Frame, times: NDArray[np.float64], patch: int, speed: Range, rng: np.random.Generator
+    still: Frame, times: NDArray[np.float64], patch: int, speed: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """What a camera sees that moves steadily over a random part of a picture at a random size.
 
@@ -51,7 +52,7 @@ def moving_still(
 
 
 def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
-    """A square of the picture, twice as wide as the patch where the picture is large enough, at a random reduction."""
+    """A random square of the picture, reduced at random: (size, size, 3), twice as wide as the patch if there is room."""
     height, width = still.shape[:2]
     short = min(height, width)
     if short < patch:
@@ -64,17 +65,18 @@ def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
 
 
 def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
-    """Where in the part the view begins in the middle frame, as (x, y)."""
+    """A random place in the part for the top left corner of what the camera sees in the middle frame."""
     x, y = rng.integers(part.shape[0] - patch + 1, size=2)
     return int(x), int(y)
 
 
 def _camera(
-    picture: Frame, corner: Corner, times: NDArray[np.float64], patch: int, speed: Range, rng: np.random.Generator
+    picture: Frame, corner: Corner, times: NDArray[np.float64], patch: int, speed: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The view moves, turns and zooms at a steady rate that changes a little from frame to frame.
+    """What a camera sees that moves, turns and zooms at a steady rate, which changes a little from frame to frame.
 
-    At time 0 it shows pixels as they are, so that the sharpest frame is the one that training restores.
+    At time 0 it shows the pixels of the picture from `corner` on as they are, so the sharpest frame is the one that training
+    restores. The result is (t, patch, patch, c).
     """
     half = (patch - 1) / 2
     velocity = _velocity(speed, rng)
@@ -94,17 +96,19 @@ def _camera(
 
 
 def _warp(picture: Frame, matrix: NDArray[np.float64], patch: int) -> Frame:
+    """The view (patch, patch, c) whose point (x, y) shows the picture at matrix (2, 3) times (x, y, 1)."""
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(picture, matrix, (patch, patch), flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _velocity(speed: Range, rng: np.random.Generator) -> NDArray[np.float64]:
+def _velocity(speed: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
+    """A random velocity (x, y), in pixels a frame."""
     length, direction = np.exp(rng.uniform(*np.log(speed))), rng.uniform(0, 2 * np.pi)
     return length * np.array([np.cos(direction), np.sin(direction)])
 
 
 def _mask(part: Frame, corner: Corner, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """255 in a polygon about a point of the view, 0 elsewhere; it moves with what it shows."""
+    """A mask (h, w) of the part: 255 in a random polygon somewhere in the view at time 0, and 0 elsewhere."""
     corners = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
     radius = rng.uniform(0.1, 0.5) * patch * rng.uniform(0.5, 1, len(corners))
     outline = np.stack([np.cos(corners), np.sin(corners)], 1) * radius[:, None]

@@ -1,6 +1,6 @@
 """Checkpoints: reading any EDVR file, and the models inside the package."""
 
-from vsedvr.weights.checkpoint import CheckpointError
+from vsedvr.weights.error import CheckpointError
 from vsedvr.weights.load import EMBEDDED, load_model
 
 __all__ = ["EMBEDDED", "CheckpointError", "load_model"]

@@ -1,101 +1,96 @@
-"""Reads the tensors of a checkpoint file. Nothing in the file is ever executed."""
+"""Reads the weights of an EDVR from a checkpoint file of any kind. Nothing in the file is ever executed."""
 
-import os
-import pickle
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
-__all__ = ["CheckpointError", "read_state_dict"]
+from vsedvr.weights.error import CheckpointError
+from vsedvr.weights.others import HEAD, describe_architecture, describe_head
+from vsedvr.weights.search import choose_network, name_tensors
+from vsedvr.weights.torch_file import TorchFile, open_pickle, open_zip
 
-WRAPPERS = ("params_ema", "params", "state_dict")
-PREFIXES = ("module.", "generator.")
+__all__ = ["read_state_dict"]
+
+OWN_STATE = {"ema", "iteration", "optimizer", "record"}
+"""Keys of last.pt, which `vsedvr train` goes on from."""
 
 
-class CheckpointError(ValueError):
-    """A file that cannot be loaded as an EDVR checkpoint; the message says why and what to do."""
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights of the EDVR in a .pth, .pt, .ckpt or .safetensors file, as they are stored, in the CPU's memory.
 
-
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a .pth, .pt, .ckpt or .safetensors file by key, without wrappers and prefixes.
-
-    The kind of file is told from its content, not its name. `params_ema` goes before `params`, that before `state_dict`.
+    The kind of file is told from its content, not its name. The network is found by the names of its weights, wherever they
+    stand (search.choose_network says which of several is taken); what stands in front of these names is left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is not a checkpoint, is damaged, or holds anything but plain data.
+        CheckpointError: if it holds no EDVR, is damaged, cannot be read, or was made to harm.
     """
-    path = Path(path)
-    head = _read_head(path)
-    content = _read_safetensors(path) if _is_safetensors(head) else _read_pickle(path, head)
-    return _strip_prefixes(_unwrap(content, path))
-
-
-def _read_head(path: Path) -> bytes:
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the checkpoint file inside it")
-    with path.open("rb") as file:
-        head = file.read(256)
-    if not head:
-        raise CheckpointError(f"{path} is empty; download it again")
-    if head.lstrip().startswith((b"<", b"\xef\xbb\xbf<")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: the download gave an HTML page; download it again")
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not a checkpoint; fetch the file itself with 'git lfs pull'")
-    return head
-
-
-def _is_safetensors(head: bytes) -> bool:
-    """Eight bytes of header length, then JSON."""
-    return head[8:9] == b"{"
-
-
-def _read_safetensors(path: Path) -> Any:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or truncated safetensors file; download it again ({error})") from error
+        if path.is_dir():
+            raise CheckpointError(f"is a folder; give the checkpoint file inside it{_unpacked(path)}")
+        if path.exists() and not path.is_file():
+            raise CheckpointError("is no file but a pipe or a device; save the checkpoint to a file first")
+        with path.open("rb") as file:
+            return _read(file, path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error.__cause__
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged files raise whatever the libraries for zip and safetensors meet first
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        raise CheckpointError(f"{path} is damaged or truncated; download it again ({reason})") from error
 
 
-def _read_pickle(path: Path, head: bytes) -> Any:
-    if not head.startswith((b"PK", b"\x80")):
-        raise CheckpointError(f"{path} is neither a PyTorch nor a safetensors file (it begins with {head[:8]!r})")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's guesses about odd files; the errors say it better
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _unpacked(folder: Path) -> str:
+    unpacked = (folder / "data.pkl").is_file() or any(folder.glob("*/data.pkl"))
+    return ". It is a checkpoint that was unpacked, as some browsers do; download it again without that" if unpacked else ""
+
+
+def _read(file: BinaryIO, path: Path) -> dict[str, Tensor]:
+    head = file.read(HEAD)
+    size = file.seek(0, 2)
+    file.seek(0)
+    if head[8:9] == b"{":  # eight bytes of length, then JSON
+        return _read_safetensors(path)
+    if head.startswith(b"PK"):
+        return _read_torch(open_zip(file, size))
+    if head.startswith(b"\x80"):
+        return _read_torch(open_pickle(file, size))
+    raise CheckpointError(describe_head(head))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt", device="cpu") as file:
+        network = _choose(list(file.keys()))
+        return {name: file.get_tensor(full) for name, full in network.items()}
+
+
+def _read_torch(file: TorchFile) -> dict[str, Tensor]:
+    if isinstance(file.content, dict) and file.content.keys() >= OWN_STATE:
         raise CheckpointError(
-            f"{path} holds more than tensors and plain data, so it was not loaded: it could run code. If you trust it, load it "
-            f"in a Python of its own and save the state dict alone with torch.save ({_first_line(error)})"
-        ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and others on damaged files
-        raise CheckpointError(f"{path} is damaged or truncated; download it again ({_first_line(error)})") from error
+            "is the state of a training by vsedvr, for --resume; give last.safetensors or best.safetensors in the same folder"
+        )
+    records: dict[str, Any] = {}
+    for name, record in name_tensors(file.content):
+        records.setdefault(name, record)
+    network = _choose(list(records))
+    weights = {}
+    for name, full in network.items():
+        try:
+            weights[name] = file.tensor(records[full])
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} (at {full})") from error.__cause__
+    return weights
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    for _ in WRAPPERS:  # a bound, since a pickle may contain itself
-        if isinstance(content, dict):
-            content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), content)
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors: it is not a checkpoint of a network")
-    return tensors
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without `module.` and `generator.`; where there is a generator, nothing else in the file belongs to it."""
-    for _ in PREFIXES:  # they come in either order
-        for prefix in PREFIXES:
-            inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            tensors = inside or tensors
-    tensors.pop("step_counter", None)  # mmagic's count of iterations
-    return tensors
+def _choose(names: list[str]) -> dict[str, str]:
+    if not names:
+        raise CheckpointError("holds no tensors: it is not a checkpoint of a network")
+    network = choose_network(names)
+    if network is None or any("PCD_Align_" in name for name in network):
+        raise CheckpointError(describe_architecture(names))
+    return network

@@ -51,21 +51,15 @@ ALIAS: list[Rule] = [(r"\.conv_offset_mask\.", ".conv_offset.")]
 FORMATS: list[tuple[tuple[str, ...], list[Rule]]] = [
     (("fea_L2_conv", "pcd_align.L1_", "tsa_fusion.", "HRconv."), OLD_EDVR),
     (("pcd_alignment.", "upsample1.upsample_conv."), MMAGIC),
-    (("pcd_align.", "conv_l2_1."), []),
 ]
-"""Keys of which a format has at least one and no other has any, with the way to BasicSR's names."""
+"""Beginnings of keys of which a format has at least one and BasicSR's has none, with the way to BasicSR's names."""
 
 
-def to_basicsr(keys: Iterable[str]) -> dict[str, str] | None:
-    """BasicSR's name for every key, or None if the keys are not those of an EDVR.
-
-    Keys that the format does not know keep their names.
-    """
+def to_basicsr(keys: Iterable[str]) -> dict[str, str]:
+    """BasicSR's name for every key of an EDVR. Keys that the format does not know keep their names."""
     keys = list(keys)
-    for marks, rules in FORMATS:
-        if any(key.startswith(marks) for key in keys):
-            return {key: _translate(key, rules + ALIAS) for key in keys}
-    return None
+    rules = next((rules for marks, rules in FORMATS if any(key.startswith(marks) for key in keys)), [])
+    return {key: _translate(key, rules + ALIAS) for key in keys}
 
 
 def _translate(key: str, rules: list[Rule]) -> str:

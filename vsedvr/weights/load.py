@@ -1,14 +1,16 @@
 """Any EDVR checkpoint as a network: every hyper-parameter is read from the shapes."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.weights.checkpoint import CheckpointError, read_state_dict
+from vsedvr.weights.checkpoint import read_state_dict
+from vsedvr.weights.error import CheckpointError
 from vsedvr.weights.formats import to_basicsr
 
 __all__ = ["EMBEDDED", "load_model"]
@@ -24,47 +26,68 @@ EMBEDDED = {
 """The models inside the package by name, and what each is for."""
 
 TAIL = ("upconv1.weight", "upconv2.weight", "conv_hr.weight", "conv_last.weight")
-OTHERS = {"spynet.": "BasicVSR or IconVSR", "rdb1.": "ESRGAN", "RDB1.": "ESRGAN"}
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def load_model(path_or_name: str | os.PathLike[str], *, center_frame_idx: int | None = None) -> EDVR:
-    """An EDVR with the weights of a checkpoint, in fp32 and evaluation mode.
+def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx: int | None = None) -> EDVR:
+    """An EDVR with the weights of a checkpoint, in fp32, on the CPU and in evaluation mode.
+
+    Nothing in the file is executed. The network is found by the names of its weights, whatever they are wrapped in. If the
+    file holds several, a moving average of the weights (such as `params_ema` or `generator_ema`) is preferred.
 
     Args:
         path_or_name: a .pth, .pt, .ckpt or .safetensors file in the key format of BasicSR, of the original EDVR of 2019
-            or of mmagic; or the name of an embedded model (see EMBEDDED). A file with such a name: "./small".
+            or of mmagic, where "~" is the home folder; or the name of an embedded model (see EMBEDDED). A file that has the
+            name of an embedded model is given as "./small".
         center_frame_idx: position of the restored frame in the window, which no checkpoint tells; the middle by default.
 
     Raises:
         FileNotFoundError: if there is no such file and no such name.
         CheckpointError: if the file is not a whole, sound EDVR checkpoint; the message says what is wrong with it.
-        ValueError: if center_frame_idx lies outside the window.
+        ValueError: if path_or_name is neither a path nor a name, or center_frame_idx lies outside the window.
     """
     path = _find(path_or_name)
-    state_dict = _translate(read_state_dict(path), path)
+    tensors = read_state_dict(path)
+    names = to_basicsr(tensors)
+    state_dict = {names[key]: value for key, value in tensors.items()}
+    _check_types(state_dict, path)
     config = _read_config(state_dict, center_frame_idx, path)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        model = EDVR(config)
-    _check_tensors(state_dict, model.state_dict(), path)
-    model.load_state_dict({key: value.float() for key, value in state_dict.items()}, assign=True)
+    weights = {key: value.to("cpu", torch.float32) for key, value in state_dict.items()}
+    model = EDVR(config, device="meta")  # no memory and no random numbers for weights that are replaced at once
+    _check_tensors(weights, model.state_dict(), path)
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
-def _find(path_or_name: str | os.PathLike[str]) -> Path:
-    if path_or_name in EMBEDDED:
-        return Path(__file__).parent / "embedded" / f"{path_or_name}.safetensors"
-    path = Path(path_or_name)
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {str(path)!r}; embedded models: {', '.join(EMBEDDED)}")
+def _find(path_or_name: str | bytes | os.PathLike[Any]) -> Path:
+    if not isinstance(path_or_name, str | bytes | os.PathLike):
+        raise ValueError(_wrong_model(path_or_name))
+    text = os.fsdecode(path_or_name)
+    if text in EMBEDDED and isinstance(path_or_name, str):
+        return Path(__file__).parent / "embedded" / f"{text}.safetensors"
+    if text.startswith(("http://", "https://", "file://")):
+        raise ValueError(f"a model is a file or a name, not an address; download it and give its path: {text[:200]!r}")
+    path = Path(os.path.expanduser(text))
+    if not text or not os.path.exists(path):
+        near = text.strip().strip("'\"")
+        hint = next((f"; did you mean {name!r}?" for name in EMBEDDED if name == near.lower()), "")
+        if not hint and near != text and near and os.path.exists(os.path.expanduser(near)):
+            hint = f"; did you mean {near!r}?"
+        raise FileNotFoundError(f"no checkpoint at {str(path)[:200]!r}; embedded models: {', '.join(EMBEDDED)}{hint}")
     return path
 
 
-def _translate(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    names = to_basicsr(tensors)
-    if names is None:
-        other = next((name for mark, name in OTHERS.items() if any(mark in key for key in tensors)), "another architecture")
-        raise CheckpointError(f"{path} is not an EDVR: it looks like {other} (its first key is {next(iter(tensors))!r})")
-    return {names[key]: value for key, value in tensors.items()}
+def _wrong_model(value: object) -> str:
+    """What to do with something that is neither a path nor a name; it is not printed, since it may be a whole network."""
+    kind = type(value).__name__
+    if isinstance(value, Mapping):
+        return (
+            f"a model is a path or a name, got a {kind}; save it with torch.save and give the path, or put it into a "
+            "network: model = EDVR(EDVRConfig(...)); model.load_state_dict(...)"
+        )
+    if isinstance(value, torch.nn.Module):
+        return f"a model is a path or a name, got a network ({kind}); an EDVR needs no loading"
+    return f"a model is a path or a name, got a value of the type {kind}"
 
 
 def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, path: Path) -> EDVRConfig:
@@ -109,8 +132,22 @@ def _count(state_dict: dict[str, Tensor], blocks: str) -> int:
     return len({key.split(".")[1] for key in state_dict if key.startswith(f"{blocks}.")})
 
 
+def _check_types(state_dict: dict[str, Tensor], path: Path) -> None:
+    for key, value in state_dict.items():
+        if value.dtype in FLOATS:
+            continue
+        kind = str(value.dtype).removeprefix("torch.")
+        if value.dtype.itemsize == 1 and value.dtype != torch.bool:
+            raise CheckpointError(
+                f"{path} holds quantised weights ({kind} in {key}), which cannot be used; "
+                "give the checkpoint with weights of fp32, fp16 or bf16"
+            )
+        numbers = "integers" if "int" in kind else f"{kind} numbers"
+        raise CheckpointError(f"{path} is not a sound EDVR checkpoint: it has {numbers} in {key}")
+
+
 def _check_tensors(state_dict: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """The very keys and shapes of the network, and nothing but finite floating-point numbers."""
+    """The very keys and shapes of the network, and nothing but finite numbers."""
     _check_keys("misses", expected.keys() - state_dict.keys(), path)
     _check_keys("has unexpected", state_dict.keys() - expected.keys(), path)
     _check_keys(
@@ -122,7 +159,6 @@ def _check_tensors(state_dict: dict[str, Tensor], expected: dict[str, Tensor], p
         ],
         path,
     )
-    _check_keys("has integers in", [key for key, value in state_dict.items() if not value.is_floating_point()], path)
     _check_keys("has NaN or Inf in", [key for key, value in state_dict.items() if not value.isfinite().all()], path)
 
 

@@ -1,0 +1,1 @@
+"""Right answers, speed and memory on an NVIDIA GPU: `make gpu-check`."""

@@ -1,0 +1,207 @@
+"""What alignment, fusion, depth, a second stage and the training data are worth: the paper's table 4 on the small network.
+
+    python -m benchmarks.quality.ablation --root data --test valid=data/valid --output runs/ablation
+
+Every network is trained by the preset `small` on clips and stills below --root, for the same number of iterations, on the same
+samples in the same order, and measured on the first frames of the clips of each --test. What is there already is not trained
+again, and what was stopped goes on. The table goes to ablation.md beside this script.
+"""
+
+import argparse
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vsedvr import EDVR
+from vsedvr.atomic import write_whole
+from vsedvr.data.clip import FrameFolder, find_clips
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair
+from vsedvr.evaluation.complexity import measure_complexity
+from vsedvr.evaluation.evaluate import evaluate
+from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.restore import Restore, Restorer, baseline
+from vsedvr.evaluation.table import markdown_table
+from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv
+from vsedvr.model.pcd import FrameFeatures
+from vsedvr.train.dataset import TrainingData
+from vsedvr.train.loop import Trainer
+from vsedvr.train.preset import Preset, parse_preset, read_preset
+from vsedvr.train.processes import Processes
+from vsedvr.train.sources import find_scenes
+from vsedvr.train.state import load_state
+
+CPU = torch.device("cpu")
+TABLE = Path(__file__).with_suffix(".md")
+Y = Scoring(y_channel=True)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: how its training differs from that of the preset `small`."""
+
+    name: str
+    changes: tuple[str, ...] = ()
+    """Changes of the preset, in the form that --set takes."""
+    one_level: bool = False
+    """Whether a single deformable convolution at full size stands in for PCD."""
+
+
+FULL = Variant("PCD, TSA")
+VARIANTS = (
+    Variant("one deformable convolution, no TSA", ("network.with_tsa=false",), one_level=True),
+    Variant("PCD, no TSA", ("network.with_tsa=false",)),
+    FULL,
+    Variant("PCD, TSA, 5 reconstruction blocks", ("network.num_reconstruct_block=5",)),
+    Variant("PCD, TSA, trained on clips only", ("data.stills=[]",)),
+    Variant("PCD, TSA, trained on stills only", ("data.gt=[]",)),
+)
+SECOND_STAGE = Variant("two stages: PCD, TSA, then 5 blocks on its results")
+
+
+class OneLevelAlignment(nn.Module):
+    """A single deformable convolution at full size: PCD without its pyramid and without its cascade."""
+
+    def __init__(self, num_feat: int, deformable_groups: int) -> None:
+        super().__init__()
+        self.nbr_share = make_conv(num_feat, num_feat)
+        self.ref_share = make_conv(num_feat, num_feat)
+        self.offset_conv2 = make_conv(num_feat, num_feat)
+        self.dcn_pack = DCNPack(num_feat, deformable_groups, SLOPE)
+
+    def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:
+        return FrameFeatures((feat_l1,), (self.nbr_share(feat_l1),), (self.ref_share(feat_l1),), feat_l1.new_empty(0))
+
+    def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
+        offset = lrelu(self.offset_conv2(lrelu(nbr.offset_nbr[0] + ref.offset_ref[0])))
+        return self.dcn_pack(nbr.feat[0], offset)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("vsedvr").setLevel(logging.INFO)
+    tests = dict(open_test(test, args) for test in args.test)
+    models = {variant: train(variant, first_stage(variant, args), args) for variant in VARIANTS}
+    rows = [["bicubic", "", "", *(measure(baseline, pairs) for pairs in tests.values())]]
+    for variant, model in models.items():
+        figures = [measure(Restorer(model, CPU, torch.float32), pairs) for pairs in tests.values()]
+        rows.append([variant.name, *size(model), *figures])
+    rows.append(two_stages(models[FULL], tests, args))
+    write_whole(args.table, page(rows, list(tests), args))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder with clips/ and stills/")
+    parser.add_argument("--test", action="append", required=True, metavar="NAME=FOLDER", help="clips to measure on")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the trainings")
+    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--frames", type=int, default=5, help="of each clip that is measured on")
+    parser.add_argument("--set", action="append", default=[], help="further changes of the preset, for all networks")
+    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes; ablation.md beside this script")
+    return parser.parse_args(argv)
+
+
+def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[ClipPair]]:
+    """Takes NAME=FOLDER apart: the name, and the clips below the folder with their bicubic reduction."""
+    name, _, folder = test.partition("=")
+    found = find_pairs(Path(folder), None)
+    return name, [open_pair(clip, paths, args.output / "cache", 4, args.frames) for clip, paths in found.items()]
+
+
+def first_stage(variant: Variant, args: argparse.Namespace) -> Preset:
+    """The preset that a variant is trained by: `small` with the iterations and changes of the command line, and its own."""
+    budget = (f"train.iterations={args.iterations}", f"train.periods=[{args.iterations}]")
+    return read_preset("small", [*budget, *args.set, *variant.changes])
+
+
+def train(variant: Variant, preset: Preset, args: argparse.Namespace) -> EDVR:
+    """Trains a network, or goes on where its training stopped before; gives the moving average of its weights."""
+    output = args.output / "".join(c if c.isalnum() else "_" for c in variant.name)
+    data = TrainingData(preset, args.root, args.output / "cache")
+    torch.manual_seed(preset.train.seed)
+    model = EDVR(preset.network)
+    if variant.one_level:
+        use_one_level(model)
+    state = load_state(output / "last.pt") if (output / "last.pt").exists() else None
+    trainer = Trainer(preset, data, output, Processes(0, 1, CPU), model=model, state=state)
+    trainer.run()
+    return trainer.learner.ema
+
+
+def use_one_level(model: EDVR) -> None:
+    """Puts one deformable convolution in place of PCD. The upper levels, which are not looked at any more, get no weights."""
+    model.pcd_align = OneLevelAlignment(model.config.num_feat, model.config.deformable_groups)  # type: ignore[assignment]
+    for level in ("l2", "l3"):
+        setattr(model, f"conv_{level}_1", nn.AvgPool2d(2))
+        setattr(model, f"conv_{level}_2", nn.Identity())
+
+
+def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Namespace) -> list[str]:
+    """Trains a second network on what the first one makes of the training clips; gives the row of both in a chain."""
+    preset = first_stage(FULL, args)
+    restore(first, training_clips(preset, args), args.output / "stage1" / "train")
+    second = train(SECOND_STAGE, second_stage(preset, args.output / "stage1" / "train"), args)
+    row = [SECOND_STAGE.name, *size(first, second)]
+    for name, pairs in tests.items():
+        results = restore(first, pairs, args.output / "stage1" / name)
+        row.append(measure(Restorer(second, CPU, torch.float32), results))
+    return row
+
+
+def training_clips(preset: Preset, args: argparse.Namespace) -> list[ClipPair]:
+    """The clips that the preset learns from, under the names that pairs of data.gt and data.lq have."""
+    cache = args.output / "cache"
+    names = {str(path): name for folder in preset.data.gt for name, path in find_clips(args.root / folder).items()}
+    clips = dict.fromkeys(scene.gt for scene in find_scenes(preset.data, preset.network, args.root, cache))
+    return [open_pair(names[clip], (Path(clip), None), cache, 4, preset.data.max_frames) for clip in clips]
+
+
+def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPair]:
+    """Restores clips with the first stage, unless that was done before; gives them with its results as the low quality."""
+    missing = [pair for pair in pairs if not (folder / pair.name).exists()]
+    evaluate(Restorer(first, CPU, torch.float32), missing, Y, save=folder)
+    return [dataclasses.replace(pair, lq=FrameFolder(folder / pair.name)) for pair in pairs]
+
+
+def second_stage(preset: Preset, lq: Path) -> Preset:
+    """The preset of the second stage: 5 blocks, input of the output's size, and the folder of results as low quality."""
+    tables = preset.as_dict()
+    tables["network"] |= {"hr_in": True, "num_reconstruct_block": 5}
+    tables["data"] |= {"lq": [str(lq.absolute())], "stills": [], "reduce": 1}
+    return parse_preset({**tables, "degradation": []})
+
+
+def measure(restore: Restore, pairs: Sequence[ClipPair]) -> str:
+    """PSNR of luma in dB: the mean over the frames of each clip, and then over clips."""
+    return f"{Method('', evaluate(restore, pairs, Y)).mean.psnr:.2f}"
+
+
+def size(first: EDVR, second: EDVR | None = None) -> list[str]:
+    """Two cells of the table: parameters in millions, and GMACs for a frame of 180x144 that becomes 720x576, of all stages."""
+    stages = [measure_complexity(first, 144, 180), *([measure_complexity(second, 576, 720)] if second else [])]
+    return [f"{sum(stage.parameters for stage in stages) / 1e6:.2f}", f"{sum(stage.macs for stage in stages) / 1e9:.1f}"]
+
+
+def page(rows: Sequence[Sequence[str]], tests: Sequence[str], args: argparse.Namespace) -> str:
+    """The file that the table stands in: what was measured, and how to measure it again."""
+    changes = "".join(f" --set {change}" for change in args.set)
+    return f"""# Ablation
+{args.iterations} iterations each of the preset `small`, on the same samples; PSNR of luma in dB on the first {args.frames}
+frames of each clip, bicubic x4. GMACs for 180x144. So short a training tells which part helps early, not what it reaches. By:
+`python -m benchmarks.quality.ablation --iterations {args.iterations} --frames {args.frames}{changes}`
+(with --root, --test and --output).
+
+{markdown_table([["network", "M parameters", "GMACs", *tests], *rows])}
+"""
+
+
+if __name__ == "__main__":
+    main()

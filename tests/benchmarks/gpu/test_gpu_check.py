@@ -1,0 +1,186 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import check, dcn, network
+from benchmarks.gpu import report as gpu_report
+from vsedvr import ops
+from vsedvr.model import EDVRConfig
+
+CPU = torch.device("cpu")
+SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    """What is known before figures are measured; on a CPU, which stands in for the GPU."""
+    limits = dcn.ceilings(CPU, nbytes=1 << 16, side=32)
+    return {**check.new_report("NVIDIA Test 4 (80GB)"), "ceilings": limits}
+
+
+def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert check.main() == 1
+    assert capsys.readouterr().out == "gpu-check needs a CUDA device, and PyTorch finds none here.\n"
+
+
+def test_it_needs_no_more_than_torch_and_pytest(tmp_path: Path) -> None:
+    """And CuPy, without which there is nothing to measure."""
+    code = """
+import sys
+for name in ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage"):
+    sys.modules[name] = None
+sys.path.insert(0, sys.argv[1])
+from benchmarks.gpu import check
+assert check.main() == 1
+import torch
+from vsedvr.model import EDVRConfig
+small = EDVRConfig(3, 3, 8, 3, 2, 1, 1, num_tail_feat=8)
+assert check.dcn.check_answers(64, torch.device("cpu")) == []
+check.network.Engine(check.network.EDVR(small)).restore(range(3), lambda i: torch.rand(3, 16, 16))
+"""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", code, str(check.ROOT)]
+    subprocess.run(command, check=True, timeout=120, cwd=tmp_path, env=environment)
+
+
+def test_without_the_kernels_there_is_nothing_to_measure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: False), raising=False)
+    assert check.main() == 1
+    assert "kernels, which cannot be used here" in capsys.readouterr().out
+
+
+def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row is measured, checked and written; what the figures are does not matter here."""
+    monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
+    path = check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
+    assert report["problems"] == []
+    assert [row["channels"] for row in report["operator"]] == [64, 128]
+    (network,), (whole,) = report["network"], report["filter"]
+    assert network["size"] == "30x22"
+    assert network["fps"].keys() == {"fp32", "fp16", "bf16", "plain fp16"}
+    assert network["ratio"] == pytest.approx(network["fps"]["fp16"] / network["fps"]["plain fp16"])
+    assert all(value > 40 for value in network["psnr"].values())
+    assert whole["fps"].keys() == {"vsedvr"}
+
+    assert path.name == "nvidia-test-4-80gb.md"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["nvidia-test-4-80gb.json", "nvidia-test-4-80gb.md"]
+    written = json.loads((tmp_path / "nvidia-test-4-80gb.json").read_text())
+    assert written["network"][0]["fps"] == network["fps"]
+    assert written["filter"][0]["ratio"] is None, "cccv was not there"
+    text = path.read_text()
+    assert text.startswith("# NVIDIA Test 4 (80GB)\n")
+    for row in ("| 64 | 24x16 |", "| 128 | 24x16 |", "| small | 30x22 |", "| small | 30x22 | fp16 |", "| 16x16 |"):
+        assert row in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 4
+    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
+    assert "nan" not in text
+    assert "All answers are right." in text
+
+
+def test_what_was_measured_before_it_ended_early_is_written(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine is taken away, or a card fails, in the middle."""
+
+    def gone(*given: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(network, "network_row", gone)
+    with pytest.raises(KeyboardInterrupt):
+        check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), (), times=1)
+    text = (tmp_path / "nvidia-test-4-80gb.md").read_text()
+    assert "| 64 | 24x16 |" in text
+    assert "| 128 | 24x16 |" in text
+    assert "Not finished" in text
+    assert "All answers are right" not in text
+    written = json.loads((tmp_path / "nvidia-test-4-80gb.json").read_text())
+    assert (len(written["operator"]), written["network"], written["finished"]) == (2, [], False)
+
+
+def test_the_report_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test 5")
+    monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: True), raising=False)
+    monkeypatch.setattr(check, "run_tests", lambda problems: "3 passed")
+    monkeypatch.setattr(check, "run_sanitizer", lambda problems: problems.append("a race") or "racecheck ran")
+    monkeypatch.setattr(network, "first_frame", lambda: {"kernels cached": 0.5})
+    monkeypatch.setattr(dcn, "ceilings", lambda device: {"copy": 1e9, "matrix": 1e12})
+
+    def measured(report: dict[str, Any], folder: Path, *given: object) -> Path:
+        return gpu_report.write({**report, "finished": True}, folder)
+
+    monkeypatch.setattr(check, "measure", measured)
+    assert check.main() == 1, "a race is a problem"
+    text = (tmp_path / "test-5.md").read_text()
+    assert "Tests: 3 passed. Compute-sanitizer: racecheck ran." in text
+    assert "- **a race**" in text
+    assert "0.5 s (kernels cached)" in text
+
+
+def test_wrong_answers_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ops.dcn
+    monkeypatch.setattr(ops, "dcn", lambda *given: right(*given) * (1 if given[0].dtype == torch.float64 else 1.1))
+    assert len(dcn.check_answers(64, CPU)) == 3
+    monkeypatch.setattr(network, "plain_form", lambda model, lq: torch.full((3, 384, 512), 0.5))
+    assert "differs from the plain form" in network.check_answers("small", SMALL["small"], CPU)[0]
+    quality, memory = {"fp16": 54.0, "bf16": math.nan}, {"fp16": (3 << 20, 2 << 20), "bf16": (1, 1)}
+    assert list(network.problems_of(quality, memory)) == [
+        "fp16: 54.0 dB to fp32, at least 55 expected",
+        "bf16: nan dB to fp32, at least 55 expected",
+        "fp16: takes 3 MiB, at most 2 expected",
+    ]
+
+
+def test_what_a_card_has_no_memory_for_is_left_out(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = dcn.operands
+
+    def operands(channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> dcn.Operands:
+        if dtype == torch.float32:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return right(channels, height, width, dtype, device)
+
+    monkeypatch.setattr(dcn, "operands", operands)
+    row = dcn.operator_row(64, 8, 16, CPU, report["ceilings"], times=1, deadline=0)
+    assert math.isnan(row["ms"]["fp32"])
+    assert row["ms"]["bf16"] > 0
+    report["operator"] = [row]
+    assert "| 64 | 16x8 | out of memory | " in gpu_report.markdown(report)
+
+
+def test_what_gains_too_little_is_named(report: dict[str, Any]) -> None:
+    report["operator"] = [{"channels": 64, "size": "320x180", "ratio": 2.5}, {"channels": 128, "size": "320x180", "ratio": 3.5}]
+    report["network"] = [{"model": "EDVR-M", "size": "320x180", "ratio": math.nan}]
+    assert gpu_report.shortfalls(report) == ["operator against torchvision in fp16, 64 320x180: 2.5x, 3x expected"]
+
+
+def test_the_tests_for_a_gpu_are_found_and_run() -> None:
+    """They are skipped without one."""
+    problems: list[str] = []
+    assert "skipped" in check.run_tests(problems) or torch.cuda.is_available()
+    assert problems == []
+
+
+def test_tests_that_fail_or_hang_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems: list[str] = []
+    monkeypatch.setattr(check, "run", lambda command, timeout: ("F\n1 failed in 2 s\n", 1))
+    assert check.run_tests(problems) == "1 failed in 2 s"
+    assert problems == ["tests failed: `pytest -m gpu`"]
+    monkeypatch.undo()
+    assert check.run(["sleep", "9"], timeout=0.01)[1] == -1

@@ -1,0 +1,77 @@
+"""What the tests of checkpoints share: a small network, files that hold it, and the same network back."""
+
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import random_model
+from vsedvr.weights import CheckpointError, load_model
+
+SOUND: dict[str, Tensor] = random_model().state_dict()
+WRONG = {key: torch.zeros_like(value) for key, value in SOUND.items()}
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor] = SOUND) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in tensors.items()}
+
+
+def save(path: Path, content: Any, **settings: Any) -> Path:
+    torch.save(content, path, **settings)
+    return path
+
+
+def dump(path: Path, content: Any, protocol: int) -> Path:
+    """A plain pickle, made without torch.save."""
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+def assert_sound(path: Path, expected: dict[str, Tensor] = SOUND) -> None:
+    """Asserts that the file loads as the network of SOUND, to the bit."""
+    loaded = load_model(path).state_dict()
+    assert loaded.keys() == expected.keys()
+    for key, value in loaded.items():
+        assert value.dtype == torch.float32
+        assert value.is_contiguous()
+        assert torch.equal(value, expected[key].float()), key
+
+
+def error_of(path: Path) -> str:
+    """The message of the error that loading gives, which names the file."""
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+@contextmanager
+def module_of_others(name: str) -> Iterator[ModuleType]:
+    """A module that can be imported while a file is saved and is gone when it is loaded."""
+    parts = name.split(".")
+    names = [".".join(parts[: k + 1]) for k in range(len(parts))]
+    before = {name: sys.modules.get(name) for name in names}
+    for name in names:
+        sys.modules[name] = ModuleType(name)
+    try:
+        yield sys.modules[names[-1]]
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def add_class(module: ModuleType, name: str, base: type = object) -> Any:
+    """A class of that module, as it would be if it were written there."""
+    made = type(name, (base,), {"__module__": module.__name__})
+    setattr(module, name, made)
+    return made

@@ -1,0 +1,83 @@
+"""What is evaluated: models in the engine that the filter runs, and the baseline that needs none."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import ClipPair, to_frame, to_tensor
+from vsedvr.data.resize import enlarge
+from vsedvr.infer import Engine, build_engine, clip_windows
+from vsedvr.model import EDVR
+from vsedvr.timeline import within_scene
+
+__all__ = ["Restore", "Restorer", "baseline", "baseline_name"]
+
+Restore = Callable[[ClipPair, int], Frame]
+"""A function that gives the restored frame of a number in a clip."""
+
+
+class _Running(NamedTuple):
+    """An engine while it goes through a clip."""
+
+    pair: ClipPair
+    size: tuple[int, int]
+    engine: Engine
+    first_number: int
+    """The engine's number of the clip's first frame: it keeps features by number, so numbers go on from clip to clip."""
+
+
+class Restorer:
+    """One model, which restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
+
+    def __init__(
+        self,
+        model: EDVR,
+        device: torch.device,
+        dtype: torch.dtype,
+        padding: str | None = None,
+        tile: tuple[int, int] | None = None,
+    ) -> None:
+        """Takes note of a model and how it is to run; memory is taken when the first frame is restored.
+
+        Args:
+            model: the network.
+            device, dtype: where, and in which type, it computes.
+            padding: one of timeline.PADDINGS; by default what models of the kind are tested with.
+            tile: (width, height) of tiles, (0, 0) for none; by default what the free memory allows.
+        """
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+        self.padding = padding
+        self.tile = tile
+        self.running: _Running | None = None
+
+    def __call__(self, pair: ClipPair, n: int) -> Frame:
+        """Restores frame n of a clip, (scale * h, scale * w, 3)."""
+        if self.running is None or self.running.pair is not pair:
+            self.running = self._start(pair)
+        first = self.running.first_number
+        window = clip_windows(self.model.config, pair.num_frames, self.padding).indices(n)
+        starts = pair.scene_starts(min(window), max(window))
+        numbers = [first + i for i in within_scene(window, n, starts)]
+        return to_frame(self.running.engine.restore(numbers, lambda number: to_tensor(pair.lq_frame(number - first))))
+
+    def _start(self, pair: ClipPair) -> _Running:
+        before = self.running
+        if before and before.size == pair.lq_size:
+            return _Running(pair, before.size, before.engine, before.first_number + before.pair.num_frames)
+        engine = build_engine(self.model, self.device, self.dtype, pair.lq_size, self.tile)
+        return _Running(pair, pair.lq_size, engine, 0)
+
+
+def baseline_name(scale: int) -> str:
+    """What the baseline is called in tables."""
+    return "input" if scale == 1 else "bicubic"
+
+
+def baseline(pair: ClipPair, n: int) -> Frame:
+    """What needs no model: MATLAB's bicubic enlargement, or the input itself where it has the output's size."""
+    lq = pair.lq_frame(n)
+    return lq if pair.scale == 1 else to_frame(enlarge(to_tensor(lq), pair.scale).clamp(0, 1))

@@ -1,0 +1,88 @@
+"""The files of an evaluation, written while it runs, so that an interruption costs nothing that was measured."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vsedvr.atomic import write_whole
+from vsedvr.compare.drawing import png
+from vsedvr.data.clip import Frame
+from vsedvr.data.pairs import ClipPair
+from vsedvr.evaluation.complexity import Complexity
+from vsedvr.evaluation.evaluate import Scores, evaluate_clip
+from vsedvr.evaluation.pictures import Details, plot_psnr
+from vsedvr.evaluation.report import Method, Report
+from vsedvr.evaluation.restore import Restore
+
+__all__ = ["Results"]
+
+SHARE = 20
+"""Writing scores takes at most one part in so many of the time: after each of thousands of short clips it would take more."""
+
+
+class Results:
+    """Measures methods and keeps the results in a folder: results.json, results.csv, psnr.png and details/<clip>.png."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        """
+        Args:
+            folder: where the files go; made when there is something to write.
+            report: with no methods yet; they are added as they are measured.
+        """
+        self.folder = folder
+        self.report = report
+        self.details = Details(report.scoring)
+        self._next_time = 0.0
+
+    def measure(
+        self,
+        name: str,
+        restore: Restore,
+        pairs: Sequence[ClipPair],
+        complexity: Complexity | None = None,
+        save: Path | None = None,
+        on_step: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Measures a method on all clips. The scores of a clip are in the files soon after the clip is done.
+
+        Args:
+            name: of the method.
+            restore: a Restorer, or the baseline.
+            pairs: the clips.
+            complexity: of the network.
+            save: folder for all restored frames (see evaluate_clip).
+            on_step: is told of every frame: method and clip.
+        """
+        scores: dict[str, Scores] = {}
+        self.report.methods.append(Method(name, scores, complexity))
+
+        def on_frame(pair: ClipPair, n: int, restored: Frame) -> None:
+            self.details.add(name, pair, n, restored)
+            on_step(f"{name}, {pair.name}")
+
+        for pair in pairs:
+            scores[pair.name] = evaluate_clip(restore, pair, self.report.scoring, save, on_frame)
+            self._keep_scores()
+
+    def write(self) -> bool:
+        """Writes all files with what is there so far, and tells whether there is anything."""
+        if not any(method.scores for method in self.report.methods):
+            return False
+        self._write_scores()
+        write_whole(self.folder / "psnr.png", plot_psnr(self.report.methods))
+        for clip, sheet in self.details.sheets().items():
+            write_whole(self.folder / "details" / f"{clip.replace('/', '-')}.png", png(sheet))
+        return True
+
+    def _keep_scores(self) -> None:
+        """Writes the scores so far, unless they were written a moment ago."""
+        start = time.monotonic()
+        if start < self._next_time:
+            return
+        self._write_scores()
+        now = time.monotonic()
+        self._next_time = now + SHARE * (now - start)
+
+    def _write_scores(self) -> None:
+        write_whole(self.folder / "results.json", self.report.json())
+        write_whole(self.folder / "results.csv", self.report.csv())

@@ -1,0 +1,152 @@
+"""The settings of a training: the tables [data] and [train] of its preset."""
+
+import math
+from dataclasses import dataclass
+
+from vsedvr.train.loss import LOSSES
+
+__all__ = ["DataConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where windows come from. Paths are below the root folder that the command line gives."""
+
+    gt: tuple[str, ...] = ()
+    """Folders of clips: folders of frames and video files, however deep."""
+    lq: tuple[str, ...] = ()
+    """For each folder of gt the folder with the same clips in low quality. Without it the preset's degradations make lq."""
+    stills: tuple[str, ...] = ()
+    """Folders of pictures, each of which becomes clips under synthetic motion."""
+    stills_share: float = 0.5
+    """Share of the windows that come from stills, where there are both."""
+    speed: tuple[float, float] = (0.1, 12.0)
+    """Slowest and fastest motion over stills, in pixels a frame (see synthesis.moving_still)."""
+    names: str = ""
+    """A text file below the root folder with the clips to take: on each line a path below the gt folder."""
+    exclude: tuple[str, ...] = ()
+    """Clips and stills to leave out, by their path below the root folder."""
+    patch: int = 256
+    """Height and width of a gt patch in pixels."""
+    interval: tuple[int, ...] = (1,)
+    """Distances in frames from one frame of the window to the next; each window has one of them at random."""
+    reverse: bool = False
+    """Half of the windows run backwards."""
+    reduce: float = 1.0
+    """Windows are first reduced by a random factor up to this one, which makes sharper gt of soft video."""
+    contrast: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest factor by which a window's contrast about its mean brightness is raised before it is degraded; drawn
+    logarithmically. Networks do too much where contrast is higher than any that they learned from."""
+    max_frames: int = 2000
+    """Frames taken of a video file, from its beginning."""
+
+    def __post_init__(self) -> None:
+        if self.lq and len(self.lq) != len(self.gt):
+            raise ValueError(f"data.lq must have one folder for each of data.gt, got {len(self.lq)} for {len(self.gt)}")
+        if not 0 <= self.stills_share <= 1:
+            raise ValueError(f"data.stills_share must be within 0..1, got {self.stills_share}")
+        if not 0 < self.speed[0] <= self.speed[1] < math.inf:
+            raise ValueError(f"data.speed must rise from above 0, got {self.speed}")
+        if not self.interval or min(self.interval) < 1:
+            raise ValueError(f"data.interval must be numbers from 1 on, got {self.interval}")
+        for name in ("patch", "max_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.contrast[0] <= self.contrast[1] < math.inf:
+            raise ValueError(f"data.contrast must rise from above 0, got {self.contrast}")
+        if not 1 <= self.reduce < math.inf:
+            raise ValueError(f"data.reduce must be at least 1, got {self.reduce}")
+        if self.lq and self.reduce != 1:
+            raise ValueError("data.reduce cannot go with data.lq: the pair would no longer belong together")
+        if self.lq and self.contrast != (1, 1):
+            raise ValueError("data.contrast cannot go with data.lq, which is not made from gt")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation. Numbers of iterations count steps of the optimiser."""
+
+    iterations: int = 600_000
+    """Length of the training."""
+    batch: int = 32
+    """Windows in one step, over all processes together."""
+    lr: float = 4e-4
+    """Learning rate at the start of a period."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's decay rates."""
+    periods: tuple[int, ...] = (600_000,)
+    """Lengths of the cosine periods, in iterations."""
+    restart_weights: tuple[float, ...] = (1,)
+    """Share of lr that each period begins with, one for each of periods."""
+    eta_min: float = 1e-7
+    """Learning rate at the end of a period."""
+    dcn_lr_mul: float = 1.0
+    """Factor of the learning rate for the convolutions that predict offsets: lower is more stable."""
+    body_lr_mul: float = 1.0
+    """Factor of the learning rate for all that comes before the enlargement (upconv1 to conv_last)."""
+    loss: str = "charbonnier"
+    """charbonnier (of R, G and B, as in the paper), luma or luma_psnr (see loss.py)."""
+    loss_reduction: str = "sum"
+    """sum, as the published networks were trained, or mean: over all samples of the batch, with luma_psnr over its pictures."""
+    loss_eps: float = 1e-3
+    """Charbonnier's eps, whose square stands under the root: 1e-3 in the paper and its authors' code, 1e-6 in BasicSR. With
+    luma_psnr it is the error below which a smaller one hardly changes the loss."""
+    ema_decay: float = 0.999
+    """Decay of the moving average of the weights, which is the result of the training; 0 is no average. After n iterations it
+    is at most (1 + n) / (10 + n), so that the start is soon forgotten."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0 is no limit."""
+    tsa_warmup: int = 0
+    """Number of first iterations that train the fusion alone, in a network that began from one without TSA."""
+    init: str = ""
+    """A checkpoint to begin from; it may be shallower, narrower, of fewer frames or without TSA (see initialize.initialize)."""
+    carry_pixels: bool = False
+    """Whether a network that does not enlarge begins with the same filter for every pixel (see carry.carry_pixels). Without
+    effect where init is given."""
+    precision: str = "fp32"
+    """fp32, or bf16 or fp16 by PyTorch's autocast."""
+    store: str = "fp32"
+    """Precision of the weights in the finished model file: fp32 or fp16."""
+    seed: int = 0
+    """Decides all that is random: first weights and samples."""
+    workers: int = 4
+    """Processes that prepare data, for each training process; 0 prepares it in the training process."""
+    log_every: int = 100
+    """Iterations between lines of the log."""
+    valid_every: int = 5000
+    """Iterations between validations."""
+    save_every: int = 5000
+    """Iterations between savings of the state; it is saved before each validation as well."""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "log_every", "valid_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"train.seed must be at least 0, got {self.seed}")
+        if not self.periods or min(self.periods) < 1:
+            raise ValueError(f"train.periods must be numbers from 1 on, got {self.periods}")
+        for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "grad_clip", "tsa_warmup", "workers"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"train.{name} must be at least 0 and finite, got {getattr(self, name)}")
+        for name in ("lr", "loss_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"train.{name} must be above 0 and finite, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must be at least 0 and below 1, got {self.ema_decay}")
+        choices = {
+            "loss": tuple(LOSSES),
+            "loss_reduction": ("sum", "mean"),
+            "precision": ("fp32", "bf16", "fp16"),
+            "store": ("fp32", "fp16"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"train.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if len(self.periods) != len(self.restart_weights):
+            raise ValueError(f"train.periods {self.periods} and train.restart_weights {self.restart_weights} differ in length")
+        if sum(self.periods) < self.iterations:
+            raise ValueError(
+                f"train.periods end at iteration {sum(self.periods)}, before train.iterations {self.iterations}: give "
+                "train.periods another period, and train.restart_weights the share of train.lr that it begins with"
+            )
