@@ -76,7 +76,7 @@ def test_eight_bits_stay_eight_where_the_encoder_has_them(tmp_path: Path, tiny_x
     assert result["colour"][:2] == (2, 1)
 
 
-@pytest.mark.parametrize(("lines", "matrix"), [(48, 6), (720, 1)])
+@pytest.mark.parametrize(("lines", "matrix"), [(48, 6), (576, 6), (578, 1)])
 def test_a_matrix_that_is_not_known_is_that_of_players_and_is_written_down(
     tmp_path: Path, tiny_x1: Path, lines: int, matrix: int
 ) -> None:

@@ -74,7 +74,7 @@ def restore(
         precision: "fp32", "fp16" or "bf16"; by default fp16 on a GPU and fp32 on a CPU.
         tile: (width, height) of the tiles that frames are restored in; by default the largest for which there is memory.
         matrix: of a YUV source, one of MATRICES, in place of what the source says. Sources that say nothing are taken as
-            players take them: BT.709 from 720 lines on, BT.601 below.
+            players take them: BT.709 above 576 lines, BT.601 up to there.
         codec: x264 (the default), x265, svtav1, ffv1, prores, h264_nvenc, hevc_nvenc or av1_nvenc.
         crf: the encoder's quality: lower is better and larger. By default 17 with x264.
         preset: the encoder's speed.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import vapoursynth as vs
 
+from vsedvr.data.color import SD_LINES
 from vsedvr.restore.facts import Source
 from vsedvr.restore.pictures import picture_clip, read_pictures
 from vsedvr.restore.script import read_script, script_clip
@@ -13,9 +14,6 @@ from vsedvr.restore.settings import MATRICES, Settings, parse_rate
 from vsedvr.restore.video import read_video, video_clip
 
 __all__ = ["read_source", "source_clip"]
-
-HD_LINES = 720
-"""From this height on players take BT.709 for a video without a tag, and BT.601 below."""
 
 
 def read_source(path: Path, settings: Settings, index: Path | None) -> Source:
@@ -69,4 +67,4 @@ def _assumed_matrix(source: Source, settings: Settings) -> dict[str, int]:
         return {"_Matrix": MATRICES[settings.matrix]}
     if source.props.get("_Matrix", 0):
         return {}
-    return {"_Matrix": MATRICES["709"] if source.height >= HD_LINES else MATRICES["601"]}
+    return {"_Matrix": MATRICES["709"] if source.height > SD_LINES else MATRICES["601"]}
