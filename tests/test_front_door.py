@@ -84,6 +84,14 @@ print(os.environ["OMP_WAIT_POLICY"], vsedvr.filter.waiting.THREADS_SPIN)
     assert late.stdout.split() == [policy or "PASSIVE", str(policy is None)]
 
 
+@pytest.mark.parametrize("first", ["vsedvr.restore", "import vsedvr.restore", "from vsedvr.restore.settings import Settings"])
+def test_restore_is_called_by_its_name_whatever_was_imported_before(first: str) -> None:
+    call = "vsedvr.restore('nothing.mkv', 'out.mkv')"
+    code = f"import vsedvr\n{first}\ntry: {call}\nexcept FileNotFoundError as error: print(error)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "nothing.mkv" in result.stdout
+
+
 def test_the_newest_changelog_entry_is_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == vsedvr.__version__

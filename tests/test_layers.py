@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline", "finding"},
+    "restore": {"filter", "infer", "weights", "timeline", "atomic", "data", "finding"},
     "cli": {
+        "restore",
         "ops",
         "infer",
         "weights",
@@ -37,7 +39,7 @@ MAY_IMPORT = {
     },
 }
 FRONT_DOOR = {"cli"}
-ONLY_IN = {"vapoursynth": {"filter", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
+ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
 
 
 def room_of(path: Path) -> str:

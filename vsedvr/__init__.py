@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vsedvr.filter import edvr
     from vsedvr.model import EDVR, EDVRConfig
+    from vsedvr.restore import restore
     from vsedvr.weights import load_model
 
 __version__ = "0.1.0"
-__all__ = ["EDVR", "EDVRConfig", "__version__", "edvr", "load_model"]
+__all__ = ["EDVR", "EDVRConfig", "__version__", "edvr", "load_model", "restore"]
 
-_HOMES = {"edvr": "vsedvr.filter", "EDVR": "vsedvr.model", "EDVRConfig": "vsedvr.model", "load_model": "vsedvr.weights"}
+_HOMES = {
+    "edvr": "vsedvr.filter",
+    "EDVR": "vsedvr.model",
+    "EDVRConfig": "vsedvr.model",
+    "load_model": "vsedvr.weights",
+    "restore": "vsedvr.restore",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,15 +11,16 @@ from vsedvr import __version__
 __all__ = ["main"]
 
 COMMANDS = {
-    "bench": "measure how many frames a second this machine restores",
+    "restore": "restore a film into a file, safe against interruptions",
     "check": "show what works on this machine, what does not, and what mends it",
+    "bench": "measure how many frames a second this machine restores",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
     "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
 }
 
-EXTRAS = {"train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
+EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
 """The extra of the package that brings what a command needs. The others need none."""
 
 

@@ -25,7 +25,7 @@ UNSUPPORTED = {
 }
 """Matrices that FFmpeg's scaler does not convert by, by FFmpeg's numbers."""
 
-HD = 576
+SD_LINES = 576
 """Lines up to which untagged video counts as SD."""
 
 
@@ -57,9 +57,9 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frame:
 def untagged_matrix(height: int) -> int:
     """The matrix of YUV video that does not tell: BT.709 above 576 lines (HD), BT.601 up to there (SD).
 
-    Players and examples/restore.vpy go by the same rule, so evaluation sees the colours that the filter sees.
+    Players, examples/restore.vpy and `vsedvr restore` go by the same rule, so evaluation sees the colours that they see.
     """
-    return Colorspace.ITU709 if height > HD else Colorspace.ITU601
+    return Colorspace.ITU709 if height > SD_LINES else Colorspace.ITU601
 
 
 def upright(picture: Frame, frame: av.VideoFrame) -> Frame:

@@ -1,0 +1,185 @@
+"""The folder OUT.parts: what is to be done, what is there, and what is missing.
+
+It holds job.json (the input's fingerprint, the settings, the versions, the segments), one file a segment, each put there
+whole, bestsource's index, and a lock that the operating system takes from a process that dies.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vsedvr.atomic import write_whole
+from vsedvr.restore.facts import Source
+from vsedvr.restore.output import Output
+from vsedvr.restore.pictures import picture_files
+from vsedvr.restore.settings import Settings
+
+__all__ = ["Job", "find_job", "fingerprint", "locked", "parts_folder", "start_job"]
+
+MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
+"""Packages whose versions must stay the same until a job is done: other ones may encode or count frames differently."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done. A process that has it and the input can restore any segment of it."""
+
+    folder: Path
+    source: Source
+    settings: Settings
+    output: Output
+    segments: list[range]
+
+    @property
+    def index(self) -> Path:
+        """Where bestsource's index of the input is kept."""
+        return self.folder / "index"
+
+    @property
+    def frames(self) -> range:
+        """The frames of the source that are restored."""
+        return range(self.segments[0].start, self.segments[-1].stop)
+
+    @property
+    def zero(self) -> int:
+        """Timestamp of the source that is 0 in the result: of the first frame where the beginning is cut off."""
+        return self.source.origin if self.settings.start is None else self.source.timestamps[self.frames.start]
+
+    def path(self, number: int) -> Path:
+        """Where a segment is kept when it is done."""
+        return self.folder / f"{number:06}{self.output.encoder.segment}"
+
+    def missing(self) -> list[int]:
+        """Numbers of the segments that are still to be restored."""
+        return [number for number in range(len(self.segments)) if not self.path(number).exists()]
+
+
+def parts_folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parts")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a job, and clears away what killed processes left half-written.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+        OSError: if the folder cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BlockingIOError(f"another process is restoring into {folder}; wait for it, or choose another output") from error
+    try:
+        for left in folder.glob(".*.part"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
+    """The job that was begun in a folder, to go on with; None where none was.
+
+    Raises:
+        ValueError: if the input, the settings or the versions are others than when it was begun.
+    """
+    path = folder / "job.json"
+    if not path.exists():
+        return None
+    begun = json.loads(path.read_text())
+    old = Settings.from_json(begun["settings"])
+    changes = settings.differences(old)
+    changes += [
+        f"{name} was {begun['made by'][name]}, is {now}" for name, now in versions().items() if begun["made by"][name] != now
+    ]
+    if not changes and begun["model"] != models_hash(settings):
+        changes = ["the file of the model has changed"]
+    if not changes and not _same_input(inputs, begun["input"]):
+        changes = [f"{inputs} has changed"]
+    if changes:
+        done = len([name for name in folder.iterdir() if name.stem.isdigit()])
+        raise ValueError(
+            f"{folder} holds {done} of {len(begun['segments'])} segments of another job: {'; '.join(changes)}. "
+            "Go on with the same command and input, or begin anew with restart (--restart)"
+        )
+    return Job(
+        folder=folder,
+        source=replace(Source.from_json(begun["source"]), path=str(inputs)),
+        settings=settings,
+        output=Output.from_json(begun["output"]),
+        segments=[range(start, stop) for start, stop in begun["segments"]],
+    )
+
+
+def start_job(job: Job, inputs: Path) -> None:
+    """Writes down a new job, from when on it can be gone on with.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    begun = {
+        "made by": versions(),
+        "input": fingerprint(inputs),
+        "model": models_hash(job.settings),
+        "settings": job.settings.json(),
+        "output": job.output.json(),
+        "segments": [[part.start, part.stop] for part in job.segments],
+        "source": job.source.json(),
+    }
+    write_whole(job.folder / "job.json", json.dumps(begun))
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """By which a changed input is found out: by size and time of the file or files, and should these differ, by content."""
+    return {"files": _hash_of_files(path), "content": _hash_of_content(path)}
+
+
+def models_hash(settings: Settings) -> list[str]:
+    """Hashes of model files; an embedded model is told by its name and vsedvr's version."""
+    models = [settings.model, *([settings.refine] if settings.refine else [])]
+    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in models]
+
+
+def versions() -> dict[str, str]:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "unknown"
+
+    return {package: installed(package) for package in MADE_BY}
+
+
+def _same_input(path: Path, before: Mapping[str, str]) -> bool:
+    return _hash_of_files(path) == before["files"] or _hash_of_content(path) == before["content"]
+
+
+def _hash_of_files(path: Path) -> str:
+    lines = []
+    for file in _files(path):
+        stat = file.stat()
+        lines.append(f"{file.name} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _hash_of_content(path: Path) -> str:
+    total = hashlib.sha256()
+    for file in _files(path):
+        with open(file, "rb") as opened:
+            total.update(hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the pictures of the folder."""
+    return picture_files(path) if path.is_dir() else [path]

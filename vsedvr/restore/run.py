@@ -1,0 +1,233 @@
+"""A film from beginning to end: `restore`."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsedvr.atomic import whole_file, whole_folder
+from vsedvr.restore.job import Job, find_job, locked, parts_folder, start_job
+from vsedvr.restore.join import join_pictures, join_video
+from vsedvr.restore.plan import companions_of, plan_job
+from vsedvr.restore.report import describe
+from vsedvr.restore.segment import restore_segment
+from vsedvr.restore.settings import Settings
+from vsedvr.restore.streams import Companions
+
+__all__ = ["Status", "parts_folder", "plan_text", "restore", "restore_film"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a film is."""
+
+    stage: str
+    """reading, restoring or joining."""
+    done: int = 0
+    """Frames that are restored, those of an earlier run included."""
+    frames: int = 0
+    """Frames in all; 0 while it is not known."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the result, in sentences."""
+
+
+def restore(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] = "small",
+    refine: str | os.PathLike[str] | None = None,
+    device: str | int | None = None,
+    precision: str | None = None,
+    tile: tuple[int, int] | None = None,
+    matrix: str | None = None,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    pix_fmt: str | None = None,
+    encoder_options: Mapping[str, str] | None = None,
+    height: int | None = None,
+    scale: float | None = None,
+    start: str | int | None = None,
+    end: str | int | None = None,
+    fps: str | float | None = None,
+    audio: str | os.PathLike[str] | None = None,
+    skip_damaged: bool = False,
+    segment_seconds: float = 10.0,
+    overwrite: bool = False,
+    restart: bool = False,
+    on_progress: Callable[[Status], None] = lambda status: None,
+) -> None:
+    """Restores a film into a file, with sound, subtitles and all else that the film carries.
+
+    What is done is kept in segments in the folder `output`.parts. If the process ends early, by whatever cause, the same call
+    goes on where it stopped, and the result is the same as without the interruption. The folder goes when the film is done.
+
+    Args:
+        source: a video file, a folder of pictures, or a VapourSynth script (.vpy) whose output 0 is restored.
+        output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
+        model: name of an embedded model, or path of an EDVR checkpoint.
+        refine: a second model, through which the result of the first goes.
+        device: "cpu", or the number of a GPU; by default the first GPU, or the CPU where there is none.
+        precision: "fp32", "fp16" or "bf16"; by default fp16 on a GPU and fp32 on a CPU.
+        tile: (width, height) of the tiles that frames are restored in; by default the largest for which there is memory.
+        matrix: of a YUV source, one of MATRICES, in place of what the source says. Sources that say nothing are taken as
+            players take them: BT.709 above 576 lines, BT.601 up to there.
+        codec: x264 (the default), x265, svtav1, ffv1, prores, h264_nvenc, hevc_nvenc or av1_nvenc.
+        crf: the encoder's quality: lower is better and larger. By default 17 with x264.
+        preset: the encoder's speed.
+        pix_fmt: FFmpeg's name of the pixel format; by default the one nearest to the source's.
+        encoder_options: more options of FFmpeg's encoder, by name.
+        height: of the result in pixels; frames are resized after they were restored.
+        scale: size of the result as a multiple of the source's, in place of height.
+        start: where to begin: a frame number (250) or a time ("1:02:03.5", "90s").
+        end: where to end, the first frame that is left out, likewise.
+        fps: frames a second of a folder of pictures.
+        audio: a file whose sound takes the place of the source's.
+        skip_damaged: repeat the frame before in place of one that cannot be read.
+        segment_seconds: about how long a segment is: so much work is lost at most.
+        overwrite: replace what is at output.
+        restart: forget an earlier job for this output.
+        on_progress: called with a Status after each frame.
+
+    Raises:
+        ValueError: if it cannot be done; the message says why and what to do.
+        FileExistsError: if there is something at output already.
+        BlockingIOError: if another process is restoring into output.
+        OSError: if a file cannot be read or written.
+    """
+    settings = Settings(
+        model=os.fspath(model),
+        refine=_text(refine),
+        device=_text(device),
+        precision=precision,
+        tile=tile,
+        matrix=matrix,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        pix_fmt=pix_fmt,
+        encoder_options=dict(encoder_options) if encoder_options else None,
+        height=height,
+        scale=scale,
+        start=_text(start),
+        end=_text(end),
+        fps=_text(fps),
+        audio=_text(audio),
+        skip_damaged=skip_damaged,
+        segment_seconds=segment_seconds,
+    )
+    restore_film(Path(source), Path(output), settings, overwrite, restart, on_progress)
+
+
+def restore_film(
+    source: Path, output: Path, settings: Settings, overwrite: bool, restart: bool, on_progress: Callable[[Status], None]
+) -> None:
+    """`restore` with its settings in one object."""
+    source = source.absolute()  # the same command may be given elsewhere
+    check_output(source, output, overwrite)
+    folder = parts_folder(output)
+    with locked(folder):
+        try:
+            if restart:
+                _clear(folder)
+            on_progress(Status("reading"))
+            job = _open_job(source, output, folder, settings)
+            companions = companions_of(job, output.suffix.lower())
+            _restore_segments(job, tuple(companions.notes), on_progress)
+            on_progress(Status("joining", len(job.frames), len(job.frames)))
+            joined = _join(job, companions, output)
+            check_output(source, output, overwrite)  # again: it may have appeared meanwhile
+            _put(joined, output, folder)
+        finally:
+            if not (folder / "job.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(source: Path, output: Path, overwrite: bool) -> None:
+    """Makes sure that nothing is lost by writing to output.
+
+    Raises:
+        FileExistsError: if there is something, and it is not to be overwritten.
+        ValueError: if it is the source, or a folder with other files than pictures in it.
+    """
+    if not output.exists():
+        return
+    if source.exists() and output.samefile(source):
+        raise ValueError(f"{output} is the source; give the result another name")
+    if not overwrite:
+        raise FileExistsError(f"{output} exists already; overwrite (--overwrite) replaces it")
+    if output.is_dir() and (other := next((file for file in output.iterdir() if file.suffix != ".png"), None)):
+        raise ValueError(f"{output} holds other things than PNG pictures ({other.name}); it is not overwritten")
+
+
+def _open_job(source: Path, output: Path, folder: Path, settings: Settings) -> Job:
+    """The job that is gone on with, or a new one."""
+    job = find_job(folder, source, settings)
+    if job is None:
+        job = plan_job(source, output, folder, settings, folder / "index")
+        companions_of(job, output.suffix.lower())  # before the first frame: it may have sound that does not go into the file
+        start_job(job, source)
+    return job
+
+
+def _restore_segments(job: Job, notes: tuple[str, ...], on_progress: Callable[[Status], None]) -> None:
+    missing = job.missing()
+    frames = len(job.frames)
+    done = frames - sum(len(job.segments[number]) for number in missing)
+    on_progress(Status("restoring", done, frames, notes))
+    for number in missing:
+
+        def on_frame() -> None:
+            nonlocal done
+            done += 1
+            on_progress(Status("restoring", done, frames, notes))
+
+        restore_segment(job, number, on_frame)
+
+
+def _join(job: Job, companions: Companions, output: Path) -> Path:
+    """The finished film, still in the folder of its parts."""
+    joined = job.folder / f"joined{output.suffix}"
+    if joined.exists():
+        return joined
+    if output.suffix:
+        with whole_file(joined) as path:
+            join_video(job, companions, path, output.suffix.lower())
+    else:
+        with whole_folder(joined) as path:
+            join_pictures(job, path)
+    return joined
+
+
+def _put(joined: Path, output: Path, folder: Path) -> None:
+    """Moves the film to its place, and removes the folder of its parts."""
+    if output.is_dir():
+        output.rename(folder / "replaced")
+    joined.replace(output)
+    (folder / "job.json").unlink()
+
+
+def _clear(folder: Path) -> None:
+    """Removes all of an earlier job but the lock."""
+    for path in folder.iterdir():
+        if path.name != "lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def plan_text(source: Path, output: Path, settings: Settings, overwrite: bool) -> str:
+    """What `restore_film` would do, as a text; nothing is written.
+
+    Raises:
+        ValueError, OSError: as restore_film.
+    """
+    check_output(source, output, overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        job = plan_job(source, output, Path(folder), settings, Path(folder) / "index")
+        return describe(job, companions_of(job, output.suffix.lower()), output)

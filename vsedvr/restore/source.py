@@ -1,0 +1,70 @@
+"""What is restored: a video file, a folder of pictures or a VapourSynth script, as facts and as a clip."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import vapoursynth as vs
+
+from vsedvr.data.color import SD_LINES
+from vsedvr.restore.facts import Source
+from vsedvr.restore.pictures import picture_clip, read_pictures
+from vsedvr.restore.script import read_script, script_clip
+from vsedvr.restore.settings import MATRICES, Settings, parse_rate
+from vsedvr.restore.video import read_video, video_clip
+
+__all__ = ["read_source", "source_clip"]
+
+
+def read_source(path: Path, settings: Settings, index: Path | None) -> Source:
+    """The facts of an input.
+
+    Args:
+        path: a video file, a folder of pictures, or a script that ends in .vpy.
+        settings: of them those that tell how to read it: fps, matrix and skip_damaged.
+        index: where the index of a video is kept, to open it quickly another time.
+
+    Raises:
+        ValueError: if it cannot be restored; the message says why and what to do.
+        FileNotFoundError: if there is nothing at the path.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    source = _read(path, settings, index)
+    return replace(source, props={**source.props, **_assumed_matrix(source, settings)})
+
+
+def source_clip(source: Source, settings: Settings, index: Path | None) -> vs.VideoNode:
+    """The film as a clip, with the colour props that it was read with."""
+    match source.kind:
+        case "pictures":
+            clip = picture_clip(source.path, Fraction(*source.rate))
+        case "script":
+            clip = script_clip(source.path)
+        case _:
+            clip = video_clip(source.path, source.missing, index)
+    if clip.num_frames != source.num_frames:
+        raise ValueError(f"{source.path} had {source.num_frames} frames and now has {clip.num_frames}: it has changed")
+    assumed = {name: value for name, value in source.props.items() if name == "_Matrix" and value}
+    return clip.std.SetFrameProps(**assumed) if assumed else clip
+
+
+def _read(path: Path, settings: Settings, index: Path | None) -> Source:
+    if path.is_dir():
+        return read_pictures(str(path), parse_rate(settings.fps or "24"))
+    if settings.fps is not None:
+        raise ValueError(f"fps (--fps) is for folders of pictures; {path} has its own timestamps")
+    if path.suffix.lower() == ".vpy":
+        return read_script(str(path))
+    return read_video(str(path), index, settings.skip_damaged)
+
+
+def _assumed_matrix(source: Source, settings: Settings) -> dict[str, int]:
+    """The matrix of a YUV source: what it says, or what was asked for, or what players would take."""
+    if not source.format.startswith("YUV"):
+        return {}
+    if settings.matrix is not None:
+        return {"_Matrix": MATRICES[settings.matrix]}
+    if source.props.get("_Matrix", 0):
+        return {}
+    return {"_Matrix": MATRICES["709"] if source.height > SD_LINES else MATRICES["601"]}
