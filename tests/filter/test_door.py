@@ -133,7 +133,7 @@ class TestArguments:
             {"tile": "16x24", "tile_pad": 4, "sc": 1, "auto_download": "0", "output_format": np.int64(vs.RGBS)},
             {"tile": "16,24", "tile_pad": 4, "sc": "True", "output_format": core.get_video_format(vs.RGBS)},
         ],
-        ids=str,
+        ids=["strings", "NumPy numbers", "a list", "an x", "a comma"],
     )
     def test_as_they_come(self, arguments: dict[str, Any]) -> None:
         model, clip = random_model(), clip_of(torch.rand(5, 3, 40, 48))

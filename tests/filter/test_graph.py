@@ -87,7 +87,7 @@ class TestTiles:
 
         monkeypatch.setattr("vsedvr.infer.build.Engine", Built)
         monkeypatch.setattr("vsedvr.infer.build.free_bytes", lambda device: free)
-        monkeypatch.setattr("vsedvr.filter.graph._cache_may_grow", lambda: 0)
+        monkeypatch.setattr("vsedvr.filter.graph.cache_may_grow", lambda: 0)
         clip = blank(width=960, height=540)
         model = random_model(X4)
         vsedvr.edvr(clip, model=model)
@@ -97,7 +97,7 @@ class TestTiles:
         assert built[-1].tiling.tiles == expected.tiles
         assert (expected.tiles == whole.tiles) == (free == 1 << 40)
         assert 0 <= built[-1].cache.max_bytes <= free // 2
-        monkeypatch.setattr("vsedvr.filter.graph._cache_may_grow", lambda: free)
+        monkeypatch.setattr("vsedvr.filter.graph.cache_may_grow", lambda: free)
         vsedvr.edvr(clip, model=model)
         assert built[-1].tiling
         assert built[-1].tiling.smaller() is None, "what the core's cache may take is not free"
