@@ -21,6 +21,7 @@ import torch
 from vsedvr.ops import native
 
 native.settings = lambda isa: (4, native.best_isa())  # four threads, however many cores there are
+torch.set_num_threads(1)  # none of OpenMP's, which GCC's library leaves unusable in the child of a fork
 torch.manual_seed(0)
 x = torch.rand(1, 16, 60, 70).contiguous(memory_format=torch.channels_last)
 weight = torch.rand(16, 16, 3, 3)
