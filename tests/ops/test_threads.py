@@ -21,7 +21,6 @@ import torch
 from vsedvr.ops import native
 
 native.settings = lambda isa: (4, native.best_isa())  # four threads, however many cores there are
-torch.set_num_threads(1)  # none of OpenMP's, which GCC's library leaves unusable in the child of a fork
 torch.manual_seed(0)
 x = torch.rand(1, 16, 60, 70).contiguous(memory_format=torch.channels_last)
 weight = torch.rand(16, 16, 3, 3)
@@ -37,7 +36,9 @@ def threads():
 
 def run_program(text: str) -> str:
     command = [sys.executable, "-W", "ignore", "-c", SETUP + text]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # PyTorch without OpenMP's threads, which GCC's library leaves unusable in the child of a fork
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, f"status {process.returncode}: {process.stderr}"
     return process.stdout.strip()
 
