@@ -65,6 +65,13 @@ VARIANTS = (
 SECOND_STAGE = Variant("two stages: PCD, TSA, then 5 blocks on its results")
 
 
+class LeftOut(nn.Module):
+    """Stands in for a convolution and its LeakyReLU, and changes nothing."""
+
+    def forward(self, x: Tensor, slope: float = 1) -> Tensor:
+        return x
+
+
 class OneLevelAlignment(nn.Module):
     """A single deformable convolution at full size: PCD without its pyramid and without its cascade."""
 
@@ -141,7 +148,7 @@ def use_one_level(model: EDVR) -> None:
     model.pcd_align = OneLevelAlignment(model.config.num_feat, model.config.deformable_groups)  # type: ignore[assignment]
     for level in ("l2", "l3"):
         setattr(model, f"conv_{level}_1", nn.AvgPool2d(2))
-        setattr(model, f"conv_{level}_2", nn.Identity())
+        setattr(model, f"conv_{level}_2", LeftOut())
 
 
 def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Namespace) -> list[str]:

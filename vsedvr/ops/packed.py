@@ -51,11 +51,12 @@ class PackedConv3x3:
             raise ValueError(f"with shuffle the number of output channels must be a multiple of 4, got {self.out_channels}")
         weight = weight.detach().to(FLOAT).contiguous()
         bias = None if bias is None else bias.detach().to(FLOAT).contiguous()
-        self.packed = torch.empty(native.packed_floats(self.channels, self.out_channels, shuffle, self.isa), dtype=FLOAT)
+        count = native.packed_floats(self.channels, self.out_channels, shuffle, self.isa)
+        self.packed = torch.empty(count, dtype=FLOAT, device="cpu")
         addresses = (
             native.address("weight", weight, (self.out_channels, self.channels, 3, 3), FLOAT, torch.contiguous_format),
             None if bias is None else native.address("bias", bias, (self.out_channels,), FLOAT, torch.contiguous_format),
-            self.packed.data_ptr(),
+            native.address("packed", self.packed, (count,), FLOAT, torch.contiguous_format),
         )
         native.call(native.PACK, self.channels, self.out_channels, shuffle, *addresses, threads, self.isa)
 
