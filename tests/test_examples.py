@@ -97,7 +97,8 @@ def test_what_comes_before_is_restored_by_the_command(
     vsedvr.restore(EXAMPLES / "prepare.vpy", "out.mkv", model=tiny_x1, device="cpu")
     with av.open("out.mkv") as container:
         stream = container.streams.video[0]
-        assert (stream.width, stream.height, stream.average_rate) == (64, 48, 48)
+        assert (stream.width, stream.height) == (64, 48)
+        assert stream.average_rate == Fraction(48)
         assert len(list(container.decode(stream))) == 8
 
 
