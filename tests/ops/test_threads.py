@@ -36,7 +36,9 @@ def threads():
 
 def run_program(text: str) -> str:
     command = [sys.executable, "-W", "ignore", "-c", SETUP + text]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # PyTorch without OpenMP's threads, which GCC's library leaves unusable in the child of a fork
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, f"status {process.returncode}: {process.stderr}"
     return process.stdout.strip()
 
