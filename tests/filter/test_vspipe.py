@@ -1,11 +1,7 @@
 """The filter as users run it: scripts through vspipe, in a process of their own."""
 
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 from conftest import Vspipe
@@ -168,57 +164,3 @@ vsedvr.edvr(source(16, 16, 5), model=model).set_output()
     assert message.count("Traceback") == 1
     assert "tile (16, 16)" in message, "the argument to change"
     assert "no memory left for the features" in message
-
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def write_video(path: Path, width: int, height: int, **settings: Any) -> None:
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=24)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for name, value in settings.items():
-            setattr(stream.codec_context, name, value)
-        for n in range(4):
-            picture = np.random.default_rng(n).integers(0, 255, (height, width, 3), dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
-        container.mux(stream.encode(None))
-
-
-@pytest.mark.parametrize(
-    ("script", "header"),
-    [("restore.vpy", b"C420 W256 H192"), ("chained.vpy", b"C420p10 W128 H96"), ("demo.vpy", b"C420 W64 H48")],
-)
-def test_the_examples_restore_a_video_file(vspipe: Vspipe, tmp_path: Path, script: str, header: bytes) -> None:
-    source = tmp_path / "in.mp4"
-    write_video(source, 64, 48)
-    result = vspipe((EXAMPLES / script).read_text(), "-c", "y4m", "-a", f"source={source}", "-a", "frames=4")
-    assert result.returncode == 0, result.stderr.decode()
-    assert result.stdout.startswith(b"YUV4MPEG2 " + header)
-    assert result.stdout.count(b"FRAME\n") == 4
-
-
-def test_every_example_is_among_these() -> None:
-    assert sorted(path.name for path in EXAMPLES.glob("*.vpy")) == ["chained.vpy", "demo.vpy", "restore.vpy"]
-
-
-@pytest.mark.parametrize(
-    ("size", "settings", "matrix", "levels", "aspect"),
-    [
-        ((64, 48), {}, "smpte170m", "tv", (1, 1)),
-        ((64, 578), {}, "bt709", "tv", (1, 1)),
-        ((64, 48), {"colorspace": 1, "color_range": 2}, "bt709", "pc", (1, 1)),
-        ((64, 578), {"colorspace": 5, "color_range": 1, "sample_aspect_ratio": Fraction(32, 27)}, "bt470bg", "tv", (32, 27)),
-    ],
-    ids=["SD", "HD", "tagged", "anamorphic"],
-)
-def test_restore_tells_what_the_encoder_must_be_told(
-    vspipe: Vspipe, tmp_path: Path, size: tuple[int, int], settings: Any, matrix: str, levels: str, aspect: tuple[int, int]
-) -> None:
-    source = tmp_path / "in.mkv"
-    write_video(source, *size, **settings)
-    result = vspipe((EXAMPLES / "restore.vpy").read_text(), "--info", "-a", f"source={source}")
-    assert result.returncode == 0, result.stderr.decode()
-    lines = result.stderr.decode().splitlines()
-    assert f"x264:   --colormatrix {matrix} --range {levels} --sar {aspect[0]}:{aspect[1]}" in lines
-    assert f"ffmpeg: -colorspace {matrix} -color_range {levels} -vf setsar={aspect[0]}/{aspect[1]}" in lines
