@@ -83,6 +83,9 @@ def test_a_plugin_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(vs, "get_plugin_dir", lambda: str(tmp_path))
     shutil.copy(Path(vs.__file__).with_name("libvsscript.so"), tmp_path / "libhelper.so")  # a library, but no plugin
     assert not report.plugins().broken
+    source = next(plugin.plugin_path for plugin in vs.core.plugins() if plugin.namespace == "bs")
+    shutil.copy(source, tmp_path / "libbestsource.other.so")  # as plugins with a form for each processor have it
+    assert not report.plugins().broken
     (tmp_path / "libbroken.so").write_bytes(b"not a library")
     finding = report.plugins()
     assert "libbroken.so" in finding.text

@@ -45,7 +45,8 @@ def plugins() -> Finding:
         try:
             vs.core.std.LoadPlugin(str(file))
         except vs.Error as error:
-            if "entry point" not in str(error).lower():  # a library that plugins need
+            # no plugin: a library that plugins need; loaded already: a form of a plugin for another processor
+            if not any(sign in str(error).lower() for sign in ("entry point", "already loaded")):
                 problems.append(str(error))
     if problems:
         return Finding("plugins", "; ".join(problems), "install the plugin again, or remove its file", broken=True)
