@@ -15,7 +15,7 @@ demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/ready
 	$(BIN)/ruff check
