@@ -1,6 +1,6 @@
 """Inference: windows of frames, and the engine that restores them."""
 
-from vsedvr.infer.build import build_engine, check_tile, clip_windows, published_padding
+from vsedvr.infer.build import build_engine, check_tile, clip_windows, memory_budget, published_padding, share_memory
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
 from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
@@ -19,7 +19,9 @@ __all__ = [
     "default_tile_pad",
     "feature_bytes",
     "free_bytes",
+    "memory_budget",
     "published_padding",
     "receptive_radius",
+    "share_memory",
     "working_bytes",
 ]

@@ -11,7 +11,10 @@ from vsedvr.infer.tile import Tiling, default_tile_pad
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.timeline import Windows
 
-__all__ = ["build_engine", "check_tile", "clip_windows", "published_padding"]
+__all__ = ["build_engine", "check_tile", "clip_windows", "memory_budget", "published_padding", "share_memory"]
+
+_processes = 1
+"""How many processes such as this one share the memory of a device."""
 
 
 def build_engine(
@@ -41,8 +44,7 @@ def build_engine(
     """
     check_tile(tile, tile_pad)
     try:
-        free = free_bytes(device) - (0 if device.type == "cuda" else reserved_bytes)
-        return _build(model, device, dtype, size, tile, tile_pad, budget=max(0, free) // 2)
+        return _build(model, device, dtype, size, tile, tile_pad, memory_budget(device, reserved_bytes))
     except RuntimeError as error:
         if device.type != "cuda":
             raise
@@ -51,6 +53,21 @@ def build_engine(
         raise RuntimeError(
             f"the network does not run on GPU {device.index}; device_index=-1 computes on the CPU ({error})"
         ) from error
+
+
+def memory_budget(device: torch.device, reserved_bytes: int = 0) -> int:
+    """Bytes that an engine takes on a device: half of what is free, less what is reserved of the computer's memory.
+
+    Where processes share the memory (see share_memory), it is this one's part.
+    """
+    free = free_bytes(device) - (0 if device.type == "cuda" else reserved_bytes)
+    return max(0, free) // 2 // _processes
+
+
+def share_memory(processes: int) -> None:
+    """Says that so many processes of one kind share the memory of a device, of which this one may take its part."""
+    global _processes
+    _processes = processes
 
 
 def _build(
