@@ -6,6 +6,7 @@ The only file that imports it. Which workers there are and what they know of a j
 import asyncio
 import logging
 import queue
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, WorkerPlugin, get_worker
 from distributed.comm.core import CommClosedError
 
 from vsedvr.restore import worker
@@ -35,6 +36,7 @@ SECONDS_FOR_THE_ORDER = 60
 def started(count: int) -> Iterator["Cluster"]:
     """A cluster of so many processes of this machine, which end with the block. Their names are numbers from 0."""
     with (
+        _quiet(),
         dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}),
         TemporaryDirectory(prefix="vsedvr-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
@@ -47,6 +49,7 @@ def started(count: int) -> Iterator["Cluster"]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        client.register_plugin(_NoInterrupts())
         client.wait_for_workers(count)
         yield Cluster(client, "this machine")
 
@@ -184,6 +187,13 @@ class Cluster:
             raise ConnectionError(f"the cluster of {self.address} is gone; the same command goes on") from error
 
 
+class _NoInterrupts(WorkerPlugin):
+    """Ctrl-C reaches every process of a terminal. The one that leads ends the others, which therefore ignore it."""
+
+    def setup(self, worker: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 async def _call(function: str, *args: Any, dask_worker: Any) -> Any:
     """Runs in a worker, beside its own loop, which has to answer the scheduler meanwhile."""
     keeps_files = function in ("accept", "receive", "finish")
@@ -202,6 +212,18 @@ def _restore(id: str, number: int) -> bytes | None:
         return worker.restore(id, number, SECONDS_FOR_THE_ORDER, tell)
     except worker.NoOrderError as error:
         raise Reschedule from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Dask's messages in this process: what matters becomes an error."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _within_a_second(news: "queue.Queue[Any]") -> Iterator[Any]:

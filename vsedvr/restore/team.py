@@ -115,7 +115,7 @@ class Team:
         finally:
             token.unlink(missing_ok=True)
             with suppress(ValueError, OSError):
-                self.cluster.ask(list(self.welcome), "finish", order.id)
+                self.cluster.ask(list(self.welcome & set(self.cluster.names())), "finish", order.id)
 
     def _look(self) -> None:
         """Gets to know workers that have joined, and forgets those that have left."""
