@@ -18,7 +18,7 @@ import pytest
 from distributed import Client
 
 from films import VFR, make_film, read_film, video_packets
-from vsedvr.restore import Status, restore
+from vsedvr.restore import Status, cluster, restore
 from vsedvr.restore.settings import Settings, Workers, device_indices
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self")
@@ -209,7 +209,10 @@ def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(
     assert video_packets(tmp_path / "out.mkv") == expected
 
 
-def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, film: Path, tiny_x1: Path) -> None:
+def test_a_cluster_that_is_not_there_is_named(
+    tmp_path: Path, film: Path, tiny_x1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
     with pytest.raises(ConnectionError, match=r"no cluster answers at tcp://127\.0\.0\.1:1; `dask scheduler` starts one"):
         go(film, tmp_path / "out.mkv", tiny_x1, cluster="tcp://127.0.0.1:1")
     assert list(tmp_path.iterdir()) == []

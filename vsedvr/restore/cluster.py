@@ -5,14 +5,16 @@ The only file that imports it. Which workers there are and what they know of a j
 
 import asyncio
 import logging
+import multiprocessing
 import queue
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, WorkerPlugin, get_worker
@@ -20,14 +22,18 @@ from distributed.comm.core import CommClosedError
 
 from vsedvr.restore import worker
 
-__all__ = ["Cluster", "joined", "started"]
+__all__ = ["Cluster", "Joined", "joined", "started"]
 
 TOPIC = "vsedvr"
 """Under which workers tell how far they are."""
 ALLOWED_FAILURES = 1
 """Of processes of this machine: a segment is given up when its worker dies a second time."""
+SECONDS_TO_CONNECT = 15
+"""How long a scheduler may take to answer."""
 SECONDS_FOR_THE_FIRST = 60
 """How long a cluster may be without any worker at the beginning."""
+SECONDS_TO_CLOSE = 15
+"""How long processes of this machine may take to end by themselves."""
 SECONDS_FOR_THE_ORDER = 60
 """How long a task waits on a worker that has just joined, before another worker may take it."""
 
@@ -43,10 +49,11 @@ def started(count: int) -> Iterator["Cluster"]:
             n_workers=count,
             threads_per_worker=1,
             memory_limit=0,  # the engines keep to their share of the memory
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None means a port that may be taken
             local_directory=folder,
             silence_logs=logging.CRITICAL,
         ) as cluster,
+        _closing(cluster),
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_NoInterrupts())
@@ -62,7 +69,7 @@ def joined(address: str) -> Iterator["Cluster"]:
         ConnectionError: if there is none at the address, or no worker joins it within a minute.
     """
     try:
-        client = Client(address, timeout=30, set_as_default=False)
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(f"no cluster answers at {address}; `dask scheduler` starts one and says its address") from error
     with client:
@@ -76,6 +83,13 @@ def joined(address: str) -> Iterator["Cluster"]:
         yield Cluster(client, address)
 
 
+class Joined(NamedTuple):
+    """A worker. One that is started again may have the address of the one before, but never its folder."""
+
+    name: str
+    folder: str
+
+
 class Cluster:
     """What is needed of Dask."""
 
@@ -83,10 +97,9 @@ class Cluster:
         self.client = client
         self.address = address
 
-    def names(self) -> dict[str, str]:
-        """The names of the workers that may be used, by address: of those with a GPU, where any declares one."""
-        workers = self._workers()
-        return {address: str(info["name"]) for address, info in workers.items()}
+    def workers(self) -> dict[str, Joined]:
+        """The workers that may be used, by address: those with a GPU, where any declares one."""
+        return {address: Joined(str(info["name"]), info["local_directory"]) for address, info in self._workers().items()}
 
     def ask(self, addresses: Sequence[str], function: str, *args: Any) -> dict[str, Any]:
         """Calls a function of vsedvr.restore.worker in some workers.
@@ -102,13 +115,12 @@ class Cluster:
             return {}
         with self._connection():
             answers = self.client.run(_call, function, *args, workers=list(addresses), on_error="return")
-        gone = [address for address, answer in answers.items() if isinstance(answer, CommClosedError)]
         for address, answer in answers.items():
             if isinstance(answer, ModuleNotFoundError):
                 raise ValueError(f'worker {address} lacks {answer.name}; pip install "vsedvr[restore]" there') from answer
-            if isinstance(answer, Exception) and address not in gone:
-                raise ValueError(f"worker {address}: {answer}") from answer
-        return {address: answer for address, answer in answers.items() if address not in gone}
+            if isinstance(answer, _Failure):
+                raise ValueError(f"worker {address}: {answer.reason}")
+        return {address: answer for address, answer in answers.items() if not isinstance(answer, Exception)}
 
     def restore(
         self,
@@ -194,11 +206,21 @@ class _NoInterrupts(WorkerPlugin):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """The answer of a worker in which a function failed. Exceptions are those of the connection."""
+
+    reason: str
+
+
 async def _call(function: str, *args: Any, dask_worker: Any) -> Any:
     """Runs in a worker, beside its own loop, which has to answer the scheduler meanwhile."""
     keeps_files = function in ("accept", "receive", "finish")
     folder = [Path(dask_worker.local_directory)] if keeps_files else []
-    return await asyncio.to_thread(getattr(worker, function), *args, *folder)
+    try:
+        return await asyncio.to_thread(getattr(worker, function), *args, *folder)
+    except Exception as error:
+        return _Failure(str(error) or type(error).__name__)
 
 
 def _restore(id: str, number: int) -> bytes | None:
@@ -212,6 +234,19 @@ def _restore(id: str, number: int) -> bytes | None:
         return worker.restore(id, number, SECONDS_FOR_THE_ORDER, tell)
     except worker.NoOrderError as error:
         raise Reschedule from error
+
+
+@contextmanager
+def _closing(cluster: LocalCluster) -> Iterator[None]:
+    """Ends the processes. Dask asks them first, which one that is just being started may not hear."""
+    try:
+        yield
+    finally:
+        with suppress(TimeoutError):
+            cluster.close(timeout=SECONDS_TO_CLOSE)
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from vsedvr.atomic import write_whole
-from vsedvr.restore.cluster import Cluster, joined, started
+from vsedvr.restore.cluster import Cluster, Joined, joined, started
 from vsedvr.restore.job import Job, versions
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import Settings, Workers, device_indices
@@ -66,7 +66,7 @@ class Team:
         self.precision = precision
         self.cores = cores
         self.ship = ship
-        self.names: dict[str, str] = {}
+        self.workers: dict[str, Joined] = {}
         self.reports: dict[str, Report] = {}
         """What workers said of themselves, by address."""
         self.welcome: set[str] = set()
@@ -115,14 +115,15 @@ class Team:
         finally:
             token.unlink(missing_ok=True)
             with suppress(ValueError, OSError):
-                self.cluster.ask(list(self.welcome & set(self.cluster.names())), "finish", order.id)
+                self.cluster.ask(list(self.welcome & set(self.cluster.workers())), "finish", order.id)
 
     def _look(self) -> None:
         """Gets to know workers that have joined, and forgets those that have left."""
-        self.names = self.cluster.names()
-        self.reports = {address: report for address, report in self.reports.items() if address in self.names}
-        self.welcome &= set(self.names)
-        for address in [address for address in self.names if address not in self.reports]:
+        known, self.workers = self.workers, self.cluster.workers()
+        same = {address for address, worker in self.workers.items() if known.get(address) == worker}
+        self.reports = {address: report for address, report in self.reports.items() if address in same}
+        self.welcome &= same
+        for address in [address for address in self.workers if address not in self.reports]:
             self.reports |= self.cluster.ask([address], "look", self._device(address), self.precision)
             self._compare(address)
 
@@ -172,7 +173,7 @@ class Team:
 
     def _device(self, address: str) -> str | None:
         """The device of a worker. Where there are several, workers have numbers for names, and take the devices in turn."""
-        return self.devices[int(self.names[address]) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
+        return self.devices[int(self.workers[address].name) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
 
 
 def _order(job: Job, ship: bool) -> Order:
