@@ -167,3 +167,9 @@ def decoded_planes(path: Path) -> list[list[NDArray[Any]]]:
     """The planes of every frame, as bestsource decodes them."""
     clip = vs.core.bs.VideoSource(str(path), cachemode=0, showprogress=False)
     return [planes(frame) for frame in clip.frames(close=False, collect_garbage=False)]
+
+
+def video_packets(path: Path) -> list[tuple[int | None, int | None, bytes]]:
+    """Timestamps and content of every packet of the video."""
+    with av.open(str(path)) as container:
+        return [(packet.pts, packet.dts, bytes(packet)) for packet in container.demux(video=0) if packet.size]

@@ -41,6 +41,8 @@ MAY_IMPORT = {
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
 
+ONLY_IN_FILE = {"dask": "restore/cluster.py", "distributed": "restore/cluster.py"}
+
 
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -83,6 +85,12 @@ def wrong_imports(room: str, source: str) -> list[str]:
 )
 def test_imports_follow_the_layering(path: Path) -> None:
     assert wrong_imports(room_of(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(("module", "only"), ONLY_IN_FILE.items())
+def test_some_libraries_are_behind_one_file(module: str, only: str) -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if [module] in (names[:1] for names in imports(path.read_text()))]
+    assert [path.relative_to(PACKAGE).as_posix() for path in files] == [only]
 
 
 @pytest.mark.parametrize(

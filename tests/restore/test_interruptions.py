@@ -10,19 +10,13 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
 
-from films import VFR, make_film, read_film
+from films import VFR, make_film, read_film, video_packets
 from vsedvr.cli import main
 from vsedvr.cli import restore as command
 from vsedvr.restore import Status, codecs, restore
 from vsedvr.restore.job import locked
-
-
-def video_packets(path: Path) -> list[tuple[int | None, int | None, bytes]]:
-    with av.open(str(path)) as container:
-        return [(packet.pts, packet.dts, bytes(packet)) for packet in container.demux(video=0) if packet.size]
 
 
 def stop_at(done: int) -> Callable[[Status], None]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vsedvr.restore.codecs import CODECS
 from vsedvr.restore.run import Status, plan_text, restore_film
-from vsedvr.restore.settings import MATRICES, Settings
+from vsedvr.restore.settings import MATRICES, Settings, Workers
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("restoring")
     model.add_argument("--model", default="small", help="embedded model or checkpoint file; small by default")
     model.add_argument("--refine", metavar="MODEL", help="a second model, through which the result of the first goes")
-    model.add_argument("--device", help="cpu, or the number of a GPU; by default the first GPU where there is one")
+    model.add_argument("--device", help="cpu, or a GPU's number, or several: 0,1; by default the first GPU where there is one")
     model.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="by default fp16 on a GPU, fp32 on a CPU")
     model.add_argument("--tile", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="tiles of the input; 0 0 for none")
     model.add_argument("--matrix", choices=MATRICES, help="of a source that is tagged wrongly or not at all")
@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sound = parser.add_argument_group("sound and pictures")
     sound.add_argument("--audio", metavar="FILE", help="take the sound from this file")
     sound.add_argument("--fps", help="frames a second of a folder of pictures, such as 25 or 23.976")
+    others = parser.add_argument_group("several processes, cards or machines")
+    others.add_argument("--jobs", type=int, metavar="N", help="processes of this machine; by default one for each device")
+    others.add_argument(
+        "--cluster", metavar="ADDRESS", help="use the workers of a Dask scheduler, such as tcp://192.168.1.2:8786"
+    )
+    others.add_argument("--ship", action="store_true", help="send the input and the models to the workers of the cluster")
     work = parser.add_argument_group("the work")
     work.add_argument("--dry-run", action="store_true", help="print what would be done and how long it takes")
     work.add_argument("--quiet", action="store_true", help="no progress; warnings and errors only")
@@ -64,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     settings = _settings(args)
+    workers = Workers(jobs=args.jobs, cluster=args.cluster, ship=args.ship)
     if args.dry_run:
         print(plan_text(args.source, args.output, settings, args.overwrite), end="")
         return
@@ -76,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
     with _progress(args.quiet) as show:
         try:
-            restore_film(args.source, args.output, settings, args.overwrite, args.restart, remember)
+            restore_film(args.source, args.output, settings, workers, args.overwrite, args.restart, remember)
         except KeyboardInterrupt as interrupt:
             done = f"{last.done} of {last.frames} frames are restored" if last.frames else "nothing is restored yet"
             message = f"{done}. The same command goes on from the last whole segment."

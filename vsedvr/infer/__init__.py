@@ -1,6 +1,6 @@
 """Inference: windows of frames, and the engine that restores them."""
 
-from vsedvr.infer.build import build_engine, check_tile, clip_windows, published_padding
+from vsedvr.infer.build import build_engine, check_tile, clip_windows, memory_budget, published_padding, share_memory
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision
 from vsedvr.infer.engine import Engine
 from vsedvr.infer.kernels import lacks_kernels
@@ -21,7 +21,9 @@ __all__ = [
     "feature_bytes",
     "free_bytes",
     "lacks_kernels",
+    "memory_budget",
     "published_padding",
     "receptive_radius",
+    "share_memory",
     "working_bytes",
 ]

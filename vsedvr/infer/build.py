@@ -11,7 +11,10 @@ from vsedvr.infer.tile import Tiling, default_tile_pad
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.timeline import Windows
 
-__all__ = ["build_engine", "check_tile", "clip_windows", "memory_budget", "published_padding"]
+__all__ = ["build_engine", "check_tile", "clip_windows", "memory_budget", "published_padding", "share_memory"]
+
+_processes = 1
+"""How many processes such as this one share the memory of a device."""
 
 
 def build_engine(
@@ -53,9 +56,18 @@ def build_engine(
 
 
 def memory_budget(device: torch.device, reserved_bytes: int = 0) -> int:
-    """Bytes that an engine takes on a device: half of what is free, less what is reserved of the computer's memory."""
+    """Bytes that an engine takes on a device: half of what is free, less what is reserved of the computer's memory.
+
+    Where processes share the memory (see share_memory), it is this one's part.
+    """
     free = free_bytes(device) - (0 if device.type == "cuda" else reserved_bytes)
-    return max(0, free) // 2
+    return max(0, free) // 2 // _processes
+
+
+def share_memory(processes: int) -> None:
+    """Says that so many processes of one kind share the memory of a device, of which this one may take its part."""
+    global _processes
+    _processes = processes
 
 
 def _build(

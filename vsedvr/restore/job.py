@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,7 +22,7 @@ from vsedvr.restore.output import Output
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import Settings
 
-__all__ = ["Job", "find_job", "fingerprint", "locked", "parts_folder", "start_job"]
+__all__ = ["Job", "find_job", "fingerprint", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
 
 MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
 """Packages whose versions must stay the same until a job is done: other ones may encode or count frames differently."""
@@ -36,6 +37,9 @@ class Job:
     settings: Settings
     output: Output
     segments: list[range]
+    tiles: list[tuple[int, int]]
+    """(width, height) of the tiles of each model, settled once, so that every process restores frames the same; (0, 0) for
+    whole frames."""
 
     @property
     def index(self) -> Path:
@@ -55,6 +59,27 @@ class Job:
     def path(self, number: int) -> Path:
         """Where a segment is kept when it is done."""
         return self.folder / f"{number:06}{self.output.encoder.segment}"
+
+    def json(self) -> dict[str, Any]:
+        """All but the folder."""
+        return {
+            "settings": self.settings.json(),
+            "output": self.output.json(),
+            "segments": [[part.start, part.stop] for part in self.segments],
+            "tiles": self.tiles,
+            "source": self.source.json(),
+        }
+
+    @classmethod
+    def from_json(cls, folder: Path, values: Mapping[str, Any]) -> "Job":
+        return cls(
+            folder=folder,
+            source=Source.from_json(values["source"]),
+            settings=Settings.from_json(values["settings"]),
+            output=Output.from_json(values["output"]),
+            segments=[range(start, stop) for start, stop in values["segments"]],
+            tiles=[(width, height) for width, height in values["tiles"]],
+        )
 
     def missing(self) -> list[int]:
         """Numbers of the segments that are still to be restored."""
@@ -104,7 +129,7 @@ def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
     ]
     if not changes and begun["model"] != models_hash(settings):
         changes = ["the file of the model has changed"]
-    if not changes and not _same_input(inputs, begun["input"]):
+    if not changes and not is_same_input(inputs, begun["input"]):
         changes = [f"{inputs} has changed"]
     if changes:
         done = len([name for name in folder.iterdir() if name.stem.isdigit()])
@@ -112,13 +137,8 @@ def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
             f"{folder} holds {done} of {len(begun['segments'])} segments of another job: {'; '.join(changes)}. "
             "Go on with the same command and input, or begin anew with restart (--restart)"
         )
-    return Job(
-        folder=folder,
-        source=replace(Source.from_json(begun["source"]), path=str(inputs)),
-        settings=settings,
-        output=Output.from_json(begun["output"]),
-        segments=[range(start, stop) for start, stop in begun["segments"]],
-    )
+    job = Job.from_json(folder, begun)
+    return replace(job, source=replace(job.source, path=str(inputs)), settings=settings)
 
 
 def start_job(job: Job, inputs: Path) -> None:
@@ -131,10 +151,7 @@ def start_job(job: Job, inputs: Path) -> None:
         "made by": versions(),
         "input": fingerprint(inputs),
         "model": models_hash(job.settings),
-        "settings": job.settings.json(),
-        "output": job.output.json(),
-        "segments": [[part.start, part.stop] for part in job.segments],
-        "source": job.source.json(),
+        **job.json(),
     }
     write_whole(job.folder / "job.json", json.dumps(begun))
 
@@ -144,10 +161,14 @@ def fingerprint(path: Path) -> dict[str, str]:
     return {"files": _hash_of_files(path), "content": _hash_of_content(path)}
 
 
+def is_same_input(path: Path, before: Mapping[str, str]) -> bool:
+    """Whether an input is the one that a fingerprint was made of."""
+    return _hash_of_files(path) == before["files"] or _hash_of_content(path) == before["content"]
+
+
 def models_hash(settings: Settings) -> list[str]:
     """Hashes of model files; an embedded model is told by its name and vsedvr's version."""
-    models = [settings.model, *([settings.refine] if settings.refine else [])]
-    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in models]
+    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in settings.models]
 
 
 def versions() -> dict[str, str]:
@@ -158,10 +179,6 @@ def versions() -> dict[str, str]:
             return "unknown"
 
     return {package: installed(package) for package in MADE_BY}
-
-
-def _same_input(path: Path, before: Mapping[str, str]) -> bool:
-    return _hash_of_files(path) == before["files"] or _hash_of_content(path) == before["content"]
 
 
 def _hash_of_files(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What will be done: the job of a fresh start, and the text of --dry-run."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 
 import vapoursynth as vs
@@ -12,12 +13,15 @@ from vsedvr.restore.output import choose_codec, plan_output
 from vsedvr.restore.settings import Settings, parse_moment
 from vsedvr.restore.source import read_source, source_clip
 from vsedvr.restore.streams import Companions, Cut, find_companions
+from vsedvr.restore.tiles import Room, choose_tiles
 from vsedvr.timeline import REACH, is_cut, segments
 
 __all__ = ["companions_of", "plan_job"]
 
 
-def plan_job(source_path: Path, output_path: Path, folder: Path, settings: Settings, index: Path | None) -> Job:
+def plan_job(
+    source_path: Path, output_path: Path, folder: Path, settings: Settings, index: Path | None, rooms: Sequence[Room]
+) -> Job:
     """Everything that is decided before the first frame is restored.
 
     Args:
@@ -26,6 +30,7 @@ def plan_job(source_path: Path, output_path: Path, folder: Path, settings: Setti
         folder: where the segments will be kept.
         settings: what was asked for.
         index: where the index of a video is kept.
+        rooms: of the processes that will restore.
 
     Raises:
         ValueError: if it cannot be done; the message says why and what to do.
@@ -34,11 +39,12 @@ def plan_job(source_path: Path, output_path: Path, folder: Path, settings: Setti
     source = read_source(source_path, settings, index)
     frames = choose_frames(source, settings)
     clip = source_clip(source, settings, index)
-    output = plan_output(codec, source, clip, settings)
+    tiles = choose_tiles(source, settings, rooms)
+    output = plan_output(codec, source, clip, settings, tiles)
     check_encoder(output, source.frame_rate, source.shape)
     length = max(1, round(settings.segment_seconds * source.frame_rate))
     parts = segments(frames, length, source.key_frames, lambda n: _starts_scene(clip, n))
-    return Job(folder, source, settings, output, parts)
+    return Job(folder, source, settings, output, parts, tiles)
 
 
 def choose_frames(source: Source, settings: Settings) -> range:

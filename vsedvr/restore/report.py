@@ -74,7 +74,7 @@ class _Probe:
 
 def _probe(job: Job) -> _Probe:
     """Restores and encodes a few frames from the middle of the film."""
-    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.output)
+    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.tiles, job.output)
     middle = job.frames[max(0, (len(job.frames) - 1 - PROBED) // 2)]
     part = clip[middle : min(middle + 1 + PROBED, job.frames.stop)]
     moments: list[float] = []
@@ -122,7 +122,7 @@ def _engine(job: Job) -> str:
     settings, source = job.settings, job.source
     device = choose_device(device_index(settings.device))
     dtype = choose_precision(settings.precision, device, exact_input=source.format == "RGBS")
-    engine = build_engine(load_model(settings.model), device, dtype, (source.height, source.width), settings.tile)
+    engine = build_engine(load_model(settings.model), device, dtype, (source.height, source.width), job.tiles[0])
     tiles = engine.tiling.tiles if engine.tiling is not None else []
     shape = "whole frames" if len(tiles) < 2 else f"{len(tiles)} tiles of {tiles[0].width}x{tiles[0].height}"
     return f"{device}, {str(dtype).removeprefix('torch.')}, {shape}"

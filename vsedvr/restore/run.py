@@ -1,11 +1,14 @@
 """A film from beginning to end: `restore`."""
 
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsedvr.atomic import whole_file, whole_folder
 from vsedvr.restore.job import Job, find_job, locked, parts_folder, start_job
@@ -13,8 +16,12 @@ from vsedvr.restore.join import join_pictures, join_video
 from vsedvr.restore.plan import companions_of, plan_job
 from vsedvr.restore.report import describe
 from vsedvr.restore.segment import restore_segment
-from vsedvr.restore.settings import Settings
+from vsedvr.restore.settings import Settings, Workers, device_indices
 from vsedvr.restore.streams import Companions
+from vsedvr.restore.tiles import room_of
+
+if TYPE_CHECKING:
+    from vsedvr.restore.team import Team
 
 __all__ = ["Status", "parts_folder", "plan_text", "restore", "restore_film"]
 
@@ -24,7 +31,7 @@ class Status:
     """How far a film is."""
 
     stage: str
-    """reading, restoring or joining."""
+    """reading, sending (the input to a cluster), restoring or joining."""
     done: int = 0
     """Frames that are restored, those of an earlier run included."""
     frames: int = 0
@@ -56,6 +63,9 @@ def restore(
     audio: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     segment_seconds: float = 10.0,
+    jobs: int | None = None,
+    cluster: str | None = None,
+    ship: bool = False,
     overwrite: bool = False,
     restart: bool = False,
     on_progress: Callable[[Status], None] = lambda status: None,
@@ -70,7 +80,8 @@ def restore(
         output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
         model: name of an embedded model, or path of an EDVR checkpoint.
         refine: a second model, through which the result of the first goes.
-        device: "cpu", or the number of a GPU; by default the first GPU, or the CPU where there is none.
+        device: "cpu", or the number of a GPU; by default the first GPU, or the CPU where there is none. "0,1" restores on two
+            GPUs, with a process for each.
         precision: "fp32", "fp16" or "bf16"; by default fp16 on a GPU and fp32 on a CPU.
         tile: (width, height) of the tiles that frames are restored in; by default the largest for which there is memory.
         matrix: of a YUV source, one of MATRICES, in place of what the source says. Sources that say nothing are taken as
@@ -88,6 +99,11 @@ def restore(
         audio: a file whose sound takes the place of the source's.
         skip_damaged: repeat the frame before in place of one that cannot be read.
         segment_seconds: about how long a segment is: so much work is lost at most.
+        jobs: processes of this machine that restore at the same time, each its own segments; they share its devices. A script
+            that calls this must do so under `if __name__ == "__main__":`, since the processes load it, too.
+        cluster: address of a scheduler of dask.distributed, such as "tcp://192.168.1.2:8786". The workers that have joined it
+            restore, and those that join later.
+        ship: send the input and the models to the workers of the cluster, for those that do not see the files.
         overwrite: replace what is at output.
         restart: forget an earlier job for this output.
         on_progress: called with a Status after each frame.
@@ -96,6 +112,8 @@ def restore(
         ValueError: if it cannot be done; the message says why and what to do.
         FileExistsError: if there is something at output already.
         BlockingIOError: if another process is restoring into output.
+        ConnectionError: if there is no cluster at the address, or it has no workers, or it is lost.
+        ChildProcessError: if workers died over a segment again and again.
         OSError: if a file cannot be read or written.
     """
     settings = Settings(
@@ -119,13 +137,20 @@ def restore(
         skip_damaged=skip_damaged,
         segment_seconds=segment_seconds,
     )
-    restore_film(Path(source), Path(output), settings, overwrite, restart, on_progress)
+    workers = Workers(jobs=jobs, cluster=cluster, ship=ship)
+    restore_film(Path(source), Path(output), settings, workers, overwrite, restart, on_progress)
 
 
 def restore_film(
-    source: Path, output: Path, settings: Settings, overwrite: bool, restart: bool, on_progress: Callable[[Status], None]
+    source: Path,
+    output: Path,
+    settings: Settings,
+    workers: Workers,
+    overwrite: bool,
+    restart: bool,
+    on_progress: Callable[[Status], None],
 ) -> None:
-    """`restore` with its settings in one object."""
+    """`restore` with its settings in two objects."""
     source = source.absolute()  # the same command may be given elsewhere
     check_output(source, output, overwrite)
     folder = parts_folder(output)
@@ -134,9 +159,12 @@ def restore_film(
             if restart:
                 _clear(folder)
             on_progress(Status("reading"))
-            job = _open_job(source, output, folder, settings)
+            job = find_job(folder, source, settings)
+            if job is None or job.missing():
+                with _team(workers, settings) as team:
+                    job = job or _new_job(source, output, folder, settings, team)
+                    _restore_segments(job, companions_of(job, output.suffix.lower()).notes, team, on_progress)
             companions = companions_of(job, output.suffix.lower())
-            _restore_segments(job, tuple(companions.notes), on_progress)
             on_progress(Status("joining", len(job.frames), len(job.frames)))
             joined = _join(job, companions, output)
             check_output(source, output, overwrite)  # again: it may have appeared meanwhile
@@ -163,29 +191,53 @@ def check_output(source: Path, output: Path, overwrite: bool) -> None:
         raise ValueError(f"{output} holds other things than PNG pictures ({other.name}); it is not overwritten")
 
 
-def _open_job(source: Path, output: Path, folder: Path, settings: Settings) -> Job:
-    """The job that is gone on with, or a new one."""
-    job = find_job(folder, source, settings)
-    if job is None:
-        job = plan_job(source, output, folder, settings, folder / "index")
-        companions_of(job, output.suffix.lower())  # before the first frame: it may have sound that does not go into the file
-        start_job(job, source)
+@contextmanager
+def _team(workers: Workers, settings: Settings) -> "Iterator[Team | None]":
+    """The processes that restore beside this one; None where it does so alone."""
+    if workers.cluster is None and workers.local(len(device_indices(settings.device))) == 1:
+        yield None
+        return
+    from vsedvr.restore.team import gathered  # only here: it takes a second, and Dask
+
+    with gathered(workers, settings) as team:
+        yield team
+
+
+def _new_job(source: Path, output: Path, folder: Path, settings: Settings, team: "Team | None") -> Job:
+    if team is None:
+        job = plan_job(source, output, folder, settings, folder / "index", [room_of(settings.device, settings.precision)])
+    else:  # the plan needs no GPU: where workers have one, this machine may have none, or its memory is for them
+        job = plan_job(source, output, folder, replace(settings, device="cpu"), folder / "index", team.rooms())
+        job = replace(job, settings=settings)
+    companions_of(job, output.suffix.lower())  # before the first frame: it may have sound that does not go into the file
+    start_job(job, source)
     return job
 
 
-def _restore_segments(job: Job, notes: tuple[str, ...], on_progress: Callable[[Status], None]) -> None:
+def _restore_segments(job: Job, notes: Sequence[str], team: "Team | None", on_progress: Callable[[Status], None]) -> None:
     missing = job.missing()
-    frames = len(job.frames)
-    done = frames - sum(len(job.segments[number]) for number in missing)
-    on_progress(Status("restoring", done, frames, notes))
+    done = {number: len(part) for number, part in enumerate(job.segments) if number not in missing}
+
+    def show() -> None:
+        on_progress(Status("restoring", sum(done.values()), len(job.frames), tuple(notes)))
+
+    def on_frames(number: int, frames: int) -> None:
+        done[number] = frames
+        show()
+
+    if team is not None:
+        if team.ship:
+            on_progress(Status("sending"))
+        team.restore(job, missing, show, on_frames)
+        return
+    show()
     for number in missing:
+        _alone(job, number, on_frames)
 
-        def on_frame() -> None:
-            nonlocal done
-            done += 1
-            on_progress(Status("restoring", done, frames, notes))
 
-        restore_segment(job, number, on_frame)
+def _alone(job: Job, number: int, on_frames: Callable[[int, int], None]) -> None:
+    count = itertools.count(1)
+    restore_segment(job, number, lambda: on_frames(number, next(count)))
 
 
 def _join(job: Job, companions: Companions, output: Path) -> Path:
@@ -229,5 +281,8 @@ def plan_text(source: Path, output: Path, settings: Settings, overwrite: bool) -
     """
     check_output(source, output, overwrite)
     with tempfile.TemporaryDirectory() as folder:
-        job = plan_job(source, output, Path(folder), settings, Path(folder) / "index")
+        first = device_indices(settings.device)[0]  # the probe takes one process
+        settings = replace(settings, device=None if first is None else str(first))
+        rooms = [room_of(settings.device, settings.precision)]
+        job = plan_job(source, output, Path(folder), settings, Path(folder) / "index", rooms)
         return describe(job, companions_of(job, output.suffix.lower()), output)

@@ -12,7 +12,7 @@ from vsedvr.restore.job import Job
 from vsedvr.restore.output import restored_clip
 from vsedvr.restore.source import source_clip
 
-__all__ = ["restore_segment"]
+__all__ = ["release", "restore_segment"]
 
 PREFETCH = 4
 """Frames that are asked for at once, so that decoding and copying overlap with the network."""
@@ -58,6 +58,11 @@ def _restore_segment(job: Job, number: int, on_frame: Callable[[], None], damage
         encode_segment(frames, job.output, source.frame_rate, source.shape, path, on_frame)
 
 
+def release() -> None:
+    """Forgets the model and the film of the last job, and so frees their memory."""
+    _clip.cache_clear()
+
+
 class _Same:
     """A job as a key of the cache: it is the same for as long as the process has it."""
 
@@ -76,7 +81,7 @@ def _clip(same: _Same, damaged: tuple[int, ...]) -> vs.VideoNode:
     """The restored film. Building it loads the model, so it is kept from one segment to the next."""
     job = same.job
     clip = source_clip(job.source, job.settings, job.index)
-    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.output)
+    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.tiles, job.output)
 
 
 def _damaged_frames(job: Job, number: int) -> dict[int, str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["MATRICES", "Settings", "device_index", "parse_moment", "parse_rate"]
+__all__ = ["MATRICES", "Settings", "Workers", "device_index", "device_indices", "parse_moment", "parse_rate"]
 
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "601": 6, "240m": 7, "2020ncl": 9, "2020": 9, "2020cl": 10}
 """Names of matrices and their numbers in ITU-T H.273, as in the frame prop _Matrix."""
@@ -54,11 +54,16 @@ class Settings:
             raise ValueError(f"segment_seconds must be above 0, got {self.segment_seconds}")
         if self.matrix is not None and self.matrix not in MATRICES:
             raise ValueError(f"matrix must be one of {', '.join(MATRICES)}, got {self.matrix!r}")
-        device_index(self.device)
+        device_indices(self.device)
         for moment in filter(None, (self.start, self.end)):
             parse_moment(moment)
         if self.fps is not None:
             parse_rate(self.fps)
+
+    @property
+    def models(self) -> list[str]:
+        """The model and, where there is one, that which refines its result."""
+        return [self.model, *([self.refine] if self.refine else [])]
 
     def differences(self, other: "Settings") -> list[str]:
         """Settings in which a job that began with `other` would become another film, in words."""
@@ -74,6 +79,31 @@ class Settings:
         return cls(**{**values, "tile": None if tile is None else (tile[0], tile[1])})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Which processes restore, with dask.distributed. `vsedvr.restore.restore` explains the arguments.
+
+    Raises:
+        ValueError: for a value that cannot be; the message names it.
+    """
+
+    jobs: int | None = None
+    cluster: str | None = None
+    ship: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, got {self.jobs}")
+        if self.jobs is not None and self.cluster is not None:
+            raise ValueError("give jobs or cluster, not both: a cluster has the workers that joined it")
+        if self.ship and self.cluster is None:
+            raise ValueError("ship is for a cluster; processes of this machine see its files")
+
+    def local(self, devices: int) -> int:
+        """Processes of this machine, for so many devices; 0 where those of a cluster do the work."""
+        return 0 if self.cluster is not None else self.jobs or devices
+
+
 def device_index(device: str | None) -> int | None:
     """The number that `vsedvr.edvr` takes: "cpu" or "-1" is -1, "0" or "cuda:0" is the first GPU, None chooses.
 
@@ -84,10 +114,26 @@ def device_index(device: str | None) -> int | None:
         return None
     match = re.fullmatch(r"cpu|-1|(?:cuda:)?(\d+)|cuda", device)
     if match is None:
-        raise ValueError(f'device must be "cpu", or the number of a GPU such as 0, got {device!r}')
+        raise ValueError(f'device must be "cpu", or the number of a GPU such as 0, or several such as 0,1; got {device!r}')
     if device in ("cpu", "-1"):
         return -1
     return int(match[1] or 0)
+
+
+def device_indices(device: str | None) -> list[int | None]:
+    """As device_index, for several devices: "0,1" are the first two GPUs.
+
+    Raises:
+        ValueError: if one of them is no device, or stands there twice.
+    """
+    indices: list[int | None] = [None]
+    if device is not None:
+        indices = [device_index(part.strip()) for part in device.split(",")]
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"device must name each device once, got {device!r}; jobs (--jobs) sets the number of processes")
+    if len(indices) > 1 and -1 in indices:
+        raise ValueError(f"device must be the CPU or GPUs, not both, got {device!r}")
+    return indices
 
 
 def parse_moment(text: str) -> int | Fraction:

@@ -1,0 +1,269 @@
+"""Segments as tasks of dask.distributed, which gives each to a worker, and to another one if the first dies.
+
+The only file that imports it. Which workers there are and what they know of a job is in team, what they do is in worker.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import dask
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, WorkerPlugin, get_worker
+from distributed.comm.core import CommClosedError
+
+from vsedvr.restore import worker
+
+__all__ = ["Cluster", "Joined", "joined", "started"]
+
+TOPIC = "vsedvr"
+"""Under which workers tell how far they are."""
+ALLOWED_FAILURES = 1
+"""Of processes of this machine: a segment is given up when its worker dies a second time."""
+SECONDS_TO_CONNECT = 15
+"""How long a scheduler may take to answer."""
+SECONDS_FOR_THE_FIRST = 60
+"""How long a cluster may be without any worker at the beginning."""
+SECONDS_TO_CLOSE = 15
+"""How long processes of this machine may take to end by themselves."""
+SECONDS_FOR_THE_ORDER = 60
+"""How long a task waits on a worker that has just joined, before another worker may take it."""
+
+
+@contextmanager
+def started(count: int) -> Iterator["Cluster"]:
+    """A cluster of so many processes of this machine, which end with the block. Their names are numbers from 0."""
+    with (
+        _quiet(),
+        dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}),
+        TemporaryDirectory(prefix="vsedvr-", ignore_cleanup_errors=True) as folder,
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=0,  # the engines keep to their share of the memory
+            dashboard_address="127.0.0.1:0",  # None means a port that may be taken
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        _closing(cluster),
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.register_plugin(_NoInterrupts())
+        client.wait_for_workers(count)
+        yield Cluster(client, "this machine")
+
+
+@contextmanager
+def joined(address: str) -> Iterator["Cluster"]:
+    """A cluster that people started, with at least one worker.
+
+    Raises:
+        ConnectionError: if there is none at the address, or no worker joins it within a minute.
+    """
+    try:
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(f"no cluster answers at {address}; `dask scheduler` starts one and says its address") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=SECONDS_FOR_THE_FIRST)
+        except TimeoutError as error:
+            raise ConnectionError(
+                f"no worker joined the cluster at {address} within {SECONDS_FOR_THE_FIRST} seconds; "
+                f"`dask worker {address} --nthreads 1` starts one"
+            ) from error
+        yield Cluster(client, address)
+
+
+class Joined(NamedTuple):
+    """A worker. One that is started again may have the address of the one before, but never its folder."""
+
+    name: str
+    folder: str
+
+
+class Cluster:
+    """What is needed of Dask."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.client = client
+        self.address = address
+
+    def workers(self) -> dict[str, Joined]:
+        """The workers that may be used, by address: those with a GPU, where any declares one."""
+        return {address: Joined(str(info["name"]), info["local_directory"]) for address, info in self._workers().items()}
+
+    def ask(self, addresses: Sequence[str], function: str, *args: Any) -> dict[str, Any]:
+        """Calls a function of vsedvr.restore.worker in some workers.
+
+        Returns:
+            The answers by address. Workers that leave meanwhile give none.
+
+        Raises:
+            ValueError: if the function fails in one; the message names the worker.
+            ConnectionError: if the cluster is gone.
+        """
+        if not addresses:
+            return {}
+        with self._connection():
+            answers = self.client.run(_call, function, *args, workers=list(addresses), on_error="return")
+        for address, answer in answers.items():
+            if isinstance(answer, ModuleNotFoundError):
+                raise ValueError(f'worker {address} lacks {answer.name}; pip install "vsedvr[restore]" there') from answer
+            if isinstance(answer, _Failure):
+                raise ValueError(f"worker {address}: {answer.reason}")
+        return {address: answer for address, answer in answers.items() if not isinstance(answer, Exception)}
+
+    def restore(
+        self,
+        id: str,
+        segments: Mapping[int, range],
+        meet: Callable[[], int],
+        on_frames: Callable[[int, int], None],
+        on_segment: Callable[[int, bytes | None], None],
+    ) -> None:
+        """Restores segments, as many at a time as there are workers.
+
+        Args:
+            id: of the order that workers have.
+            segments: their frames, by number.
+            meet: called again and again: gives newcomers the order and returns the number of workers.
+            on_frames: called with a segment's number and how many of its frames are done.
+            on_segment: called with the number of a segment that is done, and its file if the worker could not put it in place.
+
+        Raises:
+            ChildProcessError: if a segment's workers died again and again.
+            ConnectionError: if the cluster is gone.
+            ValueError, OSError: as restore_segment.
+        """
+        news: queue.Queue[Any] = queue.Queue()
+        running: dict[Future[Any], int] = {}
+        waiting = sorted(segments, reverse=True)
+        self.client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
+        try:
+            while waiting or running:
+                free = meet() - len(running)
+                for number in [waiting.pop() for _ in range(min(free, len(waiting)))]:
+                    future = self._submit(id, number)
+                    running[future] = number
+                    future.add_done_callback(news.put)
+                for event in _within_a_second(news):
+                    if isinstance(event, Future):
+                        if event in running:
+                            number = running.pop(event)
+                            on_segment(number, self._result(event, number, segments[number]))
+                    elif event[0] == id and event[1] in running.values():
+                        on_frames(*event[1:])
+        finally:
+            with suppress(OSError, CancelledError):
+                self.client.cancel(list(running))
+                self.client.unsubscribe_topic(TOPIC)
+
+    def _submit(self, id: str, number: int) -> Future[Any]:
+        has_cards = any(info["resources"].get("GPU") for info in self._workers().values())
+        return self.client.submit(
+            _restore, id, number, key=f"segment {number} of {id}", resources={"GPU": 1} if has_cards else None, pure=False
+        )
+
+    def _result(self, future: Future[Any], number: int, part: range) -> bytes | None:
+        with self._connection():
+            try:
+                content: bytes | None = future.result()
+            except KilledWorker as error:
+                raise ChildProcessError(
+                    f"segment {number} (frames {part.start} to {part.stop - 1}) is given up: {error.allowed_failures + 1} "
+                    f"workers died over it, the last one {error.last_worker.address}. Where memory was too small, fewer "
+                    "processes help (--jobs), or smaller tiles (--tile). What is done is kept, and the same command goes on"
+                ) from error
+            future.release()
+            return content
+
+    def _workers(self) -> dict[str, dict[str, Any]]:
+        with self._connection():
+            workers: dict[str, dict[str, Any]] = dict(self.client.scheduler_info(n_workers=-1)["workers"])
+        return {address: info for address, info in workers.items() if info["resources"].get("GPU")} or workers
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        try:
+            yield
+        except (CommClosedError, CancelledError) as error:
+            raise ConnectionError(f"the cluster of {self.address} is gone; the same command goes on") from error
+
+
+class _NoInterrupts(WorkerPlugin):
+    """Ctrl-C reaches every process of a terminal. The one that leads ends the others, which therefore ignore it."""
+
+    def setup(self, worker: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """The answer of a worker in which a function failed. Exceptions are those of the connection."""
+
+    reason: str
+
+
+async def _call(function: str, *args: Any, dask_worker: Any) -> Any:
+    """Runs in a worker, beside its own loop, which has to answer the scheduler meanwhile."""
+    keeps_files = function in ("accept", "receive", "finish")
+    folder = [Path(dask_worker.local_directory)] if keeps_files else []
+    try:
+        return await asyncio.to_thread(getattr(worker, function), *args, *folder)
+    except Exception as error:
+        return _Failure(str(error) or type(error).__name__)
+
+
+def _restore(id: str, number: int) -> bytes | None:
+    """The task."""
+    dask_worker = get_worker()
+
+    def tell(frames: int) -> None:
+        dask_worker.log_event(TOPIC, (id, number, frames))
+
+    try:
+        return worker.restore(id, number, SECONDS_FOR_THE_ORDER, tell)
+    except worker.NoOrderError as error:
+        raise Reschedule from error
+
+
+@contextmanager
+def _closing(cluster: LocalCluster) -> Iterator[None]:
+    """Ends the processes. Dask asks them first, which one that is just being started may not hear."""
+    try:
+        yield
+    finally:
+        with suppress(TimeoutError):
+            cluster.close(timeout=SECONDS_TO_CLOSE)
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Dask's messages in this process: what matters becomes an error."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _within_a_second(news: "queue.Queue[Any]") -> Iterator[Any]:
+    """What is new, as soon as anything is; nothing if nothing is for a second."""
+    with suppress(queue.Empty):
+        yield news.get(timeout=1)
+        while True:
+            yield news.get_nowait()

@@ -1,0 +1,74 @@
+"""The tiles of a job: settled once, for the smallest of the devices that will restore, so that all restore frames the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import vapoursynth as vs
+
+from vsedvr.infer import PRECISIONS, Tiling, choose_device, choose_precision, choose_tiling, memory_budget
+from vsedvr.restore.facts import Source
+from vsedvr.restore.settings import Settings, device_index
+from vsedvr.weights import load_model
+
+__all__ = ["Room", "choose_tiles", "room_of"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a process has to restore in. It can be sent to another machine."""
+
+    device: str
+    """cpu or cuda."""
+    precision: str
+    """The name of the type that integer samples are restored in."""
+    budget: int
+    """Bytes that its engine may take."""
+
+
+def room_of(device: str | None, precision: str | None) -> Room:
+    """What this process has.
+
+    Args:
+        device, precision: as in Settings.
+
+    Raises:
+        ValueError: if there is no such device or precision.
+    """
+    chosen = choose_device(device_index(device))
+    dtype = choose_precision(precision, chosen, exact_input=False)
+    name = next(name for name, known in PRECISIONS.items() if known == dtype)
+    return Room(chosen.type, name, memory_budget(chosen, vs.core.max_cache_size << 20))
+
+
+def choose_tiles(source: Source, settings: Settings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
+    """(width, height) of the tiles of each model, (0, 0) for whole frames: what was asked for, or the largest that fit.
+
+    Args:
+        source: what is restored.
+        settings: with which models.
+        rooms: of the processes that restore; the tiles fit into each.
+
+    Raises:
+        ValueError: if a model cannot be loaded.
+    """
+    height, width = source.height, source.width
+    tiles = []
+    for model in settings.models:
+        try:
+            config = load_model(model).config
+        except OSError as error:
+            raise ValueError(f"the model {model} cannot be loaded: {error}") from error
+        whole = Tiling.whole(height, width, config)
+        fitting = [
+            choose_tiling(whole, _dtype(room, source, settings), torch.device(room.device), room.budget) for room in rooms
+        ]
+        smallest = min(fitting, key=lambda tiling: tiling.tiles[0].area)
+        tiles.append(settings.tile or ((0, 0) if smallest is whole else smallest.tile))
+        height, width = height * config.scale, width * config.scale
+    return tiles
+
+
+def _dtype(room: Room, source: Source, settings: Settings) -> torch.dtype:
+    exact = settings.precision is None and source.format == "RGBS"
+    return torch.float32 if exact else PRECISIONS[room.precision]
