@@ -26,8 +26,13 @@ __all__ = ["Cluster", "Joined", "joined", "started"]
 
 TOPIC = "vsedvr"
 """Under which workers tell how far they are."""
-ALLOWED_FAILURES = 1
-"""Of processes of this machine: a segment is given up when its worker dies a second time."""
+OWN_CLUSTER = {
+    # A segment is given up when its worker dies a second time
+    "distributed.scheduler.allowed-failures": 1,
+    # With Dask's setting of malloc every tensor is given back to the system: restoring then took 1.6 times the processor time
+    "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": None},
+}
+"""Dask's settings for processes of this machine."""
 SECONDS_TO_CONNECT = 15
 """How long a scheduler may take to answer."""
 SECONDS_FOR_THE_FIRST = 60
@@ -43,7 +48,7 @@ def started(count: int) -> Iterator["Cluster"]:
     """A cluster of so many processes of this machine, which end with the block. Their names are numbers from 0."""
     with (
         _quiet(),
-        dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}),
+        dask.config.set(OWN_CLUSTER),
         TemporaryDirectory(prefix="vsedvr-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=count,
@@ -78,7 +83,7 @@ def joined(address: str) -> Iterator["Cluster"]:
         except TimeoutError as error:
             raise ConnectionError(
                 f"no worker joined the cluster at {address} within {SECONDS_FOR_THE_FIRST} seconds; "
-                f"`dask worker {address} --nthreads 1` starts one"
+                f"`dask worker {address} --nthreads 1 --no-nanny --memory-limit 0` starts one"
             ) from error
         yield Cluster(client, address)
 
