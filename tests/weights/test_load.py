@@ -266,7 +266,7 @@ class TestArguments:
             (1, "got a value of the type int"),
             (torch.zeros(1000), "got a value of the type Tensor"),
             ("https://example.com/edvr.pth", "not an address; download it"),
-            ("file:///tmp/edvr.pth", "not an address"),
+            ("file:///C:/edvr.pth", "not an address"),
         ],
     )
     def test_what_is_no_path(self, model: Any, message: str) -> None:

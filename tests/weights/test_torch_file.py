@@ -93,7 +93,7 @@ def test_foreign_objects_beside_the_weights(tmp_path: Path) -> None:
         meta = {
             "message_hub": {"log_scalars": ordered, "runtime_info": collections.defaultdict(list, a=[config])},
             "numpy": [np.float32(3), np.float64(4), np.int64(5), np.bool_(True), np.array(["a"]), np.dtype("f4")],
-            "args": argparse.Namespace(out=Path("/tmp"), when=datetime.datetime(2024, 1, 1), colour=Colour.RED),
+            "args": argparse.Namespace(out=Path("out"), when=datetime.datetime(2024, 1, 1), colour=Colour.RED),
             "optimizer": functools.partial(torch.optim.Adam, lr=1e-4),
             "torch": [torch.float16, torch.device("cpu"), torch.Size([3]), torch.float8_e4m3fn],
             "sets": [{1, 2}, frozenset("ab"), b"bytes", bytearray(b"more"), 2**200, 1j, slice(3), range(4), None, ...],
