@@ -16,7 +16,7 @@ import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vsedvr.cli.progress import Progress
-from vsedvr.compare.comparison import Settings, compare
+from vsedvr.compare.comparison import ComparisonSettings, compare
 from vsedvr.compare.drawing import labelled_row
 from vsedvr.compare.page import write_page
 from vsedvr.compare.version import Version
@@ -37,7 +37,7 @@ def main() -> None:
     labelled_row({name: frames[SHOWN] for name, frames in pictures.items()}).save(FOLDER / "comparison.png")
     *versions, truth = [Version(name, frames, frames[0].shape[:2]) for name, frames in pictures.items()]
     with Progress(FRAMES * len(versions), "frames compared") as progress:
-        comparison = compare(versions, truth, Settings(measured=FRAMES), progress.step)
+        comparison = compare(versions, truth, ComparisonSettings(measured=FRAMES), progress.step)
     write_page(comparison, FOLDER / "compare.html")
     table = measure(videos)
     (FOLDER / "table.txt").write_text(table)

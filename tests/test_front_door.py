@@ -84,7 +84,9 @@ print(os.environ["OMP_WAIT_POLICY"], vsedvr.filter.waiting.THREADS_SPIN)
     assert late.stdout.split() == [policy or "PASSIVE", str(policy is None)]
 
 
-@pytest.mark.parametrize("first", ["vsedvr.restore", "import vsedvr.restore", "from vsedvr.restore.settings import Settings"])
+@pytest.mark.parametrize(
+    "first", ["vsedvr.restore", "import vsedvr.restore", "from vsedvr.restore.settings import RestoreSettings"]
+)
 def test_restore_is_called_by_its_name_whatever_was_imported_before(first: str) -> None:
     call = "vsedvr.restore('nothing.mkv', 'out.mkv')"
     code = f"import vsedvr\n{first}\ntry: {call}\nexcept FileNotFoundError as error: print(error)"

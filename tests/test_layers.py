@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "compare": {"model", "infer", "weights", "data", "atomic", "timeline"},
     "inspection": {"model", "infer", "data", "atomic", "timeline", "compare"},
     "evaluation": {"model", "infer", "data", "atomic", "timeline", "compare"},
-    "train": {"model", "weights", "infer", "data", "evaluation", "atomic", "timeline"},
+    "train": {"model", "weights", "infer", "data", "compare", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline", "finding"},
     "restore": {"filter", "infer", "weights", "timeline", "atomic", "data", "finding"},
     "cli": {

@@ -24,9 +24,9 @@ from vsedvr.data.find import find_pairs
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.evaluation.evaluate import evaluate
-from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.pair_restorer import PairRestorer, Restore, baseline
 from vsedvr.evaluation.report import Method
-from vsedvr.evaluation.restore import Restore, Restorer, baseline
+from vsedvr.evaluation.scoring import Scoring
 from vsedvr.evaluation.table import markdown_table
 from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv
 from vsedvr.model.pcd import FrameFeatures
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = {variant: train(variant, first_stage(variant, args), args) for variant in VARIANTS}
     rows = [["bicubic", "", "", *(measure(baseline, pairs) for pairs in tests.values())]]
     for variant, model in models.items():
-        figures = [measure(Restorer(model, CPU, torch.float32), pairs) for pairs in tests.values()]
+        figures = [measure(PairRestorer(model, CPU, torch.float32), pairs) for pairs in tests.values()]
         rows.append([variant.name, *size(model), *figures])
     rows.append(two_stages(models[FULL], tests, args))
     write_whole(args.table, page(rows, list(tests), args))
@@ -159,7 +159,7 @@ def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Nam
     row = [SECOND_STAGE.name, *size(first, second)]
     for name, pairs in tests.items():
         results = restore(first, pairs, args.output / "stage1" / name)
-        row.append(measure(Restorer(second, CPU, torch.float32), results))
+        row.append(measure(PairRestorer(second, CPU, torch.float32), results))
     return row
 
 
@@ -174,7 +174,7 @@ def training_clips(preset: Preset, args: argparse.Namespace) -> list[ClipPair]:
 def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPair]:
     """Restores clips with the first stage, unless that was done before; gives them with its results as the low quality."""
     missing = [pair for pair in pairs if not (folder / pair.name).exists()]
-    evaluate(Restorer(first, CPU, torch.float32), missing, Y, save=folder)
+    evaluate(PairRestorer(first, CPU, torch.float32), missing, Y, save=folder)
     return [dataclasses.replace(pair, lq=FrameFolder(folder / pair.name)) for pair in pairs]
 
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from vsedvr import load_model
 from vsedvr.atomic import write_whole
+from vsedvr.compare.metrics import psnr, rgb_to_y
 from vsedvr.data.clip import Frame, find_clips, open_clip
 from vsedvr.data.pairs import to_frame, to_tensor
-from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
 from vsedvr.train.degradation import Compression, degrade

@@ -24,9 +24,9 @@ from vsedvr.atomic import whole_folder, write_whole
 from vsedvr.data.find import find_pairs
 from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
 from vsedvr.evaluation.evaluate import evaluate
-from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.pair_restorer import PairRestorer, baseline
 from vsedvr.evaluation.report import Method
-from vsedvr.evaluation.restore import Restorer, baseline
+from vsedvr.evaluation.scoring import Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
 from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
@@ -129,7 +129,7 @@ def save_degraded(sharp: ClipPair, degradation: Degradation, folder: Path) -> No
 
 def measure(test: Test, pairs: Sequence[ClipPair], model: EDVR, with_mean: bool) -> list[Row]:
     """Rows of the table for one test: one for each clip and, if it is wanted, one for their mean."""
-    methods = [Method(test.model, evaluate(method, pairs, Y)) for method in (baseline, Restorer(model, CPU, torch.float32))]
+    methods = [Method(test.model, evaluate(method, pairs, Y)) for method in (baseline, PairRestorer(model, CPU, torch.float32))]
     scores = {pair.name: [method.clip_means[pair.name].psnr for method in methods] for pair in pairs}
     if with_mean:
         scores["mean"] = [method.mean.psnr for method in methods]

@@ -1,4 +1,4 @@
-"""`vsedvr check` as a whole: the rooms' reports have tests of their own."""
+"""`vsedvr check` as a whole: what each room finds has tests of their own."""
 
 import json
 import re
@@ -11,11 +11,12 @@ import pytest
 import vapoursynth as vs
 
 from vsedvr.cli import check, main
-from vsedvr.filter import report as filter_report
+from vsedvr.filter import findings as filter_findings
 from vsedvr.filter import trial as trials
 from vsedvr.finding import Finding, reinstall_line
 from vsedvr.ops import native
-from vsedvr.weights import EMBEDDED, load, report
+from vsedvr.weights import EMBEDDED, load
+from vsedvr.weights import findings as weights_findings
 
 
 @pytest.fixture
@@ -65,11 +66,11 @@ def test_several_things_are_broken_at_once(
         return file
 
     monkeypatch.setattr(load, "embedded_file", harmed)
-    monkeypatch.setattr(report, "embedded_file", harmed)
+    monkeypatch.setattr(weights_findings, "embedded_file", harmed)
     monkeypatch.setattr(native, "LIBRARY", None)
     core = SimpleNamespace(plugins=list, std=SimpleNamespace(LoadPlugin=str))
     without_plugins = SimpleNamespace(**{**vars(vs), "core": core})
-    monkeypatch.setattr(filter_report, "vs", without_plugins)
+    monkeypatch.setattr(filter_findings, "vs", without_plugins)
     found = findings_of(capsys, status=1)
     assert found["vspipe"].advice == "vapoursynth config"
     assert found["embedded models"].text == "compression is damaged or was changed"
@@ -108,7 +109,7 @@ def test_nothing_else_is_looked_at_where_torch_cannot_be_loaded(
 @pytest.mark.usefixtures("configured")
 def test_a_look_that_fails_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(trials, "trial", lambda index: Finding("5 frames on cpu", "restored"))
-    monkeypatch.setattr(filter_report, "plugins", fail)
+    monkeypatch.setattr(filter_findings, "plugins", fail)
     found = findings_of(capsys, status=1)
     assert found["VapourSynth"].advice == "pip install --force-reinstall --no-deps vapoursynth"
     assert "c10.dll" in found["VapourSynth"].text

@@ -14,11 +14,11 @@ from videos import with_noise, write_rgb
 
 from conftest import moving_frames, random_model, write_frames
 from vsedvr.cli import main
+from vsedvr.compare.metrics import psnr, rgb_to_y
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair
 from vsedvr.data.picture import read_picture
-from vsedvr.evaluation.metrics import psnr, rgb_to_y
-from vsedvr.evaluation.restore import Restorer
+from vsedvr.evaluation.pair_restorer import PairRestorer
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -43,14 +43,14 @@ def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ctrl+C in the second clip."""
-    restore = Restorer.__call__
+    restore = PairRestorer.__call__
 
-    def press(self: Restorer, pair: ClipPair, n: int) -> Frame:
+    def press(self: PairRestorer, pair: ClipPair, n: int) -> Frame:
         if pair.name == "walk":
             signal.raise_signal(signal.SIGINT)
         return restore(self, pair, n)
 
-    monkeypatch.setattr(Restorer, "__call__", press)
+    monkeypatch.setattr(PairRestorer, "__call__", press)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from conftest import moving_frames
-from vsedvr.compare.comparison import Settings, compare, count_steps
+from vsedvr.compare.comparison import ComparisonSettings, compare, count_steps
 from vsedvr.compare.notes import notes_on
 from vsedvr.compare.version import Version
 
@@ -65,7 +65,7 @@ def test_every_frame_is_measured_in_luma() -> None:
 def test_of_a_long_clip_few_frames_are_read() -> None:
     """Those that are spread over it, and of these the ones that differ most."""
     a, b = Long(100_000, {}), Long(100_000, {30_250: 200, 60_250: 150})
-    settings = Settings(frames=4, measured=200)
+    settings = ComparisonSettings(frames=4, measured=200)
     steps: list[str] = []
     comparison = compare([Version("a", a, (16, 16)), Version("b", b, (16, 16))], None, settings, steps.append)
     assert sorted(comparison.pictures.by_frame) == [25_250, 30_250, 60_250, 75_250]
@@ -85,14 +85,16 @@ def test_versions_that_do_not_differ_are_shown_all_the_same() -> None:
 
 def test_with_only_spread_frames_no_others_are_read() -> None:
     a, b = Long(1000, {}), Long(1000, {3: 200})
-    comparison = compare([Version("a", a, (16, 16)), Version("b", b, (16, 16))], None, Settings(4, 200, only_spread=True))
+    comparison = compare(
+        [Version("a", a, (16, 16)), Version("b", b, (16, 16))], None, ComparisonSettings(4, 200, only_spread=True)
+    )
     assert sorted(comparison.pictures.by_frame) == sorted(b.asked) == [125, 375, 625, 875]
 
 
 @pytest.mark.parametrize(("way", "filter"), [("bicubic", Image.Resampling.BICUBIC), ("nearest", Image.Resampling.NEAREST)])
 def test_smaller_versions_are_enlarged_to_the_largest(way: str, filter: Image.Resampling) -> None:
     small, large = moving_frames(2, 12, 20), moving_frames(2, 48, 80)
-    comparison = compare([version("small", small), version("large", large)], None, Settings(enlarge=way))
+    comparison = compare([version("small", small), version("large", large)], None, ComparisonSettings(enlarge=way))
     assert comparison.size == (48, 80)
     kept = np.asarray(Image.open(io.BytesIO(comparison.pictures.by_frame[1]["small"])))
     np.testing.assert_array_equal(kept, np.asarray(Image.fromarray(small[1]).resize((80, 48), filter)))
@@ -112,7 +114,7 @@ def test_with_a_truth_all_take_its_size() -> None:
 
 def test_of_other_lengths_the_common_frames_are_compared() -> None:
     frames = moving_frames(9, 16, 16)
-    comparison = compare([version("a", frames), version("b", frames[:5])], None, Settings(frames=5))
+    comparison = compare([version("a", frames), version("b", frames[:5])], None, ComparisonSettings(frames=5))
     assert list(comparison.measured["a"]) == [0, 1, 2, 3, 4]
     assert "a has 9 frames and b has 5 frames: the first 5 are compared." in notes_on(comparison)
     assert sorted(comparison.pictures.by_frame) == [0, 1, 2, 3, 4]
@@ -121,7 +123,9 @@ def test_of_other_lengths_the_common_frames_are_compared() -> None:
 def test_frames_that_have_no_room_are_left_out_evenly() -> None:
     noise = [np.random.default_rng(n).integers(0, 256, (300, 400, 3), np.uint8) for n in range(10)]
     other = [frame[::-1] for frame in noise]
-    settings = Settings(frames=10, max_bytes=200_000 + 1200 + 4 * (9_000 + 2 * 370_000) * 4 // 3)  # room for four frames
+    settings = ComparisonSettings(
+        frames=10, max_bytes=200_000 + 1200 + 4 * (9_000 + 2 * 370_000) * 4 // 3
+    )  # room for four frames
     comparison = compare([version("a", noise), version("b", other)], None, settings)
     shown = sorted(comparison.pictures.by_frame)
     assert len(shown) == 4
@@ -131,7 +135,7 @@ def test_frames_that_have_no_room_are_left_out_evenly() -> None:
     assert all(set(pictures) == {"a", "b"} for pictures in comparison.pictures.by_frame.values())
     assert "6 of the frames to show are left out, because the page would be larger than 4 MB." in notes_on(comparison)
     with pytest.raises(ValueError, match=r"a single frame take more than 0\.1 MB; allow a larger page"):
-        compare([version("a", noise), version("b", other)], None, Settings(max_bytes=300_000))
+        compare([version("a", noise), version("b", other)], None, ComparisonSettings(max_bytes=300_000))
 
 
 def test_errors_name_what_is_wrong() -> None:
@@ -169,6 +173,6 @@ def test_versions_are_closed_when_they_have_been_measured() -> None:
     def tracked(name: str) -> Version:
         return Version(name, Tracked(name), (16, 16), close=lambda: open_now.discard(name))
 
-    compare([tracked("input"), tracked("one"), tracked("two")], None, Settings(2, only_spread=True))
+    compare([tracked("input"), tracked("one"), tracked("two")], None, ComparisonSettings(2, only_spread=True))
     assert most == 1
     assert open_now == set()

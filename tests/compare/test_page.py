@@ -13,7 +13,7 @@ from PIL import Image
 
 from browser import DOWN, END, HOME, LEFT, MISSING, RIGHT, UP, Browser
 from conftest import moving_frames
-from vsedvr.compare.comparison import Settings, compare
+from vsedvr.compare.comparison import ComparisonSettings, compare
 from vsedvr.compare.page import write_page
 from vsedvr.compare.version import Version
 
@@ -32,7 +32,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser.driver.quit()
 
 
-def page_of(path: Path, versions: dict[str, Frames], truth: Frames | None = None, settings: Settings | None = None) -> Path:
+def page_of(
+    path: Path, versions: dict[str, Frames], truth: Frames | None = None, settings: ComparisonSettings | None = None
+) -> Path:
     """A page on clips in memory, with a time for each frame."""
     first, *others = [Version(name, frames, (len(frames[0]), len(frames[0][0]))) for name, frames in versions.items()]
     first = Version(first.name, first.frames, first.size, "the first", lambda n: n / 25)
@@ -204,7 +206,7 @@ def test_plots_show_each_value_and_lead_to_the_frames(browser: Browser, tmp_path
     truth = moving_frames(30, 48, 64)
     rng = np.random.default_rng(0)
     noisy = [(frame + rng.normal(0, 1 + n, frame.shape)).clip(0, 255).astype(np.uint8) for n, frame in enumerate(truth)]
-    page = page_of(tmp_path / "page.html", {"noisy": noisy, "exact": truth}, truth, Settings(frames=4))
+    page = page_of(tmp_path / "page.html", {"noisy": noisy, "exact": truth}, truth, ComparisonSettings(frames=4))
     browser.open(page)
     count = "return [...document.querySelectorAll('.plot polyline')].map((line) => line.points.length)"
     assert browser.run(count) == [30] * 4, "PSNR and SSIM of two versions"
@@ -295,7 +297,7 @@ def test_the_page_serves_keyboards_and_screen_readers(browser: Browser, red_and_
 def test_the_page_is_never_larger_than_allowed(tmp_path: Path) -> None:
     """With so many thumbnails and values that they count."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 90, 160, 3), np.uint8)
-    settings = Settings(frames=300, measured=300, max_bytes=3_000_000)
+    settings = ComparisonSettings(frames=300, measured=300, max_bytes=3_000_000)
     page = page_of(tmp_path / "page.html", {"a": list(noise), "b": list(noise[::-1])}, None, settings)
     assert 2_000_000 < page.stat().st_size <= 3_000_000
 

@@ -6,11 +6,12 @@ import torch
 from videos import write_rgb
 
 from conftest import MemoryClip, moving_frames, random_model, write_frames
+from vsedvr.compare.metrics import MAX_PSNR
 from vsedvr.data.clip import Frame, open_clip
 from vsedvr.data.pairs import ClipPair, to_tensor
 from vsedvr.evaluation.evaluate import evaluate, evaluate_clip, mean_score, open_pairs
-from vsedvr.evaluation.metrics import MAX_PSNR, Score, Scoring
-from vsedvr.evaluation.restore import Restorer, baseline
+from vsedvr.evaluation.pair_restorer import PairRestorer, baseline
+from vsedvr.evaluation.scoring import Score, Scoring
 from vsedvr.infer import clip_windows
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -24,8 +25,8 @@ def pair_of(num_frames: int = 7, scene_starts: tuple[int, ...] = (0,), name: str
     return ClipPair(name, MemoryClip(frames), lq, 4, num_frames)
 
 
-def restorer(model: EDVR, **options: str | tuple[int, int]) -> Restorer:
-    return Restorer(model, CPU, torch.float32, **options)  # type: ignore[arg-type]
+def restorer(model: EDVR, **options: str | tuple[int, int]) -> PairRestorer:
+    return PairRestorer(model, CPU, torch.float32, **options)  # type: ignore[arg-type]
 
 
 def by_the_network(model: EDVR, pair: ClipPair, indices: list[int]) -> Frame:

@@ -10,7 +10,7 @@ from videos import write_rgb
 import vsedvr
 from conftest import moving_frames, random_model
 from vsedvr.data.pairs import open_pair
-from vsedvr.evaluation.restore import Restorer
+from vsedvr.evaluation.pair_restorer import PairRestorer
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -37,7 +37,7 @@ def test_a_video_with_a_cut_is_restored_as_by_the_filter(tmp_path: Path) -> None
     pair = open_pair("film", (gt, path), None, 4)
     assert pair.scene_starts(0, 8) == [0, 5]
     filtered = vsedvr.edvr(rgb_clip(lq), model=model, device_index=-1)
-    restore = Restorer(model, torch.device("cpu"), torch.float32)
+    restore = PairRestorer(model, torch.device("cpu"), torch.float32)
     for n in range(9):
         frame = filtered.get_frame(n)
         expected = np.stack([np.asarray(frame[plane]) for plane in range(3)], 2).astype(int)

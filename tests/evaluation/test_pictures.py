@@ -5,9 +5,9 @@ from PIL import Image
 
 from conftest import MemoryClip
 from vsedvr.data.pairs import ClipPair
-from vsedvr.evaluation.metrics import Score, Scoring
 from vsedvr.evaluation.pictures import Details, Region, detailed_region, plot_psnr
 from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.scoring import Score, Scoring
 
 
 def test_the_region_is_where_the_detail_is() -> None:

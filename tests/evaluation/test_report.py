@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from vsedvr.compare.metrics import MAX_PSNR
 from vsedvr.evaluation.complexity import Complexity
-from vsedvr.evaluation.metrics import MAX_PSNR, Score, Scoring
 from vsedvr.evaluation.published import Published
 from vsedvr.evaluation.report import Method, Report
+from vsedvr.evaluation.scoring import Score, Scoring
 
 BICUBIC = Method("bicubic", {"a": {0: Score(20, 0.5), 1: Score(22, 0.6)}, "b": {0: Score(31, 0.9)}})
 MODEL = Method(

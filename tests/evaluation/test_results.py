@@ -10,10 +10,10 @@ import pytest
 from conftest import MemoryClip, moving_frames
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair
-from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.pair_restorer import baseline
 from vsedvr.evaluation.report import Report
-from vsedvr.evaluation.restore import baseline
 from vsedvr.evaluation.results import Results
+from vsedvr.evaluation.scoring import Scoring
 
 PAIRS = [ClipPair(name, MemoryClip(moving_frames(3, 32, 48)), None, 4, 3) for name in ("a", "b", "c/d")]
 

@@ -11,10 +11,9 @@ import vsedvr
 from conftest import moving_frames, random_model
 from vs_clips import clip_of, pixels
 from vsedvr.data.luma import luma, luma_difference
-from vsedvr.filter.scenes import DIFFERENCE, _differences, begins_scene, scene_starts
+from vsedvr.filter.scenes import DIFFERENCE, _differences, begins_scene, mark_scene_starts
 from vsedvr.filter.tags import TagReader
-from vsedvr.timeline import PADDINGS
-from vsedvr.timeline import scene_starts as starts_of_differences
+from vsedvr.timeline import PADDINGS, scene_starts
 
 core = vs.core
 
@@ -27,7 +26,7 @@ def noisy(levels: list[float]) -> Tensor:
 def starts_of(clip: vs.VideoNode) -> list[int]:
     """The frames that the graph says a scene begins with."""
     tagged = TagReader(clip.format, matrix=1).tagged(clip)
-    return [n for n, frame in enumerate(scene_starts(clip, tagged).frames()) if begins_scene(frame)]
+    return [n for n, frame in enumerate(mark_scene_starts(clip, tagged).frames()) if begins_scene(frame)]
 
 
 def marked(clip: vs.VideoNode, props: dict[int, dict[str, Any]]) -> vs.VideoNode:
@@ -154,7 +153,7 @@ class TestStarts:
             levels[n] = levels[n - 1] if repeated[n] else levels[n]
         clip = clip_of(levels.view(-1, 1, 1, 1).expand(-1, 1, 16, 16).contiguous(), vs.GRAYS)
         differences = [0.0, *(levels[1:] - levels[:-1]).abs().tolist()]
-        assert [0, *starts_of(clip)] == starts_of_differences(differences)
+        assert [0, *starts_of(clip)] == scene_starts(differences)
         assert starts_of(clip)
 
 
@@ -182,7 +181,7 @@ class TestRequests:
             assert sorted(log) == list(asked)
 
     def test_no_differences_are_made_without_sc(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("vsedvr.filter.graph.scene_starts", None)
+        monkeypatch.setattr("vsedvr.filter.graph.mark_scene_starts", None)
         vsedvr.edvr(clip_of(noisy([0.1] * 5)), model=random_model(), sc=False).get_frame(0)
 
     @pytest.mark.parametrize("levels", [[0.1] * 40, [0.1, 0.4] * 20, [0.1] * 20 + [0.8] * 20], ids=["calm", "wild", "cut"])

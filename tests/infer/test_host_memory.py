@@ -172,7 +172,7 @@ def test_the_least_counts(monkeypatch: pytest.MonkeyPatch, groups: list[int], li
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(host_memory, "control_groups", lambda process: iter(groups))
     monkeypatch.setattr(host_memory, "process_limits", lambda process: iter(limits))
-    assert host_memory.free_bytes() == least
+    assert host_memory.free_host_bytes() == least
 
 
 @pytest.mark.usefixtures("available")
@@ -181,7 +181,7 @@ def test_elsewhere_what_the_machine_has_free_counts(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(host_memory, "control_groups", lambda process: iter([1]))
     monkeypatch.setattr(host_memory, "process_limits", lambda process: iter([1]))
-    assert host_memory.free_bytes() == 10
+    assert host_memory.free_host_bytes() == 10
 
 
 @linux

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vsedvr.finding import Finding, reinstall_line
-from vsedvr.ops import cuda, native, report
+from vsedvr.ops import cuda, findings, native
 from vsedvr.ops.find_cupy import Problem, install_line, installed_cupys
 
 INSTALL = 'pip install "vsedvr[cuda13]"'
@@ -37,13 +37,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_cupy_that_fits(machine: Any, tmp_path: Path) -> None:
     machine({"cupy-cuda13x": "14.2.0"})
-    assert report.cupy() == Finding("CuPy", f"cupy-cuda13x 14.2.0, with its cache in {tmp_path / 'cache'}")
+    assert findings.cupy() == Finding("CuPy", f"cupy-cuda13x 14.2.0, with its cache in {tmp_path / 'cache'}")
 
 
 @pytest.mark.parametrize(("gpu", "advice"), [(True, INSTALL), (False, "")])
 def test_no_cupy_is_missed_only_where_there_is_a_gpu(machine: Any, gpu: bool, advice: str) -> None:
     machine({}, gpu=gpu)
-    finding = report.cupy()
+    finding = findings.cupy()
     assert finding.advice == advice
     assert not finding.broken, "what is not installed is not broken"
     assert "not installed" in finding.text
@@ -51,7 +51,7 @@ def test_no_cupy_is_missed_only_where_there_is_a_gpu(machine: Any, gpu: bool, ad
 
 def test_cupy_for_another_cuda(machine: Any) -> None:
     machine({"cupy-cuda12x": "13.6.0"}, version=12090)
-    finding = report.cupy()
+    finding = findings.cupy()
     assert finding.text.startswith("is for CUDA 12 and torch for CUDA 13")
     assert finding.advice == f"pip uninstall cupy-cuda12x && {INSTALL}"
     assert finding.broken
@@ -65,7 +65,7 @@ def test_cupy_that_cannot_be_imported(machine: Any, monkeypatch: pytest.MonkeyPa
         "except ImportError as error:\n    raise ImportError('\\n====\\nFailed to import CuPy.\\n') from error\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    finding = report.cupy()
+    finding = findings.cupy()
     assert "cannot be imported (ImportError: libcudart.so.13: cannot open)" in finding.text
     assert finding.advice == f"pip uninstall cupy-cuda13x && {INSTALL}"
     assert finding.broken
@@ -73,7 +73,7 @@ def test_cupy_that_cannot_be_imported(machine: Any, monkeypatch: pytest.MonkeyPa
 
 def test_two_cupys(machine: Any) -> None:
     machine({"cupy-cuda12x": "13.6.0", "cupy-cuda13x": "14.2.0", "cupy-toolbox": "1"})
-    finding = report.cupy()
+    finding = findings.cupy()
     assert finding.advice == f"pip uninstall cupy-cuda12x cupy-cuda13x && {INSTALL}"
     assert finding.broken
 
@@ -81,7 +81,7 @@ def test_two_cupys(machine: Any) -> None:
 def test_a_cache_that_cannot_be_written(machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine({"cupy-cuda13x": "14.2.0"})
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    finding = report.cupy()
+    finding = findings.cupy()
     assert str(tmp_path / "cache") in finding.text
     assert finding.advice == "set the environment variable CUPY_CACHE_DIR to a folder that you may write to"
     assert not finding.broken
@@ -89,13 +89,13 @@ def test_a_cache_that_cannot_be_written(machine: Any, monkeypatch: pytest.Monkey
 
 def test_torch_for_cpus_needs_no_cupy(machine: Any) -> None:
     machine({"cupy-cuda13x": "14.2.0"}, torch_cuda=None)
-    assert report.cupy() == Finding("CuPy", "cupy-cuda13x 14.2.0; not needed, since PyTorch here is not for CUDA")
+    assert findings.cupy() == Finding("CuPy", "cupy-cuda13x 14.2.0; not needed, since PyTorch here is not for CUDA")
 
 
 def test_kernels_that_do_not_compile_on_a_gpu(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine({"cupy-cuda13x": "14.2.0"})
     monkeypatch.setattr(cuda, "kernels_or_problem", lambda index: Problem("cannot compile the kernels (no NVRTC)", INSTALL))
-    finding = report.gpu_kernels(torch.device("cuda", 0))
+    finding = findings.gpu_kernels(torch.device("cuda", 0))
     assert (finding.name, finding.advice, finding.broken) == ("kernels for cuda:0", INSTALL, True)
     assert "no NVRTC" in finding.text
 
@@ -113,27 +113,27 @@ def test_the_line_takes_an_extra_that_there_is(monkeypatch: pytest.MonkeyPatch) 
 
 def test_kernels_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     if native.is_available():
-        assert report.cpu_kernels().text.startswith("there, for ")
+        assert findings.cpu_kernels().text.startswith("there, for ")
     monkeypatch.setattr(native, "LIBRARY", None)
-    finding = report.cpu_kernels()
+    finding = findings.cpu_kernels()
     assert finding.advice == f"install g++ or clang, then: {reinstall_line()}"
     assert not finding.broken
     monkeypatch.setattr(native, "PROBLEM", "_kernels.so cannot be used (too short)")
-    assert report.cpu_kernels() == Finding(
+    assert findings.cpu_kernels() == Finding(
         "kernels for CPUs", "_kernels.so cannot be used (too short)", reinstall_line(), broken=True
     )
 
 
 @pytest.mark.parametrize(("version", "index"), [("13.0", "cu130"), ("12.6", "cu126"), (None, "cpu")])
 def test_torchvision_of_another_torch(monkeypatch: pytest.MonkeyPatch, version: str | None, index: str) -> None:
-    assert not report.torchvision().broken
+    assert not findings.torchvision().broken
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setattr(torch.version, "cuda", version)
-    finding = report.torchvision()
+    finding = findings.torchvision()
     line = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/"
     assert finding.advice == line + index
     assert finding.broken
 
 
 def test_the_processor_has_a_name() -> None:
-    assert report.processor().strip()
+    assert findings.processor().strip()

@@ -19,7 +19,7 @@ from distributed import Client
 
 from films import VFR, make_film, read_film, video_packets
 from vsedvr.restore import Status, cluster, restore
-from vsedvr.restore.settings import Settings, Workers, device_indices
+from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self")
 OWN = Path("/proc/self/cwd")
@@ -235,7 +235,7 @@ def test_workers_that_cannot_be_are_refused(wrong: dict[str, object], message: s
 @pytest.mark.parametrize("device", ["0,0", "cpu,0", "0,", "0,x"])
 def test_devices_that_cannot_be_are_refused(device: str) -> None:
     with pytest.raises(ValueError, match="device must"):
-        Settings(device=device)
+        RestoreSettings(device=device)
 
 
 def test_several_devices_have_a_process_each() -> None:

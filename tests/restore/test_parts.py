@@ -10,7 +10,7 @@ import vapoursynth as vs
 from films import VFR, decoded_planes, make_film, planes, read_film
 from vsedvr import edvr
 from vsedvr.restore import Status, restore
-from vsedvr.restore.settings import Settings, parse_moment, parse_rate
+from vsedvr.restore.settings import RestoreSettings, parse_moment, parse_rate
 
 
 @pytest.mark.parametrize(("start", "end", "kept"), [("0.2s", 9, range(4, 9)), (4, "0:00.3", range(4, 7)), (None, 5, range(5))])
@@ -172,8 +172,8 @@ def test_rates(text: str, rate: Fraction) -> None:
 )
 def test_settings_that_cannot_be_are_refused_at_once(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Settings(**wrong)  # type: ignore[arg-type]
-    assert Settings.from_json(Settings(tile=(64, 64)).json()) == Settings(tile=(64, 64))
+        RestoreSettings(**wrong)  # type: ignore[arg-type]
+    assert RestoreSettings.from_json(RestoreSettings(tile=(64, 64)).json()) == RestoreSettings(tile=(64, 64))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from PIL import Image
 from conftest import moving_frames, random_model, write_frames
 from training_data import preset_of, write_training
 from vsedvr.cli import main
+from vsedvr.compare.metrics import MAX_PSNR
 from vsedvr.data.clip import read_picture
-from vsedvr.evaluation.metrics import MAX_PSNR
 from vsedvr.train import stills
 from vsedvr.train.state import load_state, save_model
 

@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from vsedvr.finding import reinstall_line
-from vsedvr.weights import EMBEDDED, report
+from vsedvr.weights import EMBEDDED, findings
 from vsedvr.weights.load import embedded_file
 
 
 def test_the_hashes_are_in_step() -> None:
     """After a model has changed: cd vsedvr/weights/embedded && sha256sum *.safetensors > SHA256SUMS"""
-    assert report.released_hashes() == {name: hashlib.sha256(embedded_file(name).read_bytes()).hexdigest() for name in EMBEDDED}
-    assert not report.embedded_models().broken
+    assert findings.released_hashes() == {
+        name: hashlib.sha256(embedded_file(name).read_bytes()).hexdigest() for name in EMBEDDED
+    }
+    assert not findings.embedded_models().broken
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ def test_the_hashes_are_in_step() -> None:
 )
 def test_a_model_that_was_harmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: str, text: str) -> None:
     shutil.copytree(embedded_file("small").parent, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(report, "embedded_file", lambda name: tmp_path / f"{name}.safetensors")
+    monkeypatch.setattr(findings, "embedded_file", lambda name: tmp_path / f"{name}.safetensors")
     file = tmp_path / "denoise.safetensors"
     content = bytearray(file.read_bytes())
     if harm == "flip":
@@ -38,7 +40,7 @@ def test_a_model_that_was_harmed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         file.unlink()
     else:
         (tmp_path / "SHA256SUMS").unlink()
-    finding = report.embedded_models()
+    finding = findings.embedded_models()
     assert text in finding.text
     assert finding.advice == reinstall_line()
     assert finding.broken

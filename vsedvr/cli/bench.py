@@ -20,7 +20,7 @@ from vsedvr.evaluation.table import aligned_table
 from vsedvr.filter import edvr
 from vsedvr.filter.trial import moving_clip
 from vsedvr.infer import PRECISIONS
-from vsedvr.infer.report import device_name
+from vsedvr.infer.findings import device_name
 from vsedvr.weights import EMBEDDED
 
 __all__ = ["Speed", "add_arguments", "measure", "run"]

@@ -75,16 +75,16 @@ def _versions() -> Iterator[Finding]:
 
 
 def _pytorch() -> Iterator[Finding]:
-    from vsedvr.ops import report
+    from vsedvr.ops import findings
 
-    yield report.torchvision()
-    yield Finding("processor", report.processor())
-    yield report.cpu_kernels()
+    yield findings.torchvision()
+    yield Finding("processor", findings.processor())
+    yield findings.cpu_kernels()
 
 
 def _gpu() -> Iterator[Finding]:
-    from vsedvr.infer import report as infer
-    from vsedvr.ops import report as ops
+    from vsedvr.infer import findings as infer
+    from vsedvr.ops import findings as ops
 
     yield from infer.gpus()
     yield ops.cupy()
@@ -93,34 +93,34 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _vapoursynth() -> Iterator[Finding]:
-    from vsedvr.filter import report
+    from vsedvr.filter import findings
 
-    yield report.plugins()
-    yield report.source_filters()
-    yield report.vspipe()
+    yield findings.plugins()
+    yield findings.source_filters()
+    yield findings.vspipe()
 
 
 def _weights() -> Iterator[Finding]:
-    from vsedvr.weights import report
+    from vsedvr.weights import findings
 
-    yield report.embedded_models()
+    yield findings.embedded_models()
 
 
 def _memory() -> Iterator[Finding]:
     from vsedvr.filter.graph import cache_may_grow
-    from vsedvr.infer import report
+    from vsedvr.infer import findings
     from vsedvr.weights import EMBEDDED, load_model
 
-    yield report.runs_on()
+    yield findings.runs_on()
     configs = {name: load_model(name).config for name in EMBEDDED}
-    for device in report.devices():
-        yield report.memory(device)
-        yield report.tiles(configs, device, TILE_SIZE, cache_may_grow())
+    for device in findings.devices():
+        yield findings.memory(device)
+        yield findings.tiles(configs, device, TILE_SIZE, cache_may_grow())
 
 
 def _restoring() -> Iterator[Finding]:
     from vsedvr.filter.trial import trial
-    from vsedvr.infer.report import devices
+    from vsedvr.infer.findings import devices
 
     for device in devices():
         yield trial(-1 if device.type == "cpu" else device.index)

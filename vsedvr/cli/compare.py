@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError, MemoryError: if the clips cannot be compared, or the page cannot be written.
     """
-    from vsedvr.compare.comparison import Settings, compare, count_steps
+    from vsedvr.compare.comparison import ComparisonSettings, compare, count_steps
     from vsedvr.compare.notes import notes_on
     from vsedvr.compare.page import write_page
     from vsedvr.compare.version import as_versions
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     truth = versions.pop() if args.truth else None
     if args.model:
         versions += _restored(versions[0], clips[0], truth, args)
-    settings = Settings(args.frames, args.measure, bool(args.model), args.enlarge, args.max_size * 1_000_000)
+    settings = ComparisonSettings(args.frames, args.measure, bool(args.model), args.enlarge, args.max_size * 1_000_000)
     args.output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after an hour
     with Progress(count_steps(versions, truth, settings), "frames compared", args.quiet) as progress:
         comparison = compare(versions, truth, settings, progress.step)

@@ -20,8 +20,8 @@ from vsedvr.cli.options import (
 from vsedvr.cli.progress import Progress, show_log
 from vsedvr.data.find import PairPaths, find_pairs
 from vsedvr.evaluation.benchmarks import BENCHMARKS
-from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.published import PUBLISHED, Published
+from vsedvr.evaluation.scoring import Scoring
 from vsedvr.infer import check_tile
 from vsedvr.timeline import PADDINGS
 
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> None:
     """
     from vsedvr.evaluation.complexity import measure_complexity
     from vsedvr.evaluation.evaluate import check_not_saved, open_pairs
+    from vsedvr.evaluation.pair_restorer import PairRestorer, baseline, baseline_name
     from vsedvr.evaluation.report import Report
-    from vsedvr.evaluation.restore import Restorer, baseline, baseline_name
     from vsedvr.evaluation.results import Results
 
     show_log()
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         with Progress(frames * len(models), "frames restored", args.quiet) as progress:
             results.measure(baseline_name(scale), baseline, pairs)
             for name, model in models.items():
-                restore = Restorer(model, device, dtype, args.padding or task.padding, args.tile and tuple(args.tile))
+                restore = PairRestorer(model, device, dtype, args.padding or task.padding, args.tile and tuple(args.tile))
                 complexity = measure_complexity(model, height, width)
                 results.measure(name, restore, pairs, complexity, saves[name], progress.step)
         results.write()

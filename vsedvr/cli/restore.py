@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vsedvr.restore.codecs import CODECS
 from vsedvr.restore.run import Status, plan_text, restore_film
-from vsedvr.restore.settings import MATRICES, Settings, Workers
+from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
 
 __all__ = ["add_arguments", "run"]
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.output} is done", file=sys.stderr)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> RestoreSettings:
     options = {}
     for word in args.encoder_option:
         name, equals, value = word.partition("=")
@@ -100,7 +100,7 @@ def _settings(args: argparse.Namespace) -> Settings:
             raise ValueError(f"--encoder-option must be NAME=VALUE, got {word!r}")
         options[name] = value
     same = "model refine device precision matrix codec crf preset pix_fmt height scale start end fps audio skip_damaged"
-    return Settings(
+    return RestoreSettings(
         **{name: getattr(args, name) for name in same.split()},
         tile=args.tile and (args.tile[0], args.tile[1]),
         encoder_options=options or None,

@@ -13,7 +13,7 @@ from vsedvr.compare.pictures import Pictures
 from vsedvr.compare.version import Version, fitted, show_size
 from vsedvr.data.picture import Frame
 
-__all__ = ["Comparison", "Measured", "Settings", "compare", "count_steps"]
+__all__ = ["Comparison", "ComparisonSettings", "Measured", "compare", "count_steps"]
 
 OVERHEAD = 200_000
 """Bytes of a page without pictures and values, at most: style, script, names."""
@@ -23,7 +23,7 @@ VALUE_BYTES = 60
 
 
 @dataclass(frozen=True)
-class Settings:
+class ComparisonSettings:
     """How versions are compared."""
 
     frames: int = 8
@@ -60,7 +60,7 @@ class Comparison:
     """Frames that all versions have."""
     size: tuple[int, int]
     """(height, width) in which all is shown and measured."""
-    settings: Settings
+    settings: ComparisonSettings
     pictures: Pictures
     measured: dict[str, dict[int, Measured]] = field(default_factory=dict)
     """By the version's name and the frame's number."""
@@ -81,7 +81,7 @@ class Comparison:
         return fitted(version.frame(n), self.size, self.settings.enlarge)
 
 
-def count_steps(versions: Sequence[Version], truth: Version | None, settings: Settings) -> int:
+def count_steps(versions: Sequence[Version], truth: Version | None, settings: ComparisonSettings) -> int:
     """How often compare will call its on_frame."""
     return len(versions) * len(_numbers(_common_length(versions, truth), settings))
 
@@ -89,7 +89,7 @@ def count_steps(versions: Sequence[Version], truth: Version | None, settings: Se
 def compare(
     versions: Sequence[Version],
     truth: Version | None = None,
-    settings: Settings | None = None,
+    settings: ComparisonSettings | None = None,
     on_frame: Callable[[str], None] = lambda name: None,
 ) -> Comparison:
     """Measures versions of a clip, one after the other, and keeps the pictures of some frames.
@@ -106,7 +106,7 @@ def compare(
         ValueError: if there is nothing to compare, two versions have the same name, one has no frames, a frame cannot be
             read, or the page has no room for a single frame.
     """
-    settings = settings or Settings()
+    settings = settings or ComparisonSettings()
     num_frames = _common_length(versions, truth)
     numbers = _numbers(num_frames, settings)
     others = 0 if settings.only_spread or len(numbers) <= settings.frames else settings.frames // 2
@@ -133,7 +133,7 @@ def compare(
     return result
 
 
-def _numbers(num_frames: int, settings: Settings) -> list[int]:
+def _numbers(num_frames: int, settings: ComparisonSettings) -> list[int]:
     """The frames that are measured."""
     count = settings.frames if settings.only_spread else max(settings.frames, settings.measured)
     return spread(range(num_frames), count)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsedvr.data.find import PairPaths, find_pairs
-from vsedvr.evaluation.metrics import Scoring
+from vsedvr.evaluation.scoring import Scoring
 
 __all__ = ["BENCHMARKS", "Benchmark"]
 

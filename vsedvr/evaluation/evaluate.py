@@ -10,8 +10,8 @@ from PIL import Image
 from vsedvr.atomic import whole_folder
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair, open_pair
-from vsedvr.evaluation.metrics import Score, Scoring
-from vsedvr.evaluation.restore import Restore
+from vsedvr.evaluation.pair_restorer import Restore
+from vsedvr.evaluation.scoring import Score, Scoring
 
 __all__ = [
     "Scores",
@@ -37,7 +37,7 @@ def evaluate(restore: Restore, pairs: Sequence[ClipPair], scoring: Scoring, save
     """Restores clips and measures them.
 
     Args:
-        restore: a Restorer, or the baseline.
+        restore: a PairRestorer, or the baseline.
         pairs: the clips.
         scoring: what counts.
         save: folder for all restored frames (see evaluate_clip).
@@ -59,7 +59,7 @@ def evaluate_clip(
     """Restores a clip and measures it.
 
     Args:
-        restore: a Restorer, or the baseline.
+        restore: a PairRestorer, or the baseline.
         pair: the clip.
         scoring: what counts. Frames that do not are restored only to be saved.
         save: folder for all restored frames, <save>/<clip>/00000000.png and so on: the input of a second stage. The clip

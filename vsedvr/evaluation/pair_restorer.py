@@ -12,7 +12,7 @@ from vsedvr.infer import Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
 from vsedvr.timeline import within_scene
 
-__all__ = ["Restore", "Restorer", "baseline", "baseline_name"]
+__all__ = ["PairRestorer", "Restore", "baseline", "baseline_name"]
 
 Restore = Callable[[ClipPair, int], Frame]
 """A function that gives the restored frame of a number in a clip."""
@@ -28,7 +28,7 @@ class _Running(NamedTuple):
     """The engine's number of the clip's first frame: it keeps features by number, so numbers go on from clip to clip."""
 
 
-class Restorer:
+class PairRestorer:
     """One model, which restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
 
     def __init__(

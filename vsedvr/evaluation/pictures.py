@@ -11,8 +11,8 @@ from PIL import Image
 from vsedvr.compare.drawing import labelled_row
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair
-from vsedvr.evaluation.metrics import Scoring
 from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.scoring import Scoring
 
 __all__ = ["Details", "Region", "detailed_region", "plot_psnr"]
 

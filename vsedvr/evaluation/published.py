@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vsedvr.evaluation.benchmarks import REDS4, VID4
-from vsedvr.evaluation.metrics import Score
+from vsedvr.evaluation.scoring import Score
 
 __all__ = ["PUBLISHED", "Published"]
 

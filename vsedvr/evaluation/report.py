@@ -9,8 +9,8 @@ from typing import Any
 
 from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.evaluate import Scores, mean_score
-from vsedvr.evaluation.metrics import Score, Scoring
 from vsedvr.evaluation.published import Published
+from vsedvr.evaluation.scoring import Score, Scoring
 from vsedvr.evaluation.table import aligned_table
 
 __all__ = ["Method", "Report"]

@@ -10,9 +10,9 @@ from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair
 from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.evaluate import Scores, evaluate_clip
+from vsedvr.evaluation.pair_restorer import Restore
 from vsedvr.evaluation.pictures import Details, plot_psnr
 from vsedvr.evaluation.report import Method, Report
-from vsedvr.evaluation.restore import Restore
 
 __all__ = ["Results"]
 
@@ -47,7 +47,7 @@ class Results:
 
         Args:
             name: of the method.
-            restore: a Restorer, or the baseline.
+            restore: a PairRestorer, or the baseline.
             pairs: the clips.
             complexity: of the network.
             save: folder for all restored frames (see evaluate_clip).

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vsedvr.compare.metrics import MAX_PSNR, WINDOW, psnr, rgb_to_y, ssim
+from vsedvr.compare.metrics import WINDOW, psnr, rgb_to_y, ssim
 
-__all__ = ["MAX_PSNR", "Score", "Scoring", "psnr", "rgb_to_y", "ssim"]
+__all__ = ["Score", "Scoring"]
 
 
 class Score(NamedTuple):

@@ -13,7 +13,7 @@ import vapoursynth as vs
 from vsedvr.filter.arguments import refuse_unknown, to_flag, to_matrix, to_network, to_number, to_tile, to_word
 from vsedvr.filter.errors import edvr_error
 from vsedvr.filter.formats import check_channels, check_clip, to_output_format
-from vsedvr.filter.graph import Settings, build
+from vsedvr.filter.graph import FilterSettings, build
 from vsedvr.filter.waiting import THREADS_SPIN
 from vsedvr.infer import PRECISIONS, check_tile, choose_device, choose_precision, lacks_kernels
 from vsedvr.model import EDVR
@@ -105,7 +105,7 @@ def edvr(
         output = to_output_format(output_format, clip, network.config.scale)
         _warn_of_slowness(device)
         name = "(an EDVR)" if isinstance(model, EDVR) else str(model)
-        return build(clip, network, Settings(name, device, dtype, output, padding, sc, tile, tile_pad, number))
+        return build(clip, network, FilterSettings(name, device, dtype, output, padding, sc, tile, tile_pad, number))
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         logger.debug("the filter cannot be created", exc_info=True)
         raise edvr_error(error) from None

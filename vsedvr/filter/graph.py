@@ -19,19 +19,19 @@ import vapoursynth as vs
 from vsedvr.filter.colour import in_output_format, join_chroma, to_float
 from vsedvr.filter.compute import compute
 from vsedvr.filter.restorer import Restorer
-from vsedvr.filter.scenes import SCENE_START, scene_starts
+from vsedvr.filter.scenes import SCENE_START, mark_scene_starts
 from vsedvr.filter.tags import TagReader
 from vsedvr.infer import PRECISIONS, Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
 from vsedvr.timeline import Windows
 
-__all__ = ["Settings", "build", "cache_may_grow"]
+__all__ = ["FilterSettings", "build", "cache_may_grow"]
 
 logger = logging.getLogger("vsedvr")
 
 
 @dataclass(frozen=True)
-class Settings:
+class FilterSettings:
     """The arguments of the filter, checked."""
 
     model: str
@@ -46,7 +46,7 @@ class Settings:
     matrix: int | None
 
 
-def build(clip: vs.VideoNode, network: EDVR, settings: Settings) -> vs.VideoNode:
+def build(clip: vs.VideoNode, network: EDVR, settings: FilterSettings) -> vs.VideoNode:
     """The restored clip.
 
     Raises:
@@ -61,7 +61,7 @@ def build(clip: vs.VideoNode, network: EDVR, settings: Settings) -> vs.VideoNode
     tagged = reader.tagged(clip)
     source = to_float(tagged, luma)
     if settings.sc:
-        source = source.std.CopyFrameProps(scene_starts(clip, tagged), props=SCENE_START)
+        source = source.std.CopyFrameProps(mark_scene_starts(clip, tagged), props=SCENE_START)
     windows = clip_windows(network.config, clip.num_frames, settings.padding)
     places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
     engine = compute(
@@ -100,7 +100,7 @@ def cache_may_grow() -> int:
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
-def _log(engine: Engine, settings: Settings) -> None:
+def _log(engine: Engine, settings: FilterSettings) -> None:
     precision = next(name for name, dtype in PRECISIONS.items() if dtype == settings.dtype)
     tiling = engine.tiling
     tiles = f"tiles of {tiling.tile}, tile_pad {tiling.pad}" if tiling and len(tiling.tiles) > 1 else "pictures whole"

@@ -9,7 +9,7 @@ import vapoursynth as vs
 
 from vsedvr.timeline import REACH, is_cut
 
-__all__ = ["SCENE_START", "begins_scene", "scene_starts"]
+__all__ = ["SCENE_START", "begins_scene", "mark_scene_starts"]
 
 SCENE_START = "_EDVRSceneStart"
 DIFFERENCE = "_EDVRDiff"
@@ -20,7 +20,7 @@ KEPT = 64
 """How many single pixels to keep: more than a window, REACH on either side, and the frames that are asked for at a time."""
 
 
-def scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
+def mark_scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
     """A clip of single pixels with the prop SCENE_START: 1 on frames that a scene begins with, else 0.
 
     Args:

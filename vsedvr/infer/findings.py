@@ -9,7 +9,7 @@ from vsedvr.infer.find_gpu import gpu, no_gpu
 from vsedvr.infer.memory import choose_tiling, free_bytes
 from vsedvr.infer.tile import Tiling, default_tile_pad
 from vsedvr.model import EDVRConfig
-from vsedvr.ops.report import processor
+from vsedvr.ops.findings import processor
 
 __all__ = ["device_name", "devices", "gpus", "memory", "runs_on", "tiles"]
 

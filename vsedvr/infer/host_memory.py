@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["free_bytes"]
+__all__ = ["free_host_bytes"]
 
 UNUSED_ADDRESSES = 256 << 20
 """Bytes of the address space that threads reserve for their stacks and heaps, and mostly do not use."""
 
 
-def free_bytes() -> int:
+def free_host_bytes() -> int:
     """The least of what the machine, every control group and the process's own limits leave."""
     import psutil  # only here: with a GPU the engine does without
 

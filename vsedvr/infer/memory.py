@@ -131,7 +131,7 @@ def free_bytes(device: torch.device) -> int:
         free = torch.cuda.mem_get_info(device)[0]
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free - min(RESERVE, free // 2) + unused
-    return host_memory.free_bytes()
+    return host_memory.free_host_bytes()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

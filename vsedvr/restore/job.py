@@ -1,6 +1,6 @@
 """The folder OUT.parts: what is to be done, what is there, and what is missing.
 
-It holds job.json (the input's fingerprint, the settings, the versions, the segments), one file a segment, each put there
+It holds job.json (the hashes of the input, the settings, the versions, the segments), one file a segment, each put there
 whole, bestsource's index, and a lock that the operating system takes from a process that dies.
 """
 
@@ -20,9 +20,9 @@ from vsedvr.atomic import write_whole
 from vsedvr.restore.facts import Source
 from vsedvr.restore.output import Output
 from vsedvr.restore.pictures import picture_files
-from vsedvr.restore.settings import Settings
+from vsedvr.restore.settings import RestoreSettings
 
-__all__ = ["Job", "find_job", "fingerprint", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
+__all__ = ["Job", "find_job", "input_hashes", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
 
 MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
 """Packages whose versions must stay the same until a job is done: other ones may encode or count frames differently."""
@@ -34,7 +34,7 @@ class Job:
 
     folder: Path
     source: Source
-    settings: Settings
+    settings: RestoreSettings
     output: Output
     segments: list[range]
     tiles: list[tuple[int, int]]
@@ -75,7 +75,7 @@ class Job:
         return cls(
             folder=folder,
             source=Source.from_json(values["source"]),
-            settings=Settings.from_json(values["settings"]),
+            settings=RestoreSettings.from_json(values["settings"]),
             output=Output.from_json(values["output"]),
             segments=[range(start, stop) for start, stop in values["segments"]],
             tiles=[(width, height) for width, height in values["tiles"]],
@@ -112,7 +112,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
+def find_job(folder: Path, inputs: Path, settings: RestoreSettings) -> Job | None:
     """The job that was begun in a folder, to go on with; None where none was.
 
     Raises:
@@ -122,7 +122,7 @@ def find_job(folder: Path, inputs: Path, settings: Settings) -> Job | None:
     if not path.exists():
         return None
     begun = json.loads(path.read_text())
-    old = Settings.from_json(begun["settings"])
+    old = RestoreSettings.from_json(begun["settings"])
     changes = settings.differences(old)
     changes += [
         f"{name} was {begun['made by'][name]}, is {now}" for name, now in versions().items() if begun["made by"][name] != now
@@ -149,24 +149,24 @@ def start_job(job: Job, inputs: Path) -> None:
     """
     begun = {
         "made by": versions(),
-        "input": fingerprint(inputs),
+        "input": input_hashes(inputs),
         "model": models_hash(job.settings),
         **job.json(),
     }
     write_whole(job.folder / "job.json", json.dumps(begun))
 
 
-def fingerprint(path: Path) -> dict[str, str]:
+def input_hashes(path: Path) -> dict[str, str]:
     """By which a changed input is found out: by size and time of the file or files, and should these differ, by content."""
     return {"files": _hash_of_files(path), "content": _hash_of_content(path)}
 
 
 def is_same_input(path: Path, before: Mapping[str, str]) -> bool:
-    """Whether an input is the one that a fingerprint was made of."""
+    """Whether an input is the one that the hashes were made of."""
     return _hash_of_files(path) == before["files"] or _hash_of_content(path) == before["content"]
 
 
-def models_hash(settings: Settings) -> list[str]:
+def models_hash(settings: RestoreSettings) -> list[str]:
     """Hashes of model files; an embedded model is told by its name and vsedvr's version."""
     return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in settings.models]
 

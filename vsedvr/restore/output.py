@@ -10,7 +10,7 @@ import vapoursynth as vs
 from vsedvr.filter import edvr
 from vsedvr.restore.codecs import CODECS, DEFAULT_CODEC, PICTURES, Codec, choose_pix_fmt, encoder_options, vs_format
 from vsedvr.restore.facts import Source, colour, reason
-from vsedvr.restore.settings import Settings, device_index
+from vsedvr.restore.settings import RestoreSettings, device_index
 
 __all__ = ["Output", "choose_codec", "plan_output", "restored_clip"]
 
@@ -46,7 +46,7 @@ class Output:
         return cls(**values)
 
 
-def choose_codec(path: Path, settings: Settings) -> str:
+def choose_codec(path: Path, settings: RestoreSettings) -> str:
     """The name of the codec for an output file, or png for a folder.
 
     Raises:
@@ -68,7 +68,7 @@ def choose_codec(path: Path, settings: Settings) -> str:
     return name
 
 
-def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: Settings, tiles: Tiles) -> Output:
+def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles) -> Output:
     """Settles size, format and options for a source, from its clip.
 
     Raises:
@@ -92,14 +92,14 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: S
     )
 
 
-def restored_clip(clip: vs.VideoNode, source: Source, settings: Settings, tiles: Tiles, output: Output) -> vs.VideoNode:
+def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, output: Output) -> vs.VideoNode:
     """The restored film in the size and format that is encoded."""
     final = _final_clip(clip, source, settings, tiles, output.pix_fmt)
     assert (final.width, final.height) == (output.width, output.height)
     return final
 
 
-def _final_clip(clip: vs.VideoNode, source: Source, settings: Settings, tiles: Tiles, pix_fmt: str) -> vs.VideoNode:
+def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, pix_fmt: str) -> vs.VideoNode:
     format = vs_format(pix_fmt)
     assert format is not None
     multiple_w, multiple_h = 1 << format.subsampling_w, 1 << format.subsampling_h
@@ -118,7 +118,7 @@ def _final_clip(clip: vs.VideoNode, source: Source, settings: Settings, tiles: T
     return restored.resize.Spline36(*size, format=format.id, chromaloc=chroma)
 
 
-def _restored(clip: vs.VideoNode, settings: Settings, tiles: Tiles, format: int) -> vs.VideoNode:
+def _restored(clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles, format: int) -> vs.VideoNode:
     """The clip through the model, and then through the one that refines its result, in a format of the last one's choice."""
     between = WIDE[clip.format.color_family]
     for k, (model, tile) in enumerate(zip(settings.models, tiles, strict=True), 1):

@@ -10,7 +10,7 @@ from vsedvr.restore.encode import check_encoder
 from vsedvr.restore.facts import Source, clock
 from vsedvr.restore.job import Job
 from vsedvr.restore.output import choose_codec, plan_output
-from vsedvr.restore.settings import Settings, parse_moment
+from vsedvr.restore.settings import RestoreSettings, parse_moment
 from vsedvr.restore.source import read_source, source_clip
 from vsedvr.restore.streams import Companions, Cut, find_companions
 from vsedvr.restore.tiles import Room, choose_tiles
@@ -20,7 +20,7 @@ __all__ = ["companions_of", "plan_job"]
 
 
 def plan_job(
-    source_path: Path, output_path: Path, folder: Path, settings: Settings, index: Path | None, rooms: Sequence[Room]
+    source_path: Path, output_path: Path, folder: Path, settings: RestoreSettings, index: Path | None, rooms: Sequence[Room]
 ) -> Job:
     """Everything that is decided before the first frame is restored.
 
@@ -47,7 +47,7 @@ def plan_job(
     return Job(folder, source, settings, output, parts, tiles)
 
 
-def choose_frames(source: Source, settings: Settings) -> range:
+def choose_frames(source: Source, settings: RestoreSettings) -> range:
     """Numbers of the frames from start to end.
 
     Raises:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsedvr.atomic import whole_file, whole_folder
+from vsedvr.restore.dry_run import describe
 from vsedvr.restore.job import Job, find_job, locked, parts_folder, start_job
 from vsedvr.restore.join import join_pictures, join_video
 from vsedvr.restore.plan import companions_of, plan_job
-from vsedvr.restore.report import describe
 from vsedvr.restore.segment import restore_segment
-from vsedvr.restore.settings import Settings, Workers, device_indices
+from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 from vsedvr.restore.streams import Companions
 from vsedvr.restore.tiles import room_of
 
@@ -116,7 +116,7 @@ def restore(
         ChildProcessError: if workers died over a segment again and again.
         OSError: if a file cannot be read or written.
     """
-    settings = Settings(
+    settings = RestoreSettings(
         model=os.fspath(model),
         refine=_text(refine),
         device=_text(device),
@@ -144,7 +144,7 @@ def restore(
 def restore_film(
     source: Path,
     output: Path,
-    settings: Settings,
+    settings: RestoreSettings,
     workers: Workers,
     overwrite: bool,
     restart: bool,
@@ -192,7 +192,7 @@ def check_output(source: Path, output: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _team(workers: Workers, settings: Settings) -> "Iterator[Team | None]":
+def _team(workers: Workers, settings: RestoreSettings) -> "Iterator[Team | None]":
     """The processes that restore beside this one; None where it does so alone."""
     if workers.cluster is None and workers.local(len(device_indices(settings.device))) == 1:
         yield None
@@ -203,7 +203,7 @@ def _team(workers: Workers, settings: Settings) -> "Iterator[Team | None]":
         yield team
 
 
-def _new_job(source: Path, output: Path, folder: Path, settings: Settings, team: "Team | None") -> Job:
+def _new_job(source: Path, output: Path, folder: Path, settings: RestoreSettings, team: "Team | None") -> Job:
     if team is None:
         job = plan_job(source, output, folder, settings, folder / "index", [room_of(settings.device, settings.precision)])
     else:  # the plan needs no GPU: where workers have one, this machine may have none, or its memory is for them
@@ -273,7 +273,7 @@ def _text(value: object) -> str | None:
     return None if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 
-def plan_text(source: Path, output: Path, settings: Settings, overwrite: bool) -> str:
+def plan_text(source: Path, output: Path, settings: RestoreSettings, overwrite: bool) -> str:
     """What `restore_film` would do, as a text; nothing is written.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["MATRICES", "Settings", "Workers", "device_index", "device_indices", "parse_moment", "parse_rate"]
+__all__ = ["MATRICES", "RestoreSettings", "Workers", "device_index", "device_indices", "parse_moment", "parse_rate"]
 
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "601": 6, "240m": 7, "2020ncl": 9, "2020": 9, "2020cl": 10}
 """Names of matrices and their numbers in ITU-T H.273, as in the frame prop _Matrix."""
@@ -16,7 +16,7 @@ NOT_IN_THE_RESULT = ("device", "skip_damaged", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RestoreSettings:
     """The arguments of `vsedvr.restore.restore`, which explains them. They can be written to JSON.
 
     Raises:
@@ -65,7 +65,7 @@ class Settings:
         """The model and, where there is one, that which refines its result."""
         return [self.model, *([self.refine] if self.refine else [])]
 
-    def differences(self, other: "Settings") -> list[str]:
+    def differences(self, other: "RestoreSettings") -> list[str]:
         """Settings in which a job that began with `other` would become another film, in words."""
         pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
         return [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new and name not in NOT_IN_THE_RESULT]
@@ -74,7 +74,7 @@ class Settings:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Settings":
+    def from_json(cls, values: Mapping[str, Any]) -> "RestoreSettings":
         tile = values["tile"]
         return cls(**{**values, "tile": None if tile is None else (tile[0], tile[1])})
 

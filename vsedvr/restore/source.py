@@ -10,13 +10,13 @@ from vsedvr.data.color import SD_LINES
 from vsedvr.restore.facts import Source
 from vsedvr.restore.pictures import picture_clip, read_pictures
 from vsedvr.restore.script import read_script, script_clip
-from vsedvr.restore.settings import MATRICES, Settings, parse_rate
-from vsedvr.restore.video import read_video, video_clip
+from vsedvr.restore.settings import MATRICES, RestoreSettings, parse_rate
+from vsedvr.restore.video import read_film, video_clip
 
 __all__ = ["read_source", "source_clip"]
 
 
-def read_source(path: Path, settings: Settings, index: Path | None) -> Source:
+def read_source(path: Path, settings: RestoreSettings, index: Path | None) -> Source:
     """The facts of an input.
 
     Args:
@@ -34,7 +34,7 @@ def read_source(path: Path, settings: Settings, index: Path | None) -> Source:
     return replace(source, props={**source.props, **_assumed_matrix(source, settings)})
 
 
-def source_clip(source: Source, settings: Settings, index: Path | None) -> vs.VideoNode:
+def source_clip(source: Source, settings: RestoreSettings, index: Path | None) -> vs.VideoNode:
     """The film as a clip, with the colour props that it was read with."""
     match source.kind:
         case "pictures":
@@ -49,17 +49,17 @@ def source_clip(source: Source, settings: Settings, index: Path | None) -> vs.Vi
     return clip.std.SetFrameProps(**assumed) if assumed else clip
 
 
-def _read(path: Path, settings: Settings, index: Path | None) -> Source:
+def _read(path: Path, settings: RestoreSettings, index: Path | None) -> Source:
     if path.is_dir():
         return read_pictures(str(path), parse_rate(settings.fps or "24"))
     if settings.fps is not None:
         raise ValueError(f"fps (--fps) is for folders of pictures; {path} has its own timestamps")
     if path.suffix.lower() == ".vpy":
         return read_script(str(path))
-    return read_video(str(path), index, settings.skip_damaged)
+    return read_film(str(path), index, settings.skip_damaged)
 
 
-def _assumed_matrix(source: Source, settings: Settings) -> dict[str, int]:
+def _assumed_matrix(source: Source, settings: RestoreSettings) -> dict[str, int]:
     """The matrix of a YUV source: what it says, or what was asked for, or what players would take."""
     if not source.format.startswith("YUV"):
         return {}

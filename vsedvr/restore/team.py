@@ -18,9 +18,9 @@ from vsedvr.atomic import write_whole
 from vsedvr.restore.cluster import Cluster, Joined, joined, started
 from vsedvr.restore.job import Job, versions
 from vsedvr.restore.pictures import picture_files
-from vsedvr.restore.settings import Settings, Workers, device_indices
+from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 from vsedvr.restore.tiles import Room
-from vsedvr.restore.worker import Order, Report, Station
+from vsedvr.restore.worker import Order, Station, WorkerFacts
 
 __all__ = ["Team", "gathered"]
 
@@ -29,7 +29,7 @@ CHUNK = 16 << 20
 
 
 @contextmanager
-def gathered(workers: Workers, settings: Settings) -> Iterator["Team"]:
+def gathered(workers: Workers, settings: RestoreSettings) -> Iterator["Team"]:
     """The workers; processes of this machine end with the block.
 
     Raises:
@@ -56,8 +56,8 @@ class Team:
         """
         Args:
             cluster: of the workers.
-            devices: that they are spread over, as in Settings.
-            precision: as in Settings.
+            devices: that they are spread over, as in RestoreSettings.
+            precision: as in RestoreSettings.
             cores: of the machine that they share; None for as many as each worker's machine has.
             ship: send the input and the models.
         """
@@ -67,7 +67,7 @@ class Team:
         self.cores = cores
         self.ship = ship
         self.workers: dict[str, Joined] = {}
-        self.reports: dict[str, Report] = {}
+        self.reports: dict[str, WorkerFacts] = {}
         """What workers said of themselves, by address."""
         self.welcome: set[str] = set()
         """Addresses of workers that have the order and all that they need for it."""

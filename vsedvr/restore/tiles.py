@@ -8,7 +8,7 @@ import vapoursynth as vs
 
 from vsedvr.infer import PRECISIONS, Tiling, choose_device, choose_precision, choose_tiling, memory_budget
 from vsedvr.restore.facts import Source
-from vsedvr.restore.settings import Settings, device_index
+from vsedvr.restore.settings import RestoreSettings, device_index
 from vsedvr.weights import load_model
 
 __all__ = ["Room", "choose_tiles", "room_of"]
@@ -30,7 +30,7 @@ def room_of(device: str | None, precision: str | None) -> Room:
     """What this process has.
 
     Args:
-        device, precision: as in Settings.
+        device, precision: as in RestoreSettings.
 
     Raises:
         ValueError: if there is no such device or precision.
@@ -41,7 +41,7 @@ def room_of(device: str | None, precision: str | None) -> Room:
     return Room(chosen.type, name, memory_budget(chosen, vs.core.max_cache_size << 20))
 
 
-def choose_tiles(source: Source, settings: Settings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
+def choose_tiles(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
     """(width, height) of the tiles of each model, (0, 0) for whole frames: what was asked for, or the largest that fit.
 
     Args:
@@ -69,6 +69,6 @@ def choose_tiles(source: Source, settings: Settings, rooms: Sequence[Room]) -> l
     return tiles
 
 
-def _dtype(room: Room, source: Source, settings: Settings) -> torch.dtype:
+def _dtype(room: Room, source: Source, settings: RestoreSettings) -> torch.dtype:
     exact = settings.precision is None and source.format == "RGBS"
     return torch.float32 if exact else PRECISIONS[room.precision]

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from vsedvr.restore.facts import Source, clock, colour, exact, hdr_metadata, reason
 
-__all__ = ["film_stream", "opened", "read_video", "video_clip"]
+__all__ = ["film_stream", "opened", "read_film", "video_clip"]
 
 NOT_A_FRAME_EACH = {"mpeg4", "vp8"}
 """Codecs whose packets are not all shown: nothing can be said of frames that are missing."""
@@ -56,7 +56,7 @@ def film_stream(container: InputContainer) -> VideoStream:
     raise ValueError(f"{container.name} has no video stream")
 
 
-def read_video(path: str, index: Path | None, skip_damaged: bool) -> Source:
+def read_film(path: str, index: Path | None, skip_damaged: bool) -> Source:
     """Reads the whole file once: every frame is counted, and compared with the packets of the container.
 
     Args:

@@ -21,13 +21,13 @@ from vsedvr.restore.segment import release, restore_segment
 from vsedvr.restore.settings import device_index
 from vsedvr.restore.tiles import Room, room_of
 
-__all__ = ["NoOrderError", "Order", "Report", "Station", "accept", "check", "finish", "look", "receive", "restore"]
+__all__ = ["NoOrderError", "Order", "Station", "WorkerFacts", "accept", "check", "finish", "look", "receive", "restore"]
 
 SECONDS_BETWEEN_REPORTS = 1.0
 
 
 @dataclass(frozen=True)
-class Report:
+class WorkerFacts:
     """What a worker says of itself."""
 
     versions: Mapping[str, str]
@@ -95,7 +95,7 @@ _ready: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 _one_at_a_time = threading.Lock()
 
 
-def look(device: str | None, precision: str | None) -> Report:
+def look(device: str | None, precision: str | None) -> WorkerFacts:
     """What there is to restore with.
 
     Raises:
@@ -104,7 +104,7 @@ def look(device: str | None, precision: str | None) -> Report:
     chosen = choose_device(device_index(device))
     machine = platform.node()
     card = f"{machine} {torch.cuda.get_device_properties(chosen).uuid}" if chosen.type == "cuda" else ""
-    return Report(versions(), machine, card, room_of(device, precision))
+    return WorkerFacts(versions(), machine, card, room_of(device, precision))
 
 
 def accept(order: Order, station: Station, folder: Path) -> bool:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vsedvr.compare.metrics import psnr, rgb_to_y
 from vsedvr.data.clip import Frame
 from vsedvr.data.find import find_pairs
 from vsedvr.data.pairs import ClipPair, open_pair, to_frame
-from vsedvr.evaluation.metrics import psnr, rgb_to_y
 from vsedvr.infer import Tiling, default_tile_pad
 from vsedvr.infer.device import computing
 from vsedvr.model import EDVR

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.quality import compression
 from conftest import TINY, moving_frames, random_model, write_frames
-from vsedvr.evaluation.metrics import MAX_PSNR
+from vsedvr.compare.metrics import MAX_PSNR
 from vsedvr.model import EDVRConfig
 from vsedvr.train.state import save_model
 
