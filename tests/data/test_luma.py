@@ -4,25 +4,13 @@ import numpy as np
 import vapoursynth as vs
 
 from conftest import moving_frames
+from vs_clips import rgb24_clip
 from vsedvr.data.luma import luma, luma_difference
-
-
-def rgb_clip(frames: list[np.ndarray]) -> vs.VideoNode:
-    height, width, _ = frames[0].shape
-    blank = vs.core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=len(frames))
-
-    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
-        out = f.copy()
-        for plane in range(3):
-            np.copyto(np.asarray(out[plane]), frames[n][..., plane])
-        return out
-
-    return blank.std.ModifyFrame(blank, fill)
 
 
 def test_luma_and_difference_are_those_of_vapoursynth() -> None:
     frames = [*moving_frames(3, 37, 53), np.random.default_rng(1).integers(0, 256, (37, 53, 3), np.uint8)]
-    gray = rgb_clip(frames).resize.Point(format=vs.GRAY8, matrix=vs.MATRIX_BT709, range=vs.RANGE_FULL)
+    gray = rgb24_clip(frames).resize.Point(format=vs.GRAY8, matrix=vs.MATRIX_BT709, range=vs.RANGE_FULL)
     differences = gray.std.PlaneStats(gray[0] + gray[:-1])
     for n, frame in enumerate(frames):
         assert abs(luma(frame).astype(int) - np.asarray(gray.get_frame(n)[0])).max() <= 1

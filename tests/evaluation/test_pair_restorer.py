@@ -4,29 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import vapoursynth as vs
 from videos import write_rgb
 
 import vsedvr
 from conftest import moving_frames, random_model
+from vs_clips import rgb24_clip
 from vsedvr.data.pairs import open_pair
 from vsedvr.evaluation.pair_restorer import PairRestorer
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
-
-
-def rgb_clip(frames: list[np.ndarray]) -> vs.VideoNode:
-    height, width, _ = frames[0].shape
-    blank = vs.core.std.BlankClip(format=vs.RGB24, width=width, height=height, length=len(frames))
-
-    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
-        out = f.copy()
-        for plane in range(3):
-            np.copyto(np.asarray(out[plane]), frames[n][..., plane])
-        return out
-
-    return blank.std.ModifyFrame(blank, fill)
 
 
 def test_a_video_with_a_cut_is_restored_as_by_the_filter(tmp_path: Path) -> None:
@@ -36,7 +23,7 @@ def test_a_video_with_a_cut_is_restored_as_by_the_filter(tmp_path: Path) -> None
     model = random_model(X4)
     pair = open_pair("film", (gt, path), None, 4)
     assert pair.scene_starts(0, 8) == [0, 5]
-    filtered = vsedvr.edvr(rgb_clip(lq), model=model, device_index=-1)
+    filtered = vsedvr.edvr(rgb24_clip(lq), model=model, device_index=-1)
     restore = PairRestorer(model, torch.device("cpu"), torch.float32)
     for n in range(9):
         frame = filtered.get_frame(n)

@@ -60,6 +60,17 @@ def test_a_clip_of_any_length_has_a_few_runs(padding: str) -> None:
         assert sum(map(len, runs)) == 134_000_000
 
 
+def test_frames_behind_a_cut_are_replaced() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def scene_starts(first: int, last: int) -> list[int]:
+        asked.append((first, last))
+        return [10]
+
+    assert Windows(20, 5, 2, "replicate").indices_in_scene(9, scene_starts) == [7, 8, 9, 9, 9]
+    assert asked == [(7, 11)]
+
+
 def test_unknown_padding() -> None:
     with pytest.raises(ValueError, match=r"padding must be one of replicate, .* got 'mirror'"):
         Windows(9, 5, 2, "mirror")

@@ -17,7 +17,6 @@ from vsedvr.atomic import write_whole
 from vsedvr.cli.options import add_engine_arguments, add_model_argument, add_output_arguments, engine_settings, file_path
 from vsedvr.cli.progress import Progress, show_log
 from vsedvr.infer import Engine, Tiling, clip_windows
-from vsedvr.timeline import within_scene
 from vsedvr.weights import load_model
 
 if TYPE_CHECKING:
@@ -94,8 +93,7 @@ def _inspect(
     with ExitStack() as files:
         videos: dict[str, Callable[[Frame], None]] = {}
         for n in numbers:
-            window = clip_windows(config, len(clip)).indices(n)
-            indices = within_scene(window, n, clip.scene_starts(min(window), max(window)))
+            indices = clip_windows(config, len(clip)).indices_in_scene(n, clip.scene_starts)
             views = view_window(engine, indices, lambda i: to_tensor(clip[i]))
             full = full or flow_scale(views)  # the first frame's, so that colours mean the same in all
             write_whole(output / f"sheet_{n}.png", png(sheet(views, config.center, [clip[i] for i in indices], full)))

@@ -8,7 +8,6 @@ from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.data.picture import Frame
 from vsedvr.infer import Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
-from vsedvr.timeline import within_scene
 
 __all__ = ["restored_version"]
 
@@ -50,8 +49,7 @@ class _RestoredClip:
     def __getitem__(self, n: int) -> Frame:
         if self.engine is None:
             self.engine = build_engine(self.model, self.device, self.dtype, self.clip.size)
-        window = clip_windows(self.model.config, len(self.clip)).indices(n)
-        indices = within_scene(window, n, self.clip.scene_starts(min(window), max(window)))
+        indices = clip_windows(self.model.config, len(self.clip)).indices_in_scene(n, self.clip.scene_starts)
         return to_frame(self.engine.restore(indices, lambda i: to_tensor(self.source.frame(i))))
 
     def close(self) -> None:

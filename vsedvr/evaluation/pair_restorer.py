@@ -10,7 +10,6 @@ from vsedvr.data.pairs import ClipPair, to_frame, to_tensor
 from vsedvr.data.resize import enlarge
 from vsedvr.infer import Engine, build_engine, clip_windows
 from vsedvr.model import EDVR
-from vsedvr.timeline import within_scene
 
 __all__ = ["PairRestorer", "Restore", "baseline", "baseline_name"]
 
@@ -59,9 +58,8 @@ class PairRestorer:
         if self.running is None or self.running.pair is not pair:
             self.running = self._start(pair)
         first = self.running.first_number
-        window = clip_windows(self.model.config, pair.num_frames, self.padding).indices(n)
-        starts = pair.scene_starts(min(window), max(window))
-        numbers = [first + i for i in within_scene(window, n, starts)]
+        windows = clip_windows(self.model.config, pair.num_frames, self.padding)
+        numbers = [first + i for i in windows.indices_in_scene(n, pair.scene_starts)]
         return to_frame(self.running.engine.restore(numbers, lambda number: to_tensor(pair.lq_frame(number - first))))
 
     def _start(self, pair: ClipPair) -> _Running:

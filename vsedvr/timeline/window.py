@@ -1,7 +1,9 @@
 """The windows of a clip: which source frames restore which frame, also at the two ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from vsedvr.timeline.scene import within_scene
 
 __all__ = ["PADDINGS", "Windows"]
 
@@ -56,6 +58,16 @@ class Windows:
         """
         padding = self._possible_padding()
         return [self._inside(n, i, padding) for i in range(n - self.center, n + self.after + 1)]
+
+    def indices_in_scene(self, n: int, scene_starts: Callable[[int, int], Iterable[int]]) -> list[int]:
+        """Source frame numbers of the window of frame n, in which frames behind a cut are replaced (see within_scene).
+
+        Args:
+            n: frame to restore, 0 <= n < num_frames.
+            scene_starts: gives the numbers of the frames from a first to a last one that a scene begins with.
+        """
+        window = self.indices(n)
+        return within_scene(window, n, scene_starts(min(window), max(window)))
 
     def runs(self, place: int) -> list[range]:
         """The source frames at one place of all windows, for frame 0 to the last, as few runs of successive numbers.

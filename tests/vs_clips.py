@@ -28,6 +28,11 @@ def clip_of(frames: Tensor, format: vs.PresetVideoFormat = vs.RGBS, **props: Any
     return blank.std.ModifyFrame(blank, fill).std.SetFrameProps(**props)
 
 
+def rgb24_clip(frames: list[np.ndarray]) -> vs.VideoNode:
+    """An RGB24 clip of pictures (h, w, 3)."""
+    return clip_of(torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy()), vs.RGB24)
+
+
 def pixels(frame: vs.VideoFrame) -> Tensor:
     """Planes of one size as (planes, h, w) in float64."""
     return torch.from_numpy(np.stack([np.asarray(frame[p]).astype(np.float64) for p in range(frame.format.num_planes)]))
