@@ -1,7 +1,7 @@
 """EDVR video restoration for VapourSynth.
 
-In a script: `import vsedvr` and `clip = vsedvr.edvr(clip)`. Names load when they are first used, so that the network can
-be used without VapourSynth, and importing vsedvr changes nothing in the process.
+A script needs `import vsedvr` and `clip = vsedvr.edvr(clip)`. Names are loaded when they are first used, so that the network
+can be used without VapourSynth, and importing vsedvr changes nothing in the process.
 """
 
 from importlib import import_module

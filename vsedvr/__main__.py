@@ -1,4 +1,4 @@
-"""python -m vsedvr"""
+"""Runs the command line of vsedvr for `python -m vsedvr`."""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""Files and folders that appear in their place only when they are complete.
+"""Writes files and folders that appear in their place only when they are complete.
 
-What is written goes to a hidden name beside the place, to the disk (fsync), and then into place in one step. A crash, a full
-disk or a power cut leaves the old content or the new one, never half of it. All of vsedvr writes results this way.
+They are first written under a hidden name in the same folder and flushed to the disk (fsync), then moved into place in one
+step. A crash, a full disk or a power cut leaves the old content or the new one, never a mixture. All results of vsedvr are
+written this way.
 """
 
 import os
@@ -15,14 +16,14 @@ __all__ = ["whole_file", "whole_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: str | Buffer) -> None:
-    """Writes a file that appears when it is complete. Missing folders above it are made, an old file is replaced.
+    """Writes a file that appears only when it is complete. Missing parent folders are made, and an old file is replaced.
 
     Args:
-        path: where the file appears.
-        content: a text, written in UTF-8, or bytes.
+        path: path of the file.
+        content: text, which is written in UTF-8, or bytes.
 
     Raises:
-        OSError: if it cannot be written; the error names the path, and what stood there before is still there.
+        OSError: if the file cannot be written; the error names the path, and an old file stays as it was.
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -30,9 +31,9 @@ def write_whole(path: Path, content: str | Buffer) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write a file to; when the block ends without an error, the file moves to `path`.
+    """Gives the block a temporary path to write a file to; if it ends without an error, the file moves to `path`.
 
-    Missing folders above it are made, and an old file is replaced. After an error the temporary file is removed.
+    Missing parent folders are made, and an old file is replaced. After an error the temporary file is removed.
 
     Raises:
         OSError: if the file cannot be written; the error names the path.
@@ -52,12 +53,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty temporary folder; when the block ends without an error, it moves to `path` with all that is in it.
+    """Gives the block an empty temporary folder to fill; if it ends without an error, the folder moves to `path`.
 
-    Missing folders above it are made. After an error the temporary folder is removed.
+    Missing parent folders are made. After an error the temporary folder is removed.
 
     Raises:
-        FileExistsError: if there is something at `path` by then.
+        FileExistsError: if `path` exists when the folder is moved.
         OSError: if the folder cannot be written; the error names a path.
     """
     with _naming(path):
@@ -78,13 +79,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    """A hidden name in the same folder that no other process uses."""
+    """Path with a hidden, random name in the same folder, which no other process uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Adds the path to errors of the operating system that name none, such as those of a full disk."""
+    """Adds the path to OSErrors in the block that name no path, such as those of a full disk."""
     try:
         yield
     except OSError as error:
@@ -96,7 +97,7 @@ def _naming(path: Path) -> Iterator[None]:
 def _to_disk(path: Path) -> None:
     """Waits until the content of a file or folder is on the disk."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders, and needs this for files only
+        return  # Windows cannot open folders, and needs this only for files
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

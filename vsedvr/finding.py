@@ -1,4 +1,4 @@
-"""What a room of the package finds out about itself, for `vsedvr check` and for messages. Ground floor: imports nothing."""
+"""The type of result that `vsedvr check` shows. Every part of the package may import it, so it imports none of them."""
 
 import json
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ __all__ = ["Finding", "reinstall_line"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, such as CuPy."""
+    """Result of one check of the installation, such as that of CuPy."""
 
     name: str
-    """What was looked at."""
+    """Name of the thing that was checked, such as "CuPy"."""
     text: str
-    """How it stands."""
+    """State of the thing, such as its version or what is wrong with it."""
     advice: str = ""
-    """The line that mends or improves it, such as a command; empty where there is nothing to do."""
+    """Advice that mends or improves it, such as a command; empty if there is nothing to do."""
     broken: bool = False
-    """Whether it is installed and does not work. What is only missing is not broken."""
+    """Whether it is installed but does not work. A thing that is only missing is not broken."""
 
 
 def reinstall_line() -> str:
-    """The command that installs this package again, from where it came from."""
+    """Command that installs this package again from the source it was installed from."""
     try:
         source = json.loads(metadata.distribution("vsedvr").read_text("direct_url.json") or "{}")
     except metadata.PackageNotFoundError:  # a source tree that is used without being installed

@@ -1,4 +1,4 @@
-"""Inference: windows of frames, and the engine that restores them."""
+"""Inference: the engine that restores frames with an EDVR, and the choice of its device, precision, tiles and windows."""
 
 from vsedvr.infer.build import build_engine, check_tile, clip_windows, memory_budget, published_padding, share_memory
 from vsedvr.infer.device import PRECISIONS, choose_device, choose_precision

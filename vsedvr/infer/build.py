@@ -1,4 +1,4 @@
-"""What it takes to restore a clip: an engine that fits into the free memory, and the windows of frames."""
+"""Builds what restores a clip: an engine that fits into the free memory, and the windows of frames it is fed with."""
 
 import operator
 from typing import SupportsIndex
@@ -14,7 +14,7 @@ from vsedvr.timeline import Windows
 __all__ = ["build_engine", "check_tile", "clip_windows", "memory_budget", "published_padding", "share_memory"]
 
 _processes = 1
-"""How many processes such as this one share the memory of a device."""
+"""Number of vsedvr processes that share the memory of a device, this one included; set by share_memory."""
 
 
 def build_engine(
@@ -26,19 +26,20 @@ def build_engine(
     tile_pad: int | None = None,
     reserved_bytes: int = 0,
 ) -> Engine:
-    """An engine that takes half of the memory that is free. The rest is for frames, other filters and the encoder.
+    """Builds an engine that takes half of the free memory. The other half is for frames, other filters and the encoder.
 
     Args:
         model: the network.
-        device, dtype: of the engine.
+        device, dtype: the device and the data type that the engine computes with.
         size: (height, width) of the clip.
-        tile: (width, height) of tiles, (0, 0) for none; by default the largest that fit.
-        tile_pad: pixels read around a tile; by default what keeps tiles within 1/255 of the whole.
-        reserved_bytes: bytes of the computer's memory that are free now and that something else will still take, such as
-            what VapourSynth's cache of frames may grow by. A GPU's memory has nothing to do with it.
+        tile: (width, height) of tiles in pixels of the clip, (0, 0) for no tiles; by default the largest tiles that fit.
+        tile_pad: pixels that are read around a tile; by default so many that a picture restored in tiles differs by at most
+            1/255 from one restored whole.
+        reserved_bytes: bytes of the computer's memory that are free now but will be taken by something else, such as
+            VapourSynth's cache of frames while it grows. A GPU's memory is not affected.
 
     Raises:
-        ValueError: for a tile or tile_pad that cannot be.
+        ValueError: if tile or tile_pad is invalid (see check_tile).
         MemoryError: if the device has too little memory.
         RuntimeError: if the network does not run on the GPU.
     """
@@ -56,16 +57,16 @@ def build_engine(
 
 
 def memory_budget(device: torch.device, reserved_bytes: int = 0) -> int:
-    """Bytes that an engine takes on a device: half of what is free, less what is reserved of the computer's memory.
+    """Bytes that an engine may take on a device: half of the free memory, after reserved_bytes are set aside on a CPU.
 
-    Where processes share the memory (see share_memory), it is this one's part.
+    If several processes share the memory (see share_memory), the result is this process's equal part.
     """
     free = free_bytes(device) - (0 if device.type == "cuda" else reserved_bytes)
     return max(0, free) // 2 // _processes
 
 
 def share_memory(processes: int) -> None:
-    """Says that so many processes of one kind share the memory of a device, of which this one may take its part."""
+    """Tells this process that `processes` processes share the memory of a device; it then takes only its equal part."""
     global _processes
     _processes = processes
 
@@ -88,10 +89,10 @@ def _build(
 
 
 def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:
-    """Checks what a user gave for tiles. Whole numbers of any kind will do, those of NumPy included.
+    """Checks the tile size and pad that a user gave. Whole numbers of any type are accepted, NumPy's included.
 
     Raises:
-        ValueError: if they are neither None nor what a Tiling takes.
+        ValueError: if tile is neither None nor two whole numbers from 0 up, or tile_pad neither None nor one such number.
     """
     pair = tile is None or (isinstance(tile, tuple | list) and len(tile) == 2)
     if not pair or not all(_is_pixels(side) for side in tile or ()):
@@ -111,12 +112,12 @@ def _is_pixels(number: SupportsIndex) -> bool:
 
 
 def clip_windows(config: EDVRConfig, num_frames: int, padding: str | None = None) -> Windows:
-    """The windows of a network over a clip.
+    """Builds the windows that a network restores a clip from.
 
     Args:
         config: configuration of the network.
-        num_frames: length of the clip.
-        padding: one of timeline.PADDINGS; by default what published models of the kind were tested with.
+        num_frames: length of the clip in frames.
+        padding: one of timeline.PADDINGS; by default the one that published models of this kind were tested with.
 
     Raises:
         ValueError: for an unknown padding.
@@ -125,5 +126,5 @@ def clip_windows(config: EDVRConfig, num_frames: int, padding: str | None = None
 
 
 def published_padding(config: EDVRConfig) -> str:
-    """The padding that published models of this kind were tested with: BasicSR, options/test/EDVR."""
+    """Name of the padding that published models of this kind were tested with (source: BasicSR, options/test/EDVR)."""
     return "replicate" if config.with_predeblur else "reflection_circle"

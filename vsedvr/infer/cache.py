@@ -1,4 +1,4 @@
-"""What the engine keeps of source frames."""
+"""A cache of source frames and their features, so that the engine computes each of them only once."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ __all__ = ["FrameCache", "FrameTile"]
 
 
 class FrameTile(NamedTuple):
-    """One tile of a source frame as the network needs it."""
+    """Pixels and features of one tile of a source frame."""
 
     lq: Tensor
-    """The pixels, (1, num_in_ch, h, w)."""
+    """The tile's pixels, (1, num_in_ch, h, w) in [0, 1]."""
     features: FrameFeatures
 
     @property
@@ -26,21 +26,21 @@ class FrameTile(NamedTuple):
 
 
 class FrameCache:
-    """Tiles of frames, by frame number and tile. The least recently used one goes first.
+    """Keeps tiles of frames, by frame number and tile. When it is full, the least recently used one is dropped.
 
-    Every window walks through all tiles. So where not all of them fit, the least recently used one is the one needed next,
-    and nothing would ever be found. Instead a fixed share of the tiles is kept, and the others never enter.
+    Every window walks through all tiles. If not all of them fit, the least recently used tile is the one needed next, so
+    nothing would ever be found. Therefore a fixed share of the tiles is kept, and the others never enter the cache.
     """
 
     def __init__(self, tiles: Sequence[Tile], num_frame: int, tile_bytes: int, max_bytes: int) -> None:
         """
         Args:
-            tiles: those that each frame is taken apart into.
-            num_frame: frames in a window.
-            tile_bytes: bytes of one FrameTile.
-            max_bytes: upper bound of all that is kept.
+            tiles: the tiles that each frame is divided into.
+            num_frame: number of frames in a window.
+            tile_bytes: size of one FrameTile in bytes.
+            max_bytes: upper bound of the whole cache in bytes.
         """
-        # One window of each kept tile, but for one frame: when a new frame enters, the oldest one is needed no more.
+        # Each kept tile needs room for a window less one frame: when a new frame enters, the oldest is no longer needed.
         kept = (max_bytes // tile_bytes + 1) // num_frame
         self.tiles = frozenset(tiles[: max(1, kept)])
         self.max_frames = (num_frame + 2) * len(self.tiles)
@@ -54,7 +54,7 @@ class FrameCache:
         return self.frames.get(key)
 
     def put(self, key: tuple[int, Tile], frame: FrameTile) -> None:
-        """Keeps a tile of a frame, if the tile is one of those that are kept."""
+        """Keeps a frame's tile if it belongs to the share of tiles that this cache holds; drops old tiles to make room."""
         if key[1] not in self.tiles:
             return
         self.frames[key] = frame

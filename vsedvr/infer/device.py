@@ -1,4 +1,4 @@
-"""Where the network runs, the type that it computes in, and the state of PyTorch while it does."""
+"""Chooses the device and the data type that the network computes with, and sets up PyTorch while it computes."""
 
 import logging
 import operator
@@ -14,20 +14,20 @@ from vsedvr.infer.settings import reproducible
 __all__ = ["PRECISIONS", "choose_device", "choose_precision", "computing"]
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""The types that a network can compute in, by the names that users give."""
+"""Data types that a network can compute in, by the names that users give them."""
 
 logger = logging.getLogger("vsedvr")
 _settings = threading.RLock()  # re-entrant, because loading a frame may run another engine
 
 
 def choose_device(device_index: int | None) -> torch.device:
-    """The device with a number.
+    """Finds the device that a user's number means.
 
     Args:
-        device_index: number of a GPU, or -1 for the CPU. None is the first GPU, or the CPU where there is none.
+        device_index: number of a GPU from 0 up, or -1 for the CPU. None is the first GPU, or the CPU if there is no GPU.
 
     Raises:
-        ValueError: if it is not a whole number, or there is no such GPU.
+        ValueError: if device_index is not a whole number, or there is no such GPU.
     """
     count = torch.cuda.device_count()
     if device_index is None:
@@ -48,12 +48,12 @@ def choose_device(device_index: int | None) -> torch.device:
 
 
 def choose_precision(asked: str | None, device: torch.device, exact_input: bool) -> torch.dtype:
-    """The type to compute in: what was asked for, or float32 and a warning where that would be slower on the device.
+    """Chooses the data type to compute in: the one asked for, or float32 with a warning if that is faster on the device.
 
     Args:
-        asked: one of PRECISIONS, or None, which is fp32 on a CPU and for exact input, and fp16 on a GPU otherwise.
+        asked: a name in PRECISIONS, or None: then fp32 on a CPU and for exact input, fp16 on a GPU for all other input.
         device: where the network runs.
-        exact_input: the input is 32-bit float, so whoever feeds it expects results of that precision.
+        exact_input: whether the input is 32-bit float, so that users expect results of that precision.
 
     Raises:
         ValueError: for an unknown name.
@@ -73,13 +73,13 @@ def choose_precision(asked: str | None, device: torch.device, exact_input: bool)
 
 @contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Within it, kernels that are launched on a GPU give equal output for equal input, bit for bit. On a CPU it does nothing.
+    """Makes GPU kernels launched inside the block give bit-identical output for equal input. On a CPU it does nothing.
 
-    In float32 no TF32 is used. In the other types it is, for the few convolutions that stay in float32: its mantissa is that
-    of float16.
+    In float32, TF32 is switched off. In the other types it is on for the few convolutions that stay in float32, because its
+    mantissa has the 10 bits of float16.
 
-    PyTorch's settings belong to the whole process, so threads take turns: else one would take another's settings for the
-    user's. Launching holds Python's own lock anyway; wait for results outside.
+    PyTorch's settings belong to the whole process, so threads take turns: otherwise one would mistake another's settings
+    for the user's. Launching kernels holds Python's own lock anyway; wait for their results outside of the block.
     """
     if device.type != "cuda":
         yield

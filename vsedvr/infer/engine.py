@@ -1,4 +1,4 @@
-"""Restores a clip with an EDVR, frame by frame in any order, and keeps what can be used again."""
+"""The engine: it restores a clip with an EDVR, frame by frame in any order, and keeps features that are needed again."""
 
 import functools
 import logging
@@ -36,9 +36,9 @@ logger = logging.getLogger("vsedvr")
 class Engine:
     """Restores frames of one clip on one device in one precision.
 
-    The features of a frame are computed when a window first needs it and kept, by source frame number and tile, for the
-    windows after; a neighbour that stands in a window twice is aligned once. What is kept changes the time a frame takes
-    and never its pixels: with the tiles that it has, output n depends on n alone.
+    The features of a frame are computed when a window first needs them, and kept for later windows by source frame number
+    and tile. A frame that occurs twice in a window is aligned once. The cache changes how long a frame takes but never its
+    pixels: as long as the tiles stay the same, output n depends on n alone.
     """
 
     def __init__(
@@ -49,18 +49,19 @@ class Engine:
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
     ) -> None:
-        """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for that.
+        """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for it.
 
         Args:
-            model: stays as it is; the engine works with a copy, which engines of one model, device and type share.
-            device: where to run.
+            model: the network. It is not changed: the engine works with a copy, which all engines with the same model,
+                device and dtype share.
+            device: where the network runs.
             dtype: float32, float16 or bfloat16. A frame that overflows float16 or bfloat16 is computed again in float32.
-            tiling: how to take the pictures apart; by default they are restored whole. When memory runs out, smaller tiles
-                take its place: on a GPU here already, so that it is settled from then on.
-            cache_bytes: upper bound of the features kept between calls. What is not kept is computed again.
+            tiling: how pictures are divided into tiles; by default they are restored whole. If memory runs out, smaller
+                tiles replace it; on a GPU that is tried out here already, so that the tiles do not change later.
+            cache_bytes: upper bound of the features kept between calls, in bytes. All others are computed again.
 
         Raises:
-            MemoryError: if a GPU's memory runs out with the smallest tiles as well.
+            MemoryError: if a GPU's memory runs out even with the smallest tiles.
         """
         self.config = model.config
         self.dtype = dtype
@@ -80,17 +81,17 @@ class Engine:
         """Restores the centre frame of a window.
 
         Args:
-            indices: the window's num_frame source frame numbers; a number always means the same frame.
-            load: gives the frame of a number, (num_in_ch, h, w) in [0, 1], all of the size that the tiling is for; called
-                only for frames whose features are not kept, once for each.
+            indices: the window's num_frame source frame numbers; the same number must always mean the same frame.
+            load: returns the frame with a given number, (num_in_ch, h, w) in [0, 1], in the size that the tiling is for.
+                It is called once for each frame whose features are not in the cache.
 
         Returns:
-            (num_out_ch, scale * h, scale * w), float32, clamped to [0, 1], on the CPU.
+            The restored frame, (num_out_ch, scale * h, scale * w), float32, clamped to [0, 1], on the CPU.
 
         Raises:
             ValueError: if a frame has another size or number of channels.
-            MemoryError: if memory runs out with the smallest tiles as well.
-            RuntimeError: if the frame is not finite in float32 either.
+            MemoryError: if memory runs out even with the smallest tiles.
+            RuntimeError: if the restored frame has NaN or infinity in it even in float32.
         """
         load = functools.cache(load)
         if self.tiling is None:
@@ -104,17 +105,17 @@ class Engine:
             if self.network.exact_model is None:
                 raise RuntimeError(f"{error}: {what_is_not_finite(indices, load)}") from error
             warning = str(error)
-        # Only after the except block: the error holds the tensors that were alive
+        # This must come after the except block: the error keeps tensors alive
         if self.exact is None:
             logger.warning("%s; such frames are computed again in fp32. With precision fp32 all are, at once", warning)
             self.exact = self._new_exact(self.network.exact_model, self.tiling)
         return self.exact.restore(indices, load)
 
     def _parts(self, tiling: Tiling, indices: Sequence[int], load: Load) -> Iterator[Tensor]:
-        """The restored tiles in order.
+        """Yields the restored tiles in the order of tiling.tiles, each as Tiling.blend takes it.
 
         Raises:
-            FloatingPointError: if one is not finite.
+            FloatingPointError: if a restored tile has NaN or infinity in it.
         """
         for tile in tiling.tiles:
             part, finite = self._restore_tile(tile, indices, load)
@@ -124,26 +125,26 @@ class Engine:
             yield part
 
     def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Load) -> tuple[Tensor, bool]:
-        """The restored tile, and whether the network gave finite numbers for all of it."""
+        """Restores one tile of a frame; returns it with whether all numbers that the network gave are finite."""
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
             with self._reused_memory():
                 restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
-            finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # NaN anywhere is both of the two
+            finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
         return part, bool(finite)
 
     def _reused_memory(self) -> AbstractContextManager[None]:
-        """On a CPU, memory in which the kernels' results lie, of one tile after the other."""
+        """Context in which kernels on a CPU write their results to memory reused from tile to tile; none on a GPU."""
         if self.device.type != "cpu" or self.tiling is None:
             return nullcontext()
         self.arena = self.arena or ops.Arena(arena_bytes(self.tiling, self.dtype))
         return self.arena.lent()
 
     def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
-        """The window's frames, aligned and fused. The aligned ones are freed here, before the reconstruction needs memory."""
+        """Aligns and fuses a window's frames. The aligned frames are freed on return, before reconstruction needs memory."""
         center = frames[indices[self.config.center]]
         aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
@@ -162,7 +163,14 @@ class Engine:
         return FrameTile(lq, self.model.extract(lq))
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
-        """What `run` returns for the tiling, or for a smaller one, which then stays, if memory runs out."""
+        """Calls `run` with the tiling, and with smaller ones while memory runs out; the engine keeps the tiling that fits.
+
+        Returns:
+            What the call that succeeded returned.
+
+        Raises:
+            MemoryError: if memory runs out even with the smallest tiles.
+        """
         while True:
             try:
                 return run(tiling)
@@ -170,8 +178,8 @@ class Engine:
                 if not is_out_of_memory(error):
                     raise
                 smaller = smaller_tiling(tiling, error)
-            # Only after the except block: the error holds the tensors that were alive. What was in use then is about all
-            # there is; from here on half of it is for features.
+            # This must come after the except block: the error keeps tensors alive. The memory in use when it ran out is
+            # about all there is; from here on half of it is for features.
             in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device)
             self.tiling = tiling = smaller
             self.arena = None
@@ -181,12 +189,12 @@ class Engine:
 
     @torch.inference_mode()
     def _warm_up(self, tiling: Tiling) -> None:
-        """Restores a black tile: what is slow the first time is done, and memory that is too small is found out.
+        """Restores a black tile on the GPU, so that slow first-time work is done and a lack of memory shows at once.
 
-        A driver for Windows does not fail when the GPU's memory is full: it goes on in the computer's, many times slower. So
-        it counts as out of memory, too, if PyTorch ends up with more than it held and was free before. Once is enough: what
-        restoring takes beyond that later is the cache, which is bounded. A limit for the process
-        (torch.cuda.set_per_process_memory_fraction) would meet the other filters in the script as well.
+        NVIDIA's driver for Windows does not fail when the GPU's memory is full: it goes on in the computer's memory, many
+        times slower. So it also counts as out of memory if PyTorch ends up with more memory than it held and was free before.
+        One check is enough: later only the cache takes more memory, and that is bounded. A limit for the whole process
+        (torch.cuda.set_per_process_memory_fraction) would also affect the other filters in the script.
         """
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
         shape = self.config.num_in_ch, tiling.height, tiling.width
@@ -202,7 +210,7 @@ class Engine:
         self.cache = self._new_cache(self.cache.max_bytes)
 
     def _new_exact(self, model: EDVR, tiling: Tiling) -> "Engine":
-        """The engine for frames that are not finite in this one; in smaller tiles where these would take more memory."""
+        """Makes the float32 engine for frames that overflow here, with smaller tiles if float32 needs too much memory."""
         budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device)
         tiling = choose_tiling(tiling, torch.float32, self.device, budget)
         return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes)

@@ -1,4 +1,4 @@
-"""Finds GPUs, and why there are none: what PyTorch was built for, the driver, the environment."""
+"""Describes the GPUs that PyTorch finds, or says why it finds none: its build, the driver or the environment."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ PYTORCH = "pip install --force-reinstall torch torchvision --index-url https://d
 
 
 def gpu(index: int) -> Finding:
-    """A GPU that PyTorch has found, and whether this build of PyTorch has code for it."""
+    """Describes a GPU that PyTorch has found, and says whether this build of PyTorch has code for it."""
     name = f"GPU {index}"
     properties = torch.cuda.get_device_properties(index)
     text = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
@@ -31,7 +31,7 @@ def gpu(index: int) -> Finding:
 
 
 def no_gpu() -> Finding:
-    """Why PyTorch finds no GPU. To be asked only where it finds none."""
+    """Finds out why PyTorch finds no GPU. Call it only if it finds none."""
     if torch.version.cuda is None and torch.version.hip is None:
         return _torch_for_cpus()
     try:
@@ -51,7 +51,7 @@ def no_gpu() -> Finding:
 
 
 def why_no_gpu() -> str:
-    """The same in the words of an error: "CUDA is not available (there is no NVIDIA driver)"."""
+    """Why PyTorch finds no GPU, in words for an error message: "CUDA is not available (there is no NVIDIA driver ...)"."""
     return f"CUDA is not available ({no_gpu().text.removeprefix('none: ')}; `vsedvr check` tells what mends it)"
 
 
@@ -67,7 +67,7 @@ def _torch_for_cpus() -> Finding:
 
 
 def _driver_cuda() -> int | None:
-    """The newest CUDA that the NVIDIA driver is good for, such as 13; None without a driver."""
+    """Major version of the newest CUDA that the NVIDIA driver supports, such as 13; None if there is no driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         version = ctypes.c_int()

@@ -1,4 +1,4 @@
-"""What inference finds out about itself: where it would run, the memory that is free there, and the tiles that fit."""
+"""Findings for `vsedvr check`: the devices a network can run on, their free memory, and the tiles that fit into it."""
 
 import torch
 
@@ -15,29 +15,29 @@ __all__ = ["device_name", "devices", "gpus", "memory", "runs_on", "tiles"]
 
 
 def devices() -> list[torch.device]:
-    """All that the network can run on; the default first, the CPU last."""
+    """Lists all devices that a network can run on, the default device first and the CPU last."""
     return [choose_device(index) for index in (*range(torch.cuda.device_count()), -1)]
 
 
 def device_name(device: torch.device) -> str:
-    """What people call it, such as the name of the card."""
+    """Product name of a device, such as that of the graphics card or the processor."""
     return processor() if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def gpus() -> list[Finding]:
-    """Every GPU, or why there is none."""
+    """One finding for every GPU, or a single one that says why there is none."""
     count = torch.cuda.device_count()
     return [gpu(index) for index in range(count)] if count else [no_gpu()]
 
 
 def runs_on() -> Finding:
-    """Where the filter restores by default, and in which precision."""
+    """Names the device and the precision that the filter uses by default."""
     device = choose_device(None)
     return Finding("runs on", f"{device} in {_precision(device, False)}, RGBS clips in {_precision(device, True)}")
 
 
 def memory(device: torch.device) -> Finding:
-    """The memory that is free on a device. The network takes up to half of it."""
+    """Free memory of a device in GiB, of which the filter takes up to half; advises small tiles below 1 GiB."""
     free = free_bytes(device)
     name = f"memory of {device}"
     text = f"{free / 2**30:.1f} GiB free"
@@ -47,13 +47,13 @@ def memory(device: torch.device) -> Finding:
 
 
 def tiles(configs: dict[str, EDVRConfig], device: torch.device, size: tuple[int, int], reserved_bytes: int = 0) -> Finding:
-    """How pictures of a size would be restored: whole, or in which tiles.
+    """Says whether pictures of a size would be restored whole or in tiles, and how large the tiles would be.
 
     Args:
-        configs: networks by the names of their models.
-        device: where they run, in the precision for 8-bit clips.
-        size: (width, height) of the pictures.
-        reserved_bytes: as build_engine has it.
+        configs: configurations of networks, by the names of their models.
+        device: where the networks run, in the default precision for 8-bit clips.
+        size: (width, height) of the pictures in pixels.
+        reserved_bytes: bytes of free memory that something else will take (see build_engine).
     """
     width, height = size
     precision = _precision(device, False)

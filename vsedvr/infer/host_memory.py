@@ -1,8 +1,8 @@
-"""How much of the computer's memory this process may still take, whatever limits it.
+"""Finds out how much of the computer's memory this process may still take.
 
-On Linux three things do, and none of them shows in the others: what is free on the machine, the control groups that the
-process is in (containers, systemd, batch systems), whose limit ends a process without any error, and the limits of the
-process itself (`ulimit -v` and `ulimit -d`). Elsewhere it is what is free on the machine.
+On Linux there are three limits that must each be asked for: the free memory of the machine; the control groups of the process
+(containers, systemd, batch systems), which kill a process over their limit without an error; and the limits of the process
+itself (`ulimit -v` and `ulimit -d`). On other systems only the free memory of the machine counts.
 """
 
 import sys
@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 __all__ = ["free_host_bytes"]
 
 UNUSED_ADDRESSES = 256 << 20
-"""Bytes of the address space that threads reserve for their stacks and heaps, and mostly do not use."""
+"""Bytes of address space that threads reserve for their stacks and heaps but mostly do not use."""
 
 
 def free_host_bytes() -> int:
-    """The least of what the machine, every control group and the process's own limits leave."""
-    import psutil  # only here: with a GPU the engine does without
+    """Bytes that this process may still take: the least of what the machine, its control groups and its own limits leave."""
+    import psutil  # imported only here, because an engine on a GPU does not need it
 
     rooms = [psutil.virtual_memory().available]
     if sys.platform == "linux":
@@ -26,9 +26,9 @@ def free_host_bytes() -> int:
 
 
 def control_groups(process: Path) -> Iterator[int]:
-    """Bytes that each control group of a process leaves, from its own group up to the outermost that can be seen.
+    """Yields the bytes that each control group of a process leaves, from its own group to the outermost visible one.
 
-    Pages of files that were not read lately (inactive_file) count as free: the kernel drops them before a group is full.
+    Cached file pages that were not read lately (inactive_file) count as free: the kernel drops them before a group is full.
 
     Args:
         process: the process's folder in /proc.
@@ -43,13 +43,13 @@ def control_groups(process: Path) -> Iterator[int]:
 
 
 def process_limits(process: Path) -> Iterator[int]:
-    """Bytes that this process's limits of its address space and of its data leave.
+    """Yields the bytes that this process's own limits leave: the limit of its address space and the limit of its data.
 
-    The address space is all that a process has reserved, used or not: libraries, files that are mapped, and what threads that
-    are yet to start will take.
+    The address space holds everything that a process has reserved, used or not, such as libraries and mapped files. Threads
+    that are yet to start will reserve more of it.
 
     Args:
-        process: the folder in /proc of this process.
+        process: the folder of this process in /proc.
     """
     import resource
 
@@ -65,7 +65,7 @@ def process_limits(process: Path) -> Iterator[int]:
 
 
 def _groups(process: Path) -> Iterator[Path]:
-    """The folders of the control groups for memory that a process is in, each before those around it."""
+    """Yields the folders of the memory control groups that a process is in, each before the groups that contain it."""
     try:
         memberships = [line.split(":", 2) for line in (process / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
@@ -81,9 +81,12 @@ def _groups(process: Path) -> Iterator[Path]:
 
 
 def _folders(mount_point: Path, root: PurePosixPath, group: PurePosixPath) -> Iterator[Path]:
-    """The folder of a group and those around it, up to the mount point, where the group `root` is mounted.
+    """Yields the folder of a control group and its parents, up to the mount point.
 
-    In a container that often is the container's own group, and the path of the group one of the machine outside.
+    Args:
+        mount_point: the folder where the group `root` is mounted.
+        root: the mounted group; in a container it is often the container's own group.
+        group: the group to look up; in a container its path may be one of the machine outside.
     """
     inside = group.relative_to(root if group.is_relative_to(root) else "/")
     folder = mount_point / inside
@@ -91,7 +94,7 @@ def _folders(mount_point: Path, root: PurePosixPath, group: PurePosixPath) -> It
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None where there is no file, or no number, as in "max"."""
+    """Reads the number in a file; None if there is no file, or no number in it, such as "max"."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -99,7 +102,7 @@ def _number(file: Path) -> int | None:
 
 
 def _inactive_file(folder: Path) -> int:
-    """Bytes of a group and the groups in it; version 1 has a name of its own for that."""
+    """Bytes of cached file pages not read lately in a control group and its subgroups, in cgroups of version 1 or 2."""
     try:
         fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         return int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))

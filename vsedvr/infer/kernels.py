@@ -1,4 +1,4 @@
-"""Whether the package's own kernels are there."""
+"""Tells whether the package's own compiled kernels can be used on a device."""
 
 import torch
 
@@ -8,5 +8,8 @@ __all__ = ["lacks_kernels"]
 
 
 def lacks_kernels(device: torch.device) -> bool:
-    """Whether a CPU has to do without the compiled kernels. A GPU's are compiled when the engine is made, with a message."""
+    """True for a CPU if the package was built without its compiled kernels.
+
+    It is False for every GPU: GPU kernels are compiled when the engine is made, and a failure is reported then.
+    """
     return device.type == "cpu" and not native.is_available()

@@ -1,4 +1,4 @@
-"""How much memory restoring takes, how much there is, and the tiles that fit."""
+"""Estimates the memory that restoring takes, finds the memory that is free, and chooses tiles that fit into it."""
 
 import logging
 
@@ -21,25 +21,25 @@ __all__ = [
 ]
 
 ROWS_AT_A_TIME = 24
-"""Rows of features that the engine enlarges at a time: the maps at the size of the output would set the peak of memory."""
+"""Rows of features that the engine enlarges at a time. All at once would need the most memory of all the steps."""
 
 OVERHEAD = 96 << 20
-"""Bytes that restoring takes whatever the picture's size: buffers of convolutions, gaps between the tensors."""
+"""Bytes that restoring takes at any picture size: buffers of convolutions, gaps between tensors."""
 
 RESERVE = 512 << 20
-"""Bytes that are free on a GPU at first and that others will take: cuDNN's and cuBLAS's kernels, other programs."""
+"""Bytes left free on a GPU for cuDNN, cuBLAS and other programs, which take their memory later."""
 
 logger = logging.getLogger("vsedvr")
 
 
 def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int) -> Tiling:
-    """The largest tiles that are restored within the budget, or the smallest there are.
+    """Chooses the largest tiles that can be restored within a memory budget, or the smallest tiles if none fit.
 
     Args:
-        whole: the picture in one tile.
-        dtype: of the network.
-        device: where it runs.
-        budget: bytes that the features of a window and all that works on them may take.
+        whole: a tiling with the whole picture in one tile.
+        dtype: data type that the network computes in.
+        device: where the network runs.
+        budget: bytes for the features of a window and for all the memory that is needed to work on them.
     """
     config, tiling = whole.config, whole
     while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype, device) > budget:
@@ -51,7 +51,10 @@ def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budge
 
 
 def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
-    """Bytes that the engine keeps of one frame: the input, three maps a level of the pyramid, and one map more."""
+    """Bytes that the engine keeps for one tile of one frame.
+
+    They hold the input, three feature maps for each of the pyramid's three levels, and one more map at full size.
+    """
     pixels = tile.area
     positions = pixels // config.stride**2
     maps = positions * (3 + 1) + positions // 4 * 3 + positions // 16 * 3
@@ -59,10 +62,10 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
 
 
 def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> int:
-    """Upper bound of what one frame takes on the device beside the features that are kept (benchmarks/cpu/memory.md).
+    """Upper bound of the bytes that restoring a frame takes on the device, without the features that are kept.
 
-    That is the largest of the network's phases on one tile, counted in bytes per position of the features, and the pictures
-    that go in and come out.
+    It is the largest of the network's phases on one tile, plus, on a CPU, the input and output pictures, plus OVERHEAD. The
+    phases are counted in bytes per position of the features. Measurements are in benchmarks/cpu/memory.md.
     """
     config, item = tiling.config, dtype.itemsize
     stride, num_feat = config.stride, config.num_feat
@@ -70,8 +73,8 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
     first = 2 * item * num_feat * stride**2
     align = window + 8 * item * num_feat + _sampling_bytes(config, dtype, device)
     fuse = 3 * window + 4 * item * num_feat
-    trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output's strips, and joined
-    # 16 output pixels a position: the input of a convolution, the same in its own layout, and its output
+    trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output in strips, and joined
+    # Each position has 16 output pixels: a convolution's input, a copy of it in the layout it needs, and its output
     enlarge = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
     height, width = tile.height // stride, tile.width // stride
@@ -81,17 +84,17 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
     )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
-        # Pictures are not on the device, but for the result: as the network gave it, in float32, clamped, and planar
+        # Of the pictures only the result is on the device: as the network gave it, in float32, clamped, and planar
         return max(*phases, tile.area * result * (item + 3 * 4)) + OVERHEAD
     samples = config.num_frame * config.num_in_ch + 2 * result
     return max(phases) + 4 * samples * tiling.height * tiling.width + OVERHEAD
 
 
 def arena_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
-    """How much of the working memory on a CPU is for results of the kernels, which lie in memory that is used again.
+    """Bytes of the reused memory (ops.Arena) that results of kernels on a CPU need; they are part of working_bytes.
 
-    At most at a time: the aligned frames, what one deformable convolution is predicted from and predicts, and some maps; or
-    the aligned frames, the same weighted, and some maps; or a strip of the output, and some maps.
+    The most that is in use at a time is the largest of three: the aligned frames with the offsets and masks of one deformable
+    convolution and some maps; the aligned frames, the weighted frames and some maps; or a strip of the output and some maps.
     """
     config, tile = tiling.config, tiling.tiles[0]
     height, width = tile.height // config.stride, tile.width // config.stride
@@ -103,29 +106,30 @@ def arena_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
 
 
 def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device) -> int:
-    """Bytes that a deformable convolution takes per position of the features, beside its input and output.
+    """Bytes that a deformable convolution takes per position of the features, without its input and output.
 
-    In every precision positions are float32, and the channels of offset and mask logits, 27 a group, at least float16.
+    In every precision sampling positions are float32, and the 27 channels of offsets and mask logits per group are float16
+    or wider.
     """
     num_feat, groups = config.num_feat, config.deformable_groups
     predicted = 27 * groups * dtype.itemsize
     if dtype == torch.bfloat16:  # conv_offset is float32, in and out
         predicted = 4 * (num_feat + 27 * groups)
     if device.type != "cuda":
-        # grid_sample: all taps of the input, before and after the mask, and of offsets and mask
+        # For grid_sample: all taps of the input, before and after the mask is applied, and those of offsets and mask
         return 4 * 9 * (2 * num_feat + 11 * groups)
     if ops.cuda.is_available(device):
         return predicted  # samples never leave the registers
-    # torchvision: the mask after its sigmoid; then in float32 input, offset and mask, each converted and once more in
-    # torchvision's layout, all taps of the input, and the output as zeros, as a sum and with its bias
+    # For torchvision: the mask after its sigmoid; then in float32 the input, offset and mask, each twice (converted, and in
+    # torchvision's layout), all taps of the input, and the output three times (as zeros, as a sum, and with its bias)
     return predicted + 9 * groups * dtype.itemsize + 4 * (2 * (num_feat + 27 * groups) + 9 * num_feat + 3 * num_feat)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory for tensors that is free on the device.
+    """Bytes of memory for tensors that are free on a device.
 
-    On a GPU what PyTorch holds and has no tensors in counts as free. On a CPU it is what this process may still take, whatever
-    limits it (see host_memory).
+    On a GPU, memory that PyTorch holds without tensors in it counts as free. On a CPU it is the memory that this process may
+    still take under all its limits (see host_memory).
     """
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
@@ -135,8 +139,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of the network means that memory ran out: PyTorch has no one type for it."""
-    # PyTorch on a CPU, C++ and oneDNN; cuDNN and cuBLAS; page-locked memory and CuPy
+    """Whether an error raised by the network means that memory ran out. PyTorch has several types of error for it."""
+    # Texts of PyTorch on a CPU, of C++ and oneDNN; of cuDNN and cuBLAS; of page-locked memory and CuPy
     signs = ("DefaultCPUAllocator", "bad_alloc", "ALLOC_FAILED", "out of memory")
     text = str(error)
     known = any(sign in text for sign in signs) or text == "could not create a primitive"
@@ -144,10 +148,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def smaller_tiling(tiling: Tiling, error: BaseException) -> Tiling:
-    """The next smaller tiles, with a warning, after memory ran out.
+    """Returns the next smaller tiles after memory ran out, and logs a warning.
 
     Raises:
-        MemoryError: if there are none.
+        MemoryError: if there are no smaller tiles.
     """
     smaller = tiling.smaller()
     if smaller is None:

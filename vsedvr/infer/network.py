@@ -1,4 +1,4 @@
-"""The weights of a network on a device in a precision, shared by all engines of the process that run them."""
+"""A copy of a network on one device in one precision, shared by all engines of the process that use it."""
 
 import copy
 import threading
@@ -15,38 +15,38 @@ Place = tuple[torch.device, torch.dtype]
 
 
 class Network:
-    """A copy of an EDVR, ready to run: converted, in the memory layout that is fastest, and packed.
+    """A copy of an EDVR that is ready to run: converted to its data type and the fastest memory layout, and packed.
 
-    `Network.shared` gives the same copy to everyone who asks with the same model, device and type, for as long as anyone
-    holds it. Nobody may change it.
+    `Network.shared` returns the same copy for the same model, device and data type, as long as anyone holds it. The copy
+    must not be changed.
     """
 
     def __init__(self, model: EDVR, device: torch.device | str, dtype: torch.dtype) -> None:
         """
         Args:
-            model: stays as it is.
+            model: the network to copy; it is not changed.
             device: where the copy runs.
-            dtype: of the weights: float32, float16 or bfloat16. In bfloat16 the convolutions that predict offsets are in
-                float32: an offset of 8 pixels would have steps of 1/16.
+            dtype: data type of the weights: float32, float16 or bfloat16. In bfloat16 the convolutions that predict
+                offsets stay in float32: an offset of 8 pixels could otherwise change only in steps of 1/16 pixel.
         """
         self.model = copy.deepcopy(model).eval().to(device, dtype)
-        """The copy."""
+        """The copy of the model that runs."""
         if dtype == torch.bfloat16:
             for pack, exact in zip(_dcn_packs(self.model), _dcn_packs(model), strict=True):
                 pack.conv_offset = copy.deepcopy(exact.conv_offset).to(device, torch.float32)
         self.model = self.model.to(memory_format=torch.channels_last)
         self.model.pack()
         self.device = self.model.conv_last.weight.device
-        """Where the copy is; a GPU with its number."""
+        """Device that the copy is on; a GPU always has its number here."""
         self.exact_model = None if dtype == torch.float32 else copy.deepcopy(model)
-        """The weights as they were given, for frames that need float32; None where the copy is in float32 itself."""
+        """The model with its original weights, for frames that overflow dtype; None if dtype is float32."""
 
     @classmethod
     def shared(cls, model: EDVR, device: torch.device | str, dtype: torch.dtype) -> "Network":
-        """The copy of this model that is in use already, or else a new one.
+        """Returns the copy of a model that is in use already, or makes a new one.
 
-        Weights of the model that have changed since, in whatever way, make a new copy. They are compared themselves: no
-        version counter of PyTorch's sees all changes, such as those through `parameter.data`.
+        If the model's weights have changed since, a new copy is made. The weights themselves are compared, because PyTorch's
+        version counters do not see all changes, such as those through `parameter.data`.
         """
         place = torch.empty(0, dtype=dtype, device=device).device, dtype
         with _lock:
@@ -57,7 +57,7 @@ class Network:
             return network
 
     def has_weights_of(self, model: EDVR) -> bool:
-        """Whether the model has the configuration and the weights that this network was made from."""
+        """Whether a model still has the configuration and the weights that this network was made from."""
         made_from = self.exact_model or self.model
         ours, theirs = made_from.state_dict(), model.state_dict()
         return (

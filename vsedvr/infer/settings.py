@@ -1,9 +1,9 @@
-"""PyTorch's settings that decide which kernels run, changed for a time and put back.
+"""Temporarily changes the settings of PyTorch that decide which kernels run, and restores them.
 
-They belong to the whole process, so another thread may read or change them meanwhile. That must not fail, and nothing that
-it sets may be lost. PyTorch has two ways to ask for TensorFloat-32 (TF32), an old one (`cudnn.allow_tf32`,
-`cuda.matmul.allow_tf32`, `get_float32_matmul_precision`) and a new one (`fp32_precision` of each kind of operation), and asking
-by the old one fails where the two disagree. So here both are changed together.
+The settings belong to the whole process, so another thread may read or change them meanwhile. That must not fail, and changes
+of other threads must not be lost. PyTorch has two interfaces to TensorFloat-32 (TF32): an old one (`cudnn.allow_tf32`,
+`cuda.matmul.allow_tf32`, `get_float32_matmul_precision`) and a new one (`fp32_precision` of each kind of operation). Reading
+through the old one fails if the two disagree, so both are changed together here.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ class _Settings(NamedTuple):
     benchmark: bool
     deterministic: bool
     allow_tf32: bool | None
-    """The old way for cuDNN; None where asking fails."""
+    """Old interface, for cuDNN: whether TF32 is allowed; None if reading it fails."""
     matmul_precision: str | None
-    """The old way for matrix products: "highest", "high" or "medium"; None where asking fails."""
+    """Old interface, for matrix products: "highest", "high" or "medium"; None if reading it fails."""
     conv: str
-    """The new way from here on: "ieee", "tf32", "bf16", or "none" where nothing is set."""
+    """New interface, as in the fields below, for convolutions: "ieee", "tf32", "bf16", or "none" if nothing is set."""
     rnn: str
     matmul: str
     cpu_matmul: str
@@ -31,11 +31,10 @@ class _Settings(NamedTuple):
 
 @contextmanager
 def reproducible(tf32: bool) -> Iterator[None]:
-    """For a time, equal input gives equal output on a GPU, bit for bit, and TF32 is used in float32 or not.
+    """Makes equal input give bit-identical output on a GPU inside the block, and switches TF32 in float32 on or off.
 
-    cuDNN does not race its algorithms, of which another may win next time, and takes none that adds up in varying order.
-    Settings that are so already are not touched. Of the others each is put back afterwards, unless someone else has changed
-    it by then.
+    cuDNN then does not choose its algorithms by timing them, since another could win next time, and it uses none that sums
+    up in varying order. Only settings that differ are changed. At the end each is set back unless someone else has changed it.
     """
     before = _with_old_ways(_read())
     _write(_wanted(before, tf32))
@@ -51,7 +50,7 @@ def _wanted(before: _Settings, tf32: bool) -> _Settings:
     precision, matmul_precision, cpu_matmul = "tf32", before.matmul_precision, before.cpu_matmul
     if not tf32:
         precision = "ieee"
-        matmul_precision = "highest"  # this and the next are what PyTorch accepts together
+        matmul_precision = "highest"  # PyTorch accepts this together with the value in the next line
         cpu_matmul = "ieee" if cpu_matmul in ("tf32", "bf16") else cpu_matmul
     elif cpu_matmul == "bf16":
         matmul_precision = "medium"
@@ -72,7 +71,7 @@ def _read() -> _Settings:
 
 
 def _write(wanted: _Settings) -> None:
-    """Changes what is not as wanted. The old ways come first: each sets new ones as well, in one step."""
+    """Changes the settings that are not as wanted. The old interface comes first, because it sets the new one as well."""
     cudnn, now = torch.backends.cudnn, _read()
     if now.benchmark != wanted.benchmark:
         cudnn.benchmark = wanted.benchmark
@@ -84,19 +83,19 @@ def _write(wanted: _Settings) -> None:
         torch.set_float32_matmul_precision(wanted.matmul_precision)
     for owner, precision in zip(_owners(), wanted[4:], strict=True):
         if owner.fp32_precision != precision:
-            owner.fp32_precision = "none"  # where the same comes from torch.backends.fp32_precision, it goes on doing so
+            owner.fp32_precision = "none"  # "none" suffices if torch.backends.fp32_precision has the wanted value
         if owner.fp32_precision != precision:
             owner.fp32_precision = precision
 
 
 def _owners() -> tuple[Any, ...]:
-    """Who has the settings of the new way, in the order of _Settings."""
+    """PyTorch objects that hold the settings of the new interface, in the order of the fields of _Settings."""
     backends: Any = torch.backends
     return backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, backends.mkldnn.matmul
 
 
 def _with_old_ways(before: _Settings) -> _Settings:
-    """With what lies behind the old ways where asking fails, since the user has mixed them with the new one."""
+    """Fills in settings of the old interface that could not be read because the user has mixed it with the new one."""
     conv, rnn, matmul, cpu_matmul = _owners()
     if before.allow_tf32 is None:
         conv.fp32_precision = rnn.fp32_precision = "tf32"
@@ -108,7 +107,7 @@ def _with_old_ways(before: _Settings) -> _Settings:
 
 
 def _same(now: object, ours: object) -> bool:
-    """Whether a setting is as it was left. Where other threads use `torch.backends.cudnn.flags`, it makes "none" of "ieee"."""
+    """Whether a setting still has our value. "ieee" and "none" count as equal: `torch.backends.cudnn.flags` makes one the other."""
     return now == ours or {now, ours} == {"none", "ieee"}
 
 

@@ -1,4 +1,4 @@
-"""The source frames that whoever calls the engine hands in."""
+"""Checks on the source frames that callers give to the engine."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor
 __all__ = ["Load", "checked", "what_is_not_finite"]
 
 Load = Callable[[int], Tensor]
-"""Gives the source frame of a number, (num_in_ch, h, w) in [0, 1]."""
+"""Function that returns the source frame with a given number, (num_in_ch, h, w) in [0, 1]."""
 
 
 def checked(load: Load, shape: tuple[int, int, int]) -> Load:
-    """The same frames, of which one with another shape is a ValueError with both shapes."""
+    """Wraps a function that loads frames, so that a frame without the expected shape raises a ValueError."""
 
     def load_checked(i: int) -> Tensor:
         picture = load(i)
@@ -26,6 +26,6 @@ def checked(load: Load, shape: tuple[int, int, int]) -> Load:
 
 
 def what_is_not_finite(indices: Sequence[int], load: Load) -> str:
-    """Why the frame that was restored from a window has NaN or infinity in it."""
+    """Explains why a frame restored from a window has NaN or infinity in it: a broken source frame, or broken weights."""
     broken = next((i for i in indices if not load(i).isfinite().all()), None)
     return "the weights of the model are broken" if broken is None else f"source frame {broken} has pixels that are not"

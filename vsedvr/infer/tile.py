@@ -1,14 +1,14 @@
-"""Tiles: a picture restored in parts, and the parts joined without seams.
+"""Divides a picture into tiles that are restored one by one, and joins the restored tiles without seams.
 
-Tiles overlap. Next to its inner edges a tile lacks what the network would see beyond, so the outermost `pad` pixels there
-are not used; from where both are good, one tile fades into the next:
+Tiles overlap. At its inner edges a tile lacks the pixels that the network would see beyond them, so the outermost `pad` pixels
+there are not used. Where two neighbouring tiles are both good, one fades into the other:
 
     left tile    |-------------------------------|
     right tile                      |-------------------------------|
     used                            |<-pad->|fade|<-pad->|
 
-All tiles have one size, and their positions are multiples of the network's, so that every tile meets the pyramid's grid as
-the whole picture does. Tiles at the border of the picture end there and see the padding that the whole picture has.
+All tiles have one size, and their positions are multiples of the network's size_multiple, so that the pyramid's grid lies in
+every tile as it lies in the whole picture. Tiles at the picture's border end there and see the padding of the whole picture.
 """
 
 import math
@@ -25,13 +25,13 @@ from vsedvr.model import EDVRConfig
 __all__ = ["Tile", "Tiling", "default_tile_pad", "receptive_radius"]
 
 TILE_PAD = 12
-"""Pixels that a tile reads around itself by default, counted in the small picture of an x4 network."""
+"""Pixels that a tile reads around itself by default, counted at the resolution of the features."""
 MIN_TILE = 32
-"""Pixels, counted in the same way. Smaller tiles are not halved: nearly all that they read would be pad."""
+"""Side of a tile in pixels, at the resolution of the features, up to which it is not halved: its pad would dominate."""
 
 
 class Tile(NamedTuple):
-    """What the network reads for one tile, in pixels of the padded picture."""
+    """Rectangle that the network reads for one tile, in pixels of the padded picture."""
 
     top: int
     left: int
@@ -43,20 +43,22 @@ class Tile(NamedTuple):
         return self.height * self.width
 
     def crop(self, picture: Tensor) -> Tensor:
-        """(c, h, w) -> (c, height, width), a view; smaller where the picture is not padded and ends before."""
+        """Returns a view of the tile's pixels, (c, h, w) -> (c, height, width); smaller if the picture ends before."""
         return picture[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 class Tiling:
-    """A picture in tiles of one size."""
+    """Division of a picture into overlapping tiles of one size."""
 
     def __init__(self, height: int, width: int, tile: tuple[int, int], pad: int, config: EDVRConfig) -> None:
         """
         Args:
-            height, width: of the picture, in pixels; padded to the network's multiple at the bottom and on the right.
-            tile: (width, height) that tiles advance by at most; 0 is the whole side. Rounded up to the multiple.
-            pad: pixels around a tile that are read and not used; rounded up as well.
-            config: of the network.
+            height, width: the picture's size in pixels; it is padded to multiples of config.size_multiple at the bottom
+                and on the right.
+            tile: (width, height), the largest distance in pixels from one tile to the next; 0 is the whole side. It is
+                rounded up to a multiple of config.size_multiple.
+            pad: pixels around a tile that are read but not used; rounded up in the same way.
+            config: the configuration of the network.
         """
         self.height = height
         self.width = width
@@ -69,15 +71,15 @@ class Tiling:
         self.tiles = [
             Tile(top, left, self.rows.length, self.columns.length) for top in self.rows.starts for left in self.columns.starts
         ]
-        """Row by row; a single one where the whole picture takes no more room than a tile."""
+        """All tiles, row by row; only one if the whole picture fits into one tile."""
 
     @classmethod
     def whole(cls, height: int, width: int, config: EDVRConfig) -> "Tiling":
-        """A tiling with the whole picture in one tile."""
+        """Makes a tiling with the whole picture in one tile."""
         return cls(height, width, (0, 0), default_tile_pad(config), config)
 
     def smaller(self) -> "Tiling | None":
-        """The tiling whose tiles have their longer side halved, as often as it takes to read less; None at the smallest."""
+        """Returns a tiling with smaller tiles, made by halving their longer side; None if these are the smallest."""
         (width, height), multiple = self.tile, self.config.size_multiple
         while max(width, height) > MIN_TILE * self.config.stride:
             if width >= height:
@@ -90,13 +92,14 @@ class Tiling:
         return None
 
     def blend(self, parts: Iterable[Tensor]) -> Tensor:
-        """The restored picture from restored tiles, in order.
+        """Joins restored tiles to the restored picture.
 
         Args:
-            parts: (c, scale * tile height, scale * tile width) in [0, 1], float32, on the CPU; they are overwritten.
+            parts: the restored tiles in the order of `tiles`, each (c, scale * tile height, scale * tile width) in [0, 1],
+                float32, on the CPU; they are overwritten.
 
         Returns:
-            (c, scale * height, scale * width) in [0, 1].
+            The restored picture, (c, scale * height, scale * width) in [0, 1].
         """
         scale = self.config.scale
         if len(self.tiles) == 1:
@@ -114,20 +117,21 @@ class Tiling:
 
 
 def default_tile_pad(config: EDVRConfig) -> int:
-    """The smallest pad, in input pixels, with which tiles of a real clip differ by at most 1/255 from the whole picture.
+    """The smallest pad, in input pixels, at which a real clip in tiles differs by at most 1/255 from the whole picture.
 
-    It was measured for x4 (benchmarks/cpu/halo.md). With hr_in the features are as coarse against the input as the small
-    picture is against the output, so the pad is four times as many pixels there.
+    It was measured with x4 networks (benchmarks/cpu/halo.md). Networks with hr_in have features at a quarter of the input's
+    size, so their pad has four times as many pixels.
     """
     return TILE_PAD * config.stride
 
 
 def receptive_radius(config: EDVRConfig) -> int:
-    """How far an output pixel sees at most in each direction, in input pixels, where all offsets are 0.
+    """The farthest distance, in input pixels, at which an input pixel affects an output pixel if all offsets are 0.
 
-    The sum along the longest way through the network: a 3x3 convolution or pooling adds the distance of its input's
-    positions, a bilinear upsampling that of the coarse positions. No pixel sees more, and the farthest-seeing ones at least
-    nine tenths of it: which positions an upsampling reaches depends on where between them it starts. Offsets add to it.
+    It is the sum along the longest path through the network: a 3x3 convolution or pooling adds the distance between its
+    input's positions, a bilinear upsampling the distance between the coarse positions. It is an upper bound, of which some
+    pixels reach at least nine tenths: how far an upsampling reaches depends on where between the coarse positions a pixel
+    lies. Offsets add to the distance.
     """
     l1 = config.stride  # distances between positions of the pyramid's levels
     l2, l3 = 2 * l1, 4 * l1
@@ -148,20 +152,20 @@ def receptive_radius(config: EDVRConfig) -> int:
 
 
 class _Side(NamedTuple):
-    """One side of a picture, split into overlapping parts of one length."""
+    """One side of a picture, split into overlapping parts of equal length."""
 
     starts: list[int]
     length: int
 
     @property
     def size(self) -> int:
-        """Pixels of the whole side, padded."""
+        """Length of the whole padded side in pixels."""
         return self.starts[-1] + self.length
 
     def weights(self, config: EDVRConfig) -> dict[int, Tensor]:
-        """How much each part counts at its output positions, by its start: (scale * length,) each, in sum 1 everywhere.
+        """Weights of each part's output pixels, (scale * length,), by the start of the part; they add up to 1 everywhere.
 
-        A part rises in the middle of its overlap with the one before, and falls where the next one rises.
+        A part's weight rises from 0 to 1 in the middle of the overlap with the part before, and falls where the next rises.
         """
         scale, fade = config.scale, config.size_multiple
         position = (torch.arange(scale * self.size, dtype=torch.float64, device="cpu") + 0.5) / scale
@@ -175,7 +179,10 @@ class _Side(NamedTuple):
 
 
 def _split(size: int, tile: int, pad: int, multiple: int) -> _Side:
-    """Splits a side into as few parts as can be. Each reads at most tile + 2 * pad + a multiple for the fade, rounded up."""
+    """Splits a side into as few parts as possible.
+
+    The length of a part is at most tile + 2 * pad + multiple, with tile and pad rounded up; the last summand is for the fade.
+    """
     size, tile = _round_up(size, multiple), _round_up(tile, multiple)
     overlap = 2 * _round_up(pad, multiple) + multiple
     count = math.ceil((size - overlap) / tile)

@@ -1,4 +1,4 @@
-"""The EDVR network."""
+"""The EDVR network: its layers and its configuration."""
 
 from vsedvr.model.edvr import EDVR, EDVRConfig
 from vsedvr.model.pcd import FrameFeatures

@@ -1,4 +1,4 @@
-"""The building blocks of EDVR. Attributes have BasicSR's names, because these become the keys of the state dict."""
+"""The building blocks of EDVR. Their attributes have BasicSR's names, which become the keys of the state dict."""
 
 import math
 
@@ -15,7 +15,7 @@ SLOPE = 0.1
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution layer with stride 1 and padding 1, with what EDVR has around it: on a CPU it is all one pass."""
+    """A 3x3 convolution with stride 1 and padding 1, and the operations around it in EDVR, all in one pass on a CPU."""
 
     def __init__(self, in_channels: int, out_channels: int, shuffle: bool = False) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, dtype=torch.float32)
@@ -23,7 +23,7 @@ class Conv3x3(nn.Conv2d):
         self.packed: PackedConv3x3 | None = None
 
     def pack(self) -> None:
-        """Packs the weights, which must stay as they are from then on, for calls on a CPU without gradients."""
+        """Packs the weights for calls on a CPU without gradients. They must not be changed afterwards."""
         self.packed = pack_conv3x3(self.weight, self.bias, self.shuffle)
 
     def forward(
@@ -34,14 +34,14 @@ class Conv3x3(nn.Conv2d):
         x2: Tensor | None = None,
         rows: tuple[int, int] | None = None,
     ) -> Tensor:
-        """leaky_relu(pixel_shuffle(conv(cat([x, x2], 1)), 2) + add, slope); the pixel_shuffle only if `shuffle` is set.
+        """Computes leaky_relu(pixel_shuffle(conv(cat([x, x2], 1)), 2) + add, slope); pixel_shuffle only with `shuffle`.
 
         Args:
-            x: (b, c, h, w).
-            slope: negative slope of the LeakyReLU; 0 is a ReLU, 1 is none.
-            add: of the shape of the output, or None.
-            x2: (b, c2, h, w): channels of the input behind those of x, or None.
-            rows: (first, number): the rows of the convolution that are computed; all by default.
+            x: the input, (b, c, h, w).
+            slope: negative slope of the LeakyReLU; 0 gives a ReLU, 1 leaves it out.
+            add: a tensor with the output's shape that is added, or None.
+            x2: (b, c2, h, w), further channels of the input after those of x, or None.
+            rows: (first, number) of the convolution's rows to compute; all rows by default.
         """
         if self.packed is not None and self.packed.serves(x):
             return self.packed(x, slope, add, x2, rows)
@@ -58,36 +58,36 @@ class Conv3x3(nn.Conv2d):
         if rows is None:
             return conv3x3(x, self.weight, self.bias)
         first, number = rows
-        above = min(first, 1)  # one row more on either side, as far as there is one
+        above = min(first, 1)  # the convolution reads one more row on either side, if there is one
         around = x[:, :, first - above : first + number + 1]
         return conv3x3(around, self.weight, self.bias)[:, :, above : above + number]
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution layer in float32 with padding kernel_size // 2, which keeps the size if stride is 1 and else divides it."""
+    """Makes a convolution layer in float32 with padding kernel_size // 2, so that the size is divided by the stride only."""
     if kernel_size == 3 and stride == 1:
         return Conv3x3(in_channels, out_channels)
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, dtype=torch.float32)
 
 
 def lrelu(x: Tensor) -> Tensor:
-    """LeakyReLU with EDVR's slope, in place."""
+    """Applies a LeakyReLU with EDVR's slope, in place."""
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 def upsample(x: Tensor, scale: int = 2) -> Tensor:
-    """Enlarges with bilinear interpolation: (b, c, h, w) -> (b, c, scale * h, scale * w)."""
+    """Enlarges feature maps with bilinear interpolation: (b, c, h, w) -> (b, c, scale * h, scale * w)."""
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x))) without normalisation. The ReLU is a plain one here, not a leaky one."""
+    """Residual block x + conv(ReLU(conv(x))) without normalisation. Its ReLU is a plain one, not a leaky one."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.conv1 = make_conv(num_feat, num_feat)
         self.conv2 = make_conv(num_feat, num_feat)
-        for conv in (self.conv1, self.conv2):  # small residuals keep 40 blocks stable at the start of training
+        for conv in (self.conv1, self.conv2):  # small residuals keep a stack of 40 blocks stable at the start of training
             nn.init.kaiming_normal_(conv.weight)
             conv.weight.data.mul_(0.1)
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -106,12 +106,12 @@ class DCNPack(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_feat, dtype=torch.float32))
         nn.init.uniform_(self.weight, -1 / math.sqrt(9 * num_feat), 1 / math.sqrt(9 * num_feat))
         self.conv_offset = make_conv(num_feat, 3 * deformable_groups * 9)
-        nn.init.zeros_(self.conv_offset.weight)  # starts as a plain convolution at half strength
+        nn.init.zeros_(self.conv_offset.weight)  # so the layer starts as a plain convolution at half strength
         nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, offset_feat: Tensor) -> Tensor:
-        """Samples x (b, c, h, w) at the offsets that it predicts from offset_feat (b, c, h, w): (b, c, h, w)."""
-        # Offsets of 8 pixels have steps of 1/16 pixel in bfloat16, so the engine and autocast leave this layer in float32.
+        """Convolves x (b, c, h, w) with offsets and masks predicted from offset_feat (b, c, h, w); returns (b, c, h, w)."""
+        # In bfloat16 an offset of 8 pixels could change only in steps of 1/16 pixel, so conv_offset stays in float32.
         with torch.autocast(x.device.type, enabled=False):
             conv_offset_output = self.conv_offset(offset_feat.to(self.conv_offset.weight.dtype))
         return dcn(x, conv_offset_output, self.weight, self.bias, self.slope)

@@ -1,4 +1,4 @@
-"""EDVR (Wang et al., "EDVR: Video Restoration with Enhanced Deformable Convolutional Networks", CVPR workshops 2019)."""
+"""The network EDVR (Wang et al., "EDVR: Video Restoration with Enhanced Deformable Convolutional Networks", CVPRW 2019)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ __all__ = ["EDVR", "EDVRConfig"]
 
 @dataclass(frozen=True)
 class EDVRConfig:
-    """Hyper-parameters of the network, under BasicSR's names; the defaults are those of EDVR-M, x4.
+    """Hyper-parameters of an EDVR, under BasicSR's names; the defaults are those of EDVR-M for x4 super-resolution.
 
     Raises:
-        ValueError: for values that no network can be built from.
+        ValueError: if no network can be built from the values.
     """
 
     num_in_ch: int = 3
     num_out_ch: int = 3
     num_feat: int = 64
-    """Channels of the features: 64 in the M models, 128 in the L models."""
+    """Number of feature channels: 64 in the M models, 128 in the L models."""
     num_frame: int = 5
-    """Frames in the window; an odd number."""
+    """Number of frames in the window, which is odd and at least 3."""
     deformable_groups: int = 8
-    """Groups of channels that have offsets of their own in the deformable convolutions."""
+    """Number of channel groups with their own offsets in the deformable convolutions."""
     num_extract_block: int = 5
-    """Residual blocks before the alignment."""
+    """Number of residual blocks before the alignment."""
     num_reconstruct_block: int = 10
-    """Residual blocks after the fusion."""
+    """Number of residual blocks after the fusion."""
     center_frame_idx: int | None = None
-    """Position of the restored frame in the window; None is the middle."""
+    """Position of the restored frame in the window, from 0; None is the middle."""
     hr_in: bool = False
-    """Whether the output has the size of the input: two strided convolutions then make the features four times smaller."""
+    """Whether the output has the input's size instead of 4 times it; features then have a quarter of the input's size."""
     with_predeblur: bool = False
-    """Whether the PreDeblur module cleans each frame first, for blurred or compressed input."""
+    """Whether the PreDeblur module cleans each frame before the alignment, for blurred or compressed input."""
     with_tsa: bool = True
-    """Whether frames are fused with attention (TSA); else by a 1x1 convolution."""
+    """Whether frames are fused with attention (TSA) instead of a 1x1 convolution."""
     num_tail_feat: int = 64
-    """Channels after the second upsampling; 64 in every published model."""
+    """Number of channels after the second upsampling: 64 in every published model."""
 
     def __post_init__(self) -> None:
         for name in ("num_in_ch", "num_out_ch", "num_feat", "deformable_groups", "num_tail_feat"):
@@ -65,12 +65,12 @@ class EDVRConfig:
 
     @property
     def center(self) -> int:
-        """Position of the restored frame in the window."""
+        """Position of the restored frame in the window, from 0."""
         return self.num_frame // 2 if self.center_frame_idx is None else self.center_frame_idx
 
     @property
     def scale(self) -> int:
-        """Size of the output over that of the input, in each direction."""
+        """How many times as high and as wide as the input the output is: 4, or 1 with hr_in."""
         return 1 if self.hr_in else 4
 
     @property
@@ -80,23 +80,23 @@ class EDVRConfig:
 
     @property
     def size_multiple(self) -> int:
-        """Height and width of the input must be multiples of this: the pyramid of features halves them twice."""
+        """Number that the input's height and width must be multiples of, as the pyramid halves the features twice."""
         return 4 * self.stride
 
 
 class EDVR(nn.Module):
-    """The network: extract each frame, align each neighbour, fuse, reconstruct.
+    """The EDVR network. It extracts features of each frame, aligns them to the centre frame, fuses and reconstructs.
 
-    `forward` calls these four methods in order. The engine, which goes through a clip, calls them one by one and keeps what
-    `extract` returns, because it depends on one frame only.
+    `forward` calls the methods extract, align, fuse and reconstruct in order. The engine, which restores whole clips, calls
+    them one by one and keeps what `extract` returns, because that depends on a single frame.
     """
 
     def __init__(self, config: EDVRConfig | None = None, device: torch.device | str = "cpu") -> None:
-        """A network with random weights in float32, whatever PyTorch's default type and device are.
+        """Makes a network with random weights in float32, whatever PyTorch's default data type and device are.
 
         Args:
-            config: hyper-parameters; EDVR-M, x4 by default.
-            device: where the weights lie. On "meta" they have no memory, for a network that gets other weights at once.
+            config: the hyper-parameters; by default those of EDVR-M for x4 super-resolution.
+            device: device of the weights. On "meta" they take no memory, for a network that gets other weights at once.
         """
         super().__init__()
         self.config = config or EDVRConfig()
@@ -133,11 +133,12 @@ class EDVR(nn.Module):
         self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
 
     def pack(self) -> None:
-        """Prepares a network that has its final weights, device and type for running without gradients.
+        """Prepares the network for running without gradients, once its weights, device and data type are final.
 
-        The convolutions of two frames get each frame's half of their weights. On a CPU in float32 the weights of all 3x3
-        convolutions are packed, which takes four times their memory: then each is one pass over memory, together with the
-        activations, additions, joined inputs and pixel_shuffle around it. With gradients the network runs as before.
+        Convolutions of two frames (SplitConv) keep each frame's half of their weights. On a CPU in float32 the weights of
+        all 3x3 convolutions are packed, which takes four times their memory: each convolution is then one pass over memory,
+        together with the activations, additions, joined inputs and pixel_shuffle around it. With gradients the network runs
+        as before.
         """
         for module in self.modules():
             if isinstance(module, Conv3x3):
@@ -147,13 +148,13 @@ class EDVR(nn.Module):
         """Restores the window's centre frame.
 
         Args:
-            lq: (b, num_frame, num_in_ch, h, w) in [0, 1]; h and w multiples of config.size_multiple.
+            lq: the window, (b, num_frame, num_in_ch, h, w) in [0, 1]; h and w are multiples of config.size_multiple.
 
         Returns:
-            (b, num_out_ch, scale * h, scale * w), not clamped.
+            The restored frame, (b, num_out_ch, scale * h, scale * w), not clamped.
 
         Raises:
-            ValueError: if the shape is another one.
+            ValueError: if lq has another shape.
         """
         self._check_shape(lq)
         frames = [self.extract(frame) for frame in lq.unbind(1)]
@@ -161,32 +162,32 @@ class EDVR(nn.Module):
         return self.reconstruct(self.fuse(aligned), lq[:, self.config.center])
 
     def extract(self, frame: Tensor) -> FrameFeatures:
-        """Computes all that depends on one frame (b, num_in_ch, h, w) only."""
+        """Computes the features of one frame, (b, num_in_ch, h, w), that do not depend on any other frame."""
         feat_l1 = self.feature_extraction(self._first_features(frame))
         feat_l2 = self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1)), SLOPE)
         feat_l3 = self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2)), SLOPE)
         return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
 
     def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
-        """Aligns the features of one frame to the reference frame, which may be the same one: (b, num_feat, h, w)."""
+        """Aligns a frame's features to the reference frame, which may be the same; returns (b, num_feat, h, w)."""
         return self.pcd_align(nbr, ref)
 
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
-        """Fuses the num_frame aligned frames, in the order of the window: (b, num_feat, h, w)."""
+        """Fuses the num_frame aligned frames, given in the window's order, each (b, num_feat, h, w), to the same shape."""
         return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
 
     def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:
-        """The restored frame, from the fused features and the centre frame, to which it adds.
+        """Reconstructs the restored frame: computes a residual from the fused features and adds it to the centre frame.
 
         Args:
-            feat: fused features, (b, num_feat, h / stride, w / stride) with stride of the configuration.
+            feat: fused features, (b, num_feat, h / stride, w / stride), where stride is config.stride.
             center: the centre frame of the window, (b, num_in_ch, h, w).
-            rows: how many rows of features are enlarged at a time, at least 1; None enlarges them in one piece. The maps at
-                the size of the output are up to 16 times as large as all others, so fewer rows take less memory; the result
-                is the same within rounding.
+            rows: number of rows of features that are enlarged at a time, at least 1; None enlarges all at once. Maps at the
+                size of the output are up to 16 times as large as all others, so fewer rows take less memory. The result is
+                the same within rounding.
 
         Returns:
-            (b, num_out_ch, scale * h, scale * w), not clamped.
+            The restored frame, (b, num_out_ch, scale * h, scale * w), not clamped.
         """
         feat = self.reconstruction(feat)
         return self._enlarge(feat, center) if rows is None else self._enlarge_in_strips(feat, center, rows)
@@ -197,14 +198,14 @@ class EDVR(nn.Module):
         return residual + (center if self.config.hr_in else upsample(center, 4))
 
     def _enlarge_in_strips(self, feat: Tensor, center: Tensor, rows: int) -> Tensor:
-        """Strips of some rows, joined."""
+        """Enlarges the features in strips of some rows and joins the strips, which takes less memory than all at once."""
         height = feat.shape[2]
         strips = [self._residual(feat, top, min(top + rows, height)) for top in range(0, height, rows)]
         return torch.cat(strips, 2) + (center if self.config.hr_in else upsample(center, 4))
 
     def _residual(self, feat: Tensor, top: int, bottom: int) -> Tensor:
-        """What the features from row `top` up to `bottom` give: each convolution computes the rows that the next one reads."""
-        height, first = feat.shape[2], 0  # row of the picture, at the size that it has by then, where feat begins
+        """Computes the residual for feature rows top..bottom - 1; each convolution makes the rows that the next one reads."""
+        height, first = feat.shape[2], 0  # first is the row of the picture, at its current size, that feat begins with
         for conv, scale, slope, more in (
             (self.upconv1, 1, SLOPE, 1),
             (self.upconv2, 2, SLOPE, 1),

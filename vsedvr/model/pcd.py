@@ -14,25 +14,25 @@ LEVELS = ("l1", "l2", "l3")
 
 
 class FrameFeatures(NamedTuple):
-    """All that the alignment needs of a frame and that depends on this frame only.
+    """Features of one frame that the alignment needs and that do not depend on other frames.
 
     The levels l1, l2 and l3 of the pyramid have full, half and quarter size. A convolution of cat(nbr, ref) is the sum of a
-    convolution of nbr and one of ref. So offset_conv1 and cas_offset_conv1 are split into the shares of the two frames: each
-    is computed once, and a pair of frames only adds them.
+    convolution of nbr and one of ref. So offset_conv1 and cas_offset_conv1 are split into a share for each of the two frames:
+    every share is computed once, and for a pair of frames they are only added.
     """
 
     feat: tuple[Tensor, ...]
-    """The pyramid: (b, c, h, w), (b, c, h / 2, w / 2), (b, c, h / 4, w / 4)."""
+    """The pyramid of features: (b, c, h, w), (b, c, h / 2, w / 2) and (b, c, h / 4, w / 4)."""
     offset_nbr: tuple[Tensor, ...]
-    """This frame's share of offset_conv1 when it is the neighbour, for each level; shapes as in feat."""
+    """This frame's share of offset_conv1 as the neighbour, for each level, in the shapes of feat."""
     offset_ref: tuple[Tensor, ...]
-    """This frame's share of offset_conv1, with the bias, when it is the reference, for each level; shapes as in feat."""
+    """This frame's share of offset_conv1 as the reference, with the bias, for each level, in the shapes of feat."""
     cas_offset_ref: Tensor
-    """This frame's share of cas_offset_conv1, with the bias, when it is the reference: (b, c, h, w)."""
+    """This frame's share of cas_offset_conv1 as the reference, with the bias: (b, c, h, w)."""
 
 
 class SplitConv(Conv3x3):
-    """A convolution of cat(nbr, ref) that can be had as the sum of a convolution of nbr and one of ref."""
+    """A 3x3 convolution of cat(nbr, ref), split into the sum of a convolution of nbr and one of ref."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__(2 * num_feat, num_feat)
@@ -41,25 +41,25 @@ class SplitConv(Conv3x3):
         self.packed_ref: PackedConv3x3 | None = None
 
     def nbr_share(self, nbr: Tensor) -> Tensor:
-        """The convolution of nbr, without the bias: (b, c, h, w) -> (b, c, h, w)."""
+        """Convolves nbr with its half of the weight, without the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr)
         return conv3x3(nbr, self._halves()[0])
 
     def ref_share(self, ref: Tensor) -> Tensor:
-        """The convolution of ref, with the bias: (b, c, h, w) -> (b, c, h, w)."""
+        """Convolves ref with its half of the weight, with the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_ref is not None and self.packed_ref.serves(ref):
             return self.packed_ref(ref)
         return conv3x3(ref, self._halves()[1], self.bias)
 
     def with_share(self, nbr: Tensor, ref_share: Tensor) -> Tensor:
-        """LeakyReLU of the whole convolution, from nbr and what ref_share gave for ref: (b, c, h, w)."""
+        """Applies a LeakyReLU to the whole convolution, given nbr and the result of ref_share, all (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr, SLOPE, add=ref_share)
         return lrelu(self.nbr_share(nbr) + ref_share)
 
     def pack(self) -> None:
-        """Copies the two halves of the weight once, so that no call has to, and packs them. The weight must stay as it is."""
+        """Copies and packs the two halves of the weight, so that no call has to. The weight must not change afterwards."""
         nbr, ref = (half.detach().clone(memory_format=torch.channels_last) for half in self.weight.chunk(2, 1))
         self.halves = nbr, ref
         self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
@@ -69,7 +69,7 @@ class SplitConv(Conv3x3):
 
 
 class PCDAlignment(nn.Module):
-    """Aligns a neighbour's features to the reference frame, from the coarsest level to the finest, and then once more."""
+    """Aligns a neighbour's features to the reference frame, from the coarsest to the finest level, and refines them once."""
 
     def __init__(self, num_feat: int, deformable_groups: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class PCDAlignment(nn.Module):
         self.cas_dcnpack = DCNPack(num_feat, deformable_groups, SLOPE)
 
     def prepare(self, feat_l1: Tensor, feat_l2: Tensor, feat_l3: Tensor) -> FrameFeatures:
-        """The part of the alignment that depends on one frame only, from its pyramid of features."""
+        """Computes the part of the alignment that depends on a single frame, from its pyramid of features."""
         feat = (feat_l1, feat_l2, feat_l3)
         convs = [cast(SplitConv, self.offset_conv1[level]) for level in LEVELS]
         return FrameFeatures(
@@ -98,7 +98,7 @@ class PCDAlignment(nn.Module):
         )
 
     def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
-        """The neighbour's features, aligned to the reference: (b, c, h, w)."""
+        """Aligns the neighbour's features to the reference; returns (b, c, h, w)."""
         nbr_l1, nbr_l2, nbr_l3 = nbr.feat
         offset_l1, offset_l2, offset_l3 = (lrelu(n + r) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
 
@@ -116,10 +116,10 @@ class PCDAlignment(nn.Module):
         return self.cas_dcnpack(feat, offset)
 
     def refine_offset(self, level: str, offset: Tensor, coarse: Tensor) -> Tensor:
-        """Features for the offsets of a level, from its own and the coarser level's, whose offsets of 1 pixel are 2 here."""
+        """Joins a level's offset features with the coarser level's, doubled as 1 pixel there is 2 pixels here."""
         offset = self.offset_conv2[level](offset, SLOPE, x2=upsample(coarse * 2))
         return self.offset_conv3[level](offset, SLOPE)
 
     def merge_feat(self, level: str, feat: Tensor, coarse: Tensor) -> Tensor:
-        """Joins the aligned features of a level with those of the coarser level; with a LeakyReLU, except for the finest."""
+        """Joins a level's aligned features with the coarser level's, followed by a LeakyReLU except on the finest level."""
         return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=upsample(coarse))

@@ -1,4 +1,4 @@
-"""The PreDeblur module: a small U-net that cleans blurred or compressed input before the alignment (paper, section 3.1)."""
+"""The PreDeblur module, a small U-net that cleans blurred or compressed input before the alignment (paper, section 3.1)."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ __all__ = ["PredeblurModule"]
 
 
 class PredeblurModule(nn.Module):
-    """Features of a cleaned frame: (b, num_in_ch, h, w) -> (b, num_feat, h, w), or (b, num_feat, h / 4, w / 4) with hr_in."""
+    """Computes cleaned features of a frame: (b, num_in_ch, h, w) -> (b, num_feat, h, w), with hr_in at h / 4, w / 4."""
 
     def __init__(self, num_in_ch: int, num_feat: int, hr_in: bool) -> None:
         super().__init__()

@@ -13,13 +13,13 @@ __all__ = ["TSAFusion"]
 
 
 class TSAFusion(nn.Module):
-    """Weights each aligned frame by its similarity to the centre frame, fuses them, then modulates every position."""
+    """Weights each aligned frame by its similarity to the centre frame, fuses them, and modulates every position."""
 
     def __init__(self, num_feat: int, num_frame: int, center_frame_idx: int) -> None:
         super().__init__()
         self.center_frame_idx = center_frame_idx
-        self.temporal_attn1 = make_conv(num_feat, num_feat)  # of the centre frame
-        self.temporal_attn2 = make_conv(num_feat, num_feat)  # of every frame
+        self.temporal_attn1 = make_conv(num_feat, num_feat)  # this embeds the centre frame
+        self.temporal_attn2 = make_conv(num_feat, num_feat)  # this embeds every frame
         self.feat_fusion = make_conv(num_frame * num_feat, num_feat, 1)
 
         self.spatial_attn1 = make_conv(num_frame * num_feat, num_feat, 1)
@@ -34,27 +34,27 @@ class TSAFusion(nn.Module):
         self.spatial_attn_add2 = make_conv(num_feat, num_feat, 1)
 
     def forward(self, aligned: Sequence[Tensor]) -> Tensor:
-        """Fuses num_frame tensors (b, c, h, w) into (b, c, h, w); h and w are multiples of 4."""
+        """Fuses num_frame aligned frames, each (b, c, h, w), into (b, c, h, w); h and w are multiples of 4."""
         weighted = self.temporal_attention(aligned)
         feat = lrelu(self.feat_fusion(weighted))
         attn = self.spatial_attention(weighted)
         attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
-        return feat * attn.sigmoid() * 2 + attn_add  # times 2, so that logits of 0 leave the features as they are
+        return feat * attn.sigmoid() * 2 + attn_add  # with the factor 2, logits of 0 leave the features unchanged
 
     def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
-        """Each frame times sigmoid(<embedding, embedding of the centre>) per position: (b, num_frame * c, h, w)."""
+        """Multiplies each frame by sigmoid(<its embedding, the centre's>) per position: (b, num_frame * c, h, w)."""
         embedding_ref = self.temporal_attn1(aligned[self.center_frame_idx])
         weights = [(self.temporal_attn2(feat) * embedding_ref).sum(1, keepdim=True).sigmoid_() for feat in aligned]
         if torch.is_grad_enabled() or embedding_ref.device.type != "cpu":
             return torch.cat([feat * weight for feat, weight in zip(aligned, weights, strict=True)], 1)
         b, c, h, w = embedding_ref.shape
-        weighted = empty_picture((b, len(aligned) * c, h, w), embedding_ref.dtype)  # saves a pass, and memory for all frames
+        weighted = empty_picture((b, len(aligned) * c, h, w), embedding_ref.dtype)  # avoids a second copy of all frames
         for feat, weight, out in zip(aligned, weights, weighted.chunk(len(aligned), 1), strict=True):
             torch.mul(feat, weight, out=out)
         return weighted
 
     def spatial_attention(self, weighted: Tensor) -> Tensor:
-        """Logits of the attention, from a pyramid of two halvings: (b, c, h, w)."""
+        """Computes the logits of the spatial attention, (b, c, h, w), with a pyramid that halves the size twice."""
         attn = _halve(lrelu(self.spatial_attn1(weighted)))
         attn = lrelu(self.spatial_attn2(attn))
         level = lrelu(self.spatial_attn_l1(attn))
@@ -66,5 +66,5 @@ class TSAFusion(nn.Module):
 
 
 def _halve(x: Tensor) -> Tensor:
-    """Maximum and mean of 3x3 neighbourhoods at every second position: (b, c, h, w) -> (b, 2 * c, h / 2, w / 2)."""
+    """Takes maximum and mean of 3x3 areas at every second position: (b, c, h, w) -> (b, 2 * c, h / 2, w / 2)."""
     return torch.cat([F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)], 1)

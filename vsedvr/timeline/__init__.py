@@ -1,4 +1,4 @@
-"""Which source frames go into a window: numbers only, no pictures."""
+"""Computes frame numbers without looking at pictures: those of windows, scenes and segments."""
 
 from vsedvr.timeline.scene import REACH, is_cut, scene_starts, within_scene
 from vsedvr.timeline.segments import segments

@@ -1,4 +1,4 @@
-"""Scene cuts: where they are, and windows that do not cross them. The only detection in vsedvr."""
+"""Finds scene cuts from the differences of frames, and keeps windows from crossing them. Nothing else detects cuts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,15 +8,15 @@ MIN_DIFFERENCE = 0.06
 MIN_RATIO = 1.8
 
 REACH = 6
-"""How many differences before and after a frame are looked at: enough for animation on sixes and 10 pictures a second in 60."""
+"""Number of differences examined before and after a frame: enough for animation on sixes, or 10 pictures/s in 60 fps."""
 
 
 def is_cut(before: Iterable[float], here: float, after: Iterable[float]) -> bool:
-    """Whether a scene begins with a frame.
+    """Whether a frame begins a scene, judged by its difference to the frame before and the differences around it.
 
-    Fast motion reaches a difference of 0.22, so no threshold alone does; but in motion successive differences are alike, and
-    at a cut one stands out. A difference of 0 is a repeated picture (animation on twos and threes, film in 60 frames a
-    second) and tells nothing of the motion: the nearest picture change counts in its place.
+    Fast motion reaches a difference of 0.22, so a threshold alone does not suffice. But in motion successive differences are
+    alike, while at a cut one stands out. A difference of 0 is a repeated picture (animation on twos and threes, film in 60
+    frames a second) and says nothing about motion, so the nearest difference that is not 0 is used instead.
 
     A difference is the mean of |luma - luma of the frame before| over all pixels, on a scale where black is 0 and white is 1.
     Luma is the clip's own first plane for YUV and GRAY (the filter: PlaneStatsDiff, scaled to full range) and that of BT.709,
@@ -24,18 +24,18 @@ def is_cut(before: Iterable[float], here: float, after: Iterable[float]) -> bool
 
     Args:
         before: differences of the frames before, each to its own predecessor; the nearest first, at most REACH of them.
-            Fewer at the start of a clip.
+            There may be fewer at the start of a clip.
         here: difference of the frame to the one before it.
-        after: differences of the frames after, likewise; fewer at the end of a clip.
+        after: differences of the frames after, the nearest first, at most REACH; fewer at the end of a clip.
     """
     return here > MIN_DIFFERENCE and here > MIN_RATIO * max(_first_change(before), _first_change(after))
 
 
 def scene_starts(differences: Sequence[float]) -> list[int]:
-    """Numbers of the frames that a scene begins with, the first frame included.
+    """Numbers of the frames that begin a scene, frame 0 included.
 
     Args:
-        differences: of each frame of a clip to the one before it (see `is_cut`); of the first frame any number.
+        differences: difference of each frame of a clip to the one before it (see `is_cut`); the first one is not used.
     """
 
     def begins_scene(n: int) -> bool:
@@ -46,12 +46,12 @@ def scene_starts(differences: Sequence[float]) -> list[int]:
 
 
 def within_scene(indices: Sequence[int], n: int, scene_starts: Iterable[int]) -> list[int]:
-    """A window in which frames behind a cut are replaced by the nearest frame of n's own scene.
+    """Replaces frames of other scenes in a window by the nearest frame of the scene that frame n belongs to.
 
     Args:
         indices: source frame numbers of the window.
         n: the frame to restore.
-        scene_starts: numbers of the frames that a scene begins with; those within the window's range suffice.
+        scene_starts: numbers of the frames that begin a scene; only those within the window's range are needed.
     """
     starts = list(scene_starts)
     first = max((start for start in starts if start <= n), default=min(indices))

@@ -1,4 +1,4 @@
-"""A clip in segments: ranges of frames that are restored, encoded and kept one by one."""
+"""Cuts a clip into segments, ranges of frames that are restored, encoded and stored one by one."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -9,15 +9,14 @@ __all__ = ["segments"]
 def segments(
     frames: range, length: int, candidates: Sequence[int] = (), is_start: Callable[[int], bool] = lambda n: True
 ) -> list[range]:
-    """Cuts a range of frames into segments of about one length, at scene cuts where there are some.
+    """Cuts a range of frames into segments of about equal length, at scene cuts if there are any nearby.
 
-    A boundary is the scene start nearest to the place where a segment of exactly `length` frames would end, if one lies
-    within a quarter of the length, and that place itself elsewhere. So segments have 3/4 to 5/4 of the length, the last one
-    1/4 to 3/2 of it.
+    A segment ends at the scene start that is nearest to a length of exactly `length` frames, if one lies within a quarter of
+    the length; otherwise it has exactly that length. So segments have 3/4 to 5/4 of the length, the last one 1/4 to 3/2.
 
     Args:
         frames: the range to cut, with step 1; an empty one has no segments.
-        length: frames of a segment, at least 1.
+        length: intended number of frames in a segment, at least 1.
         candidates: numbers of frames that may start a scene, in rising order.
         is_start: whether a candidate does start a scene. It is asked only for candidates near a boundary, nearest first.
 
@@ -25,7 +24,7 @@ def segments(
         Ranges that cover `frames` in order, without gaps.
 
     Raises:
-        ValueError: for a length below 1.
+        ValueError: if length is below 1.
     """
     if length < 1:
         raise ValueError(f"a segment needs at least 1 frame, got {length}")

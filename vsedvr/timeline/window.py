@@ -1,4 +1,4 @@
-"""The windows of a clip: which source frames restore which frame, also at the two ends."""
+"""Computes which source frames a frame is restored from (its window), also at the two ends of a clip."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from vsedvr.timeline.scene import within_scene
 __all__ = ["PADDINGS", "Windows"]
 
 PADDINGS = ("replicate", "reflection", "reflection_circle", "circle")
-"""BasicSR's padding modes: what stands in for frames before the first frame of a clip and after its last."""
+"""BasicSR's padding modes: ways to replace the missing frames before the first and after the last frame of a clip."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a clip. Nothing is stored for each frame, so a clip of any length costs the same.
+    """The windows of a clip. Nothing is stored per frame, so a clip of any length takes the same memory.
 
     Raises:
-        ValueError: for an unknown padding.
+        ValueError: if the padding is unknown.
     """
 
     num_frames: int
-    """Length of the clip, at least 1."""
+    """Length of the clip in frames, at least 1."""
     num_frame: int
-    """Frames in a window (BasicSR's name)."""
+    """Number of frames in a window (the name is BasicSR's)."""
     center: int
-    """Place of the restored frame in its window, from 0."""
+    """Position of the restored frame in its window, from 0."""
     padding: str
-    """One of PADDINGS."""
+    """Padding mode at the two ends of the clip; one of PADDINGS."""
 
     def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
@@ -34,13 +34,14 @@ class Windows:
 
     @property
     def after(self) -> int:
-        """Places behind the centre."""
+        """Number of frames after the centre in a window."""
         return self.num_frame - 1 - self.center
 
     def indices(self, n: int) -> list[int]:
-        """Source frame numbers of the window that restores frame n.
+        """Source frame numbers of the window that frame n is restored from.
 
-        With `last` the last frame of the clip, `before` and `after` the places around the centre, an index i becomes
+        `last` is the last frame of the clip; `before` and `after` are the numbers of frames around the centre. An index i
+        outside of the clip becomes
 
             mode               i < 0          i > last                     needs
             replicate          0              last                         1 frame
@@ -48,13 +49,13 @@ class Windows:
             reflection_circle  n + after - i  n - before - (i - last)      num_frame frames
             circle             num_frame + i  i - num_frame                num_frame frames
 
-        In a clip too short for a circle mode reflection stands in, where that is too short as well, replicate.
+        A clip that is too short for a circle mode gets reflection, and one too short for reflection gets replicate.
 
         Args:
-            n: frame to restore, 0 <= n < num_frames.
+            n: number of the frame to restore, 0 <= n < num_frames.
 
         Returns:
-            num_frame numbers within the clip, without gaps when sorted; the one at `center` is n.
+            num_frame numbers of frames in the clip, without gaps when sorted; the one at `center` is n.
         """
         padding = self._possible_padding()
         return [self._inside(n, i, padding) for i in range(n - self.center, n + self.after + 1)]
@@ -70,11 +71,11 @@ class Windows:
         return within_scene(window, n, scene_starts(min(window), max(window)))
 
     def runs(self, place: int) -> list[range]:
-        """The source frames at one place of all windows, for frame 0 to the last, as few runs of successive numbers.
+        """Source frames at one position of the windows of all frames in order, as a few runs of successive numbers.
 
-        Away from the ends a window is the frame with its neighbours, so there is one long run between a few short ones.
+        Away from the ends a window holds the frame and its neighbours, so one long run lies between a few short ones.
         """
-        first = min(self.center, self.num_frames)  # the windows of first..stop - 1 lie within the clip
+        first = min(self.center, self.num_frames)  # the windows of frames first..stop - 1 need no padding
         stop = max(first, self.num_frames - self.after)
         inside = range(first + place - self.center, stop + place - self.center)
         beginning, end = ([self._single(n, place) for n in part] for part in (range(first), range(stop, self.num_frames)))
@@ -93,7 +94,7 @@ class Windows:
         return padding
 
     def _inside(self, n: int, i: int, padding: str) -> int:
-        """The frame that stands in for index i in the window of frame n."""
+        """Number of the frame that replaces index i in the window of frame n, for one of PADDINGS."""
         last = self.num_frames - 1
         if 0 <= i <= last:
             return i
@@ -109,7 +110,7 @@ class Windows:
 
 
 def _joined(runs: Iterator[range]) -> Iterator[range]:
-    """The same numbers in the same order, with runs that continue one another as one."""
+    """Joins runs that continue one another, so that fewer runs give the same numbers in the same order."""
     current = next(runs)
     for run in runs:
         if run.start == current.stop:

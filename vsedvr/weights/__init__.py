@@ -1,4 +1,4 @@
-"""Checkpoints: reading any EDVR file, and the models inside the package."""
+"""Loads EDVR checkpoints of every published format, and the models inside the package."""
 
 from vsedvr.weights.error import CheckpointError
 from vsedvr.weights.load import EMBEDDED, load_model

@@ -14,18 +14,18 @@ from vsedvr.weights.torch_file import TorchFile, open_pickle, open_zip
 __all__ = ["read_state_dict"]
 
 OWN_STATE = {"ema", "iteration", "optimizer", "record"}
-"""Keys of last.pt, which `vsedvr train` goes on from."""
+"""Keys of last.pt, the file from which `vsedvr train --resume` continues."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The weights of the EDVR in a .pth, .pt, .ckpt or .safetensors file, as they are stored, in the CPU's memory.
+    """Reads the weights of the EDVR in a .pth, .pt, .ckpt or .safetensors file into the CPU's memory, as they are stored.
 
-    The kind of file is told from its content, not its name. The network is found by the names of its weights, wherever they
-    stand (search.choose_network says which of several is taken); what stands in front of these names is left out.
+    The kind of file is told from its content, not from its name. The network is found by the names of its weights, at any
+    depth (search.choose_network says which one is taken if there are several); prefixes of these names are left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it holds no EDVR, is damaged, cannot be read, or was made to harm.
+        CheckpointError: if the file holds no EDVR, is damaged, cannot be read, or is malicious.
     """
     try:
         if path.is_dir():
@@ -40,7 +40,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # damaged files raise whatever the libraries for zip and safetensors meet first
+    except Exception as error:  # damaged files make the libraries for zip and safetensors raise errors of many types
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         raise CheckpointError(f"{path} is damaged or truncated; download it again ({reason})") from error
 
@@ -54,7 +54,7 @@ def _read(file: BinaryIO, path: Path) -> dict[str, Tensor]:
     head = file.read(HEAD)
     size = file.seek(0, 2)
     file.seek(0)
-    if head[8:9] == b"{":  # eight bytes of length, then JSON
+    if head[8:9] == b"{":  # a safetensors file begins with eight bytes of length, followed by JSON
         return _read_safetensors(path)
     if head.startswith(b"PK"):
         return _read_torch(open_zip(file, size))

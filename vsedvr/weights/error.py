@@ -1,7 +1,7 @@
-"""The error for every file that is no usable EDVR checkpoint."""
+"""The error that is raised for every file that cannot be used as an EDVR checkpoint."""
 
 __all__ = ["CheckpointError"]
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be loaded as an EDVR checkpoint. The message says why and what to do."""
+    """Error for a file that cannot be loaded as an EDVR checkpoint. Its message says why, and what to do."""

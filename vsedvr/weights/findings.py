@@ -1,4 +1,4 @@
-"""What the weights find out about themselves: whether the embedded models are what was released."""
+"""Finding for `vsedvr check`: whether the files of the embedded models are the released ones."""
 
 import hashlib
 from pathlib import Path
@@ -10,13 +10,13 @@ __all__ = ["embedded_models", "released_hashes"]
 
 
 def released_hashes() -> dict[str, str]:
-    """SHA-256 of the embedded models by name, as `sha256sum *.safetensors > SHA256SUMS` wrote them."""
+    """Reads the SHA-256 of every embedded model, by its name, from SHA256SUMS, a file that sha256sum wrote."""
     lines = (line.split() for line in embedded_file("small").with_name("SHA256SUMS").read_text().splitlines())
     return {Path(file).stem: sha256 for sha256, file in lines}
 
 
 def embedded_models() -> Finding:
-    """Compares the files of the embedded models with their hashes."""
+    """Compares the files of the embedded models with the hashes of the released files."""
     name = "embedded models"
     try:
         released = released_hashes()

@@ -1,7 +1,7 @@
-"""The key formats of EDVR checkpoints, told from the keys and translated to BasicSR's.
+"""Recognises the key format of an EDVR checkpoint and translates its keys to BasicSR's.
 
-Three implementations were published: BasicSR, the original of 2019 (xinntao/EDVR, old_version) and mmagic. The layout of
-the weights is the same in all; only names differ.
+Three implementations were published: BasicSR, the original of 2019 (xinntao/EDVR, old_version) and mmagic. Their weights have
+the same layout; only the names differ.
 """
 
 import re
@@ -16,7 +16,7 @@ OLD_EDVR: list[Rule] = [
     (r"^pcd_align\.L(\d)_offset_conv(\d)\.", r"pcd_align.offset_conv\2.l\1."),
     (r"^pcd_align\.L(\d)_dcnpack\.", r"pcd_align.dcn_pack.l\1."),
     (r"^pcd_align\.L(\d)_fea_conv\.", r"pcd_align.feat_conv.l\1."),
-    # the two are swapped: the old tAtt_2 embeds the centre frame, as BasicSR's temporal_attn1 does
+    # the next two are swapped: the old tAtt_2 embeds the centre frame, as BasicSR's temporal_attn1 does
     (r"^tsa_fusion\.tAtt_1\.", "fusion.temporal_attn2."),
     (r"^tsa_fusion\.tAtt_2\.", "fusion.temporal_attn1."),
     (r"^tsa_fusion\.fea_fusion\.", "fusion.feat_fusion."),
@@ -52,11 +52,11 @@ FORMATS: list[tuple[tuple[str, ...], list[Rule]]] = [
     (("fea_L2_conv", "pcd_align.L1_", "tsa_fusion.", "HRconv."), OLD_EDVR),
     (("pcd_alignment.", "upsample1.upsample_conv."), MMAGIC),
 ]
-"""Beginnings of keys of which a format has at least one and BasicSR's has none, with the way to BasicSR's names."""
+"""Each format other than BasicSR's: beginnings of keys that identify it, and the rules that give BasicSR's names."""
 
 
 def to_basicsr(keys: Iterable[str]) -> dict[str, str]:
-    """BasicSR's name for every key of an EDVR. Keys that the format does not know keep their names."""
+    """Maps every key of an EDVR to BasicSR's name for it. Keys that no rule knows keep their names."""
     keys = list(keys)
     rules = next((rules for marks, rules in FORMATS if any(key.startswith(marks) for key in keys)), [])
     return {key: _translate(key, rules + ALIAS) for key in keys}

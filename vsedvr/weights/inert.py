@@ -1,9 +1,9 @@
 """Reads a pickle without executing it.
 
-A pickle is a small program. Most of its instructions build numbers, strings, lists and dicts; the others name a class or a
-function and call it, and that is how a hostile file runs code. This machine has no instruction that calls, imports or looks
-up anything: where the pickle does so, it leaves a record of what was named. Classes that are not installed are therefore no
-obstacle, and nothing in the file can run.
+A pickle is a small program. Most of its instructions build numbers, strings, lists and dicts. The others name a class or a
+function and call it, and that is how a hostile file runs code. The reader in this module never calls, imports or looks up
+anything: for such an instruction it only records the name. So nothing in the file can run, and classes that are not installed
+are no obstacle.
 """
 
 import pickletools
@@ -13,59 +13,59 @@ from typing import IO, Any, BinaryIO, cast
 __all__ = ["Global", "Object", "Persistent", "Pickle", "as_bytes", "read_pickle"]
 
 MAX_STEPS = 2_000_000
-"""Instructions in one pickle. The state of a long training has about 100,000. One takes up to 300 bytes of memory."""
+"""Most instructions allowed in one pickle. A long training's state has about 100,000; each takes up to 300 bytes."""
 MAX_LINE = 1 << 16
-"""Bytes in one line of text inside a pickle."""
+"""Most bytes allowed in one line of text inside a pickle."""
 MAX_NAME = 1000
-"""Characters in the name of a class or function."""
+"""Most characters allowed in the name of a class or function."""
 
 
 @dataclass(eq=False, slots=True)
 class Global:
-    """The name of a class or function, such as "torch._utils._rebuild_tensor_v2"."""
+    """Record of a class or function that a pickle names, such as "torch._utils._rebuild_tensor_v2"."""
 
     name: str
 
 
 @dataclass(eq=False, slots=True)
 class Persistent:
-    """A reference to something that lies beside the pickle, such as the storage of a tensor."""
+    """Record of a reference to data outside of the pickle, such as the storage of a tensor."""
 
     id: Any
 
 
 @dataclass(eq=False, slots=True)
 class Object:
-    """What a call would have made: the name of the class or function, its arguments, and what was put in afterwards."""
+    """Record of an object that a call would have made: the name of what is called, its arguments, and later changes."""
 
     made_by: str
     args: tuple[Any, ...]
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
-    """Entries of a dict by their keys; those of a list by keys of no meaning, in order."""
+    """Entries that were put into the object: those of a dict by their keys, those of a list by placeholder keys, in order."""
 
 
 @dataclass(eq=False, slots=True)
 class Pickle:
-    """The content of one pickle."""
+    """Content of one pickle, with everything that it names or refers to."""
 
     value: Any
     names: set[str]
-    """Every class and function that the pickle names."""
+    """Full names of all classes and functions that the pickle names."""
     persistent: list[Persistent]
 
 
 def read_pickle(file: BinaryIO, size: int) -> Pickle:
-    """The next pickle of an open file, which is left behind its end.
+    """Reads the next pickle of an open file, up to the end of the pickle.
 
-    Dicts keep only keys that are strings; other keys are replaced by objects without meaning.
+    Dicts keep only keys that are strings; other keys are replaced by placeholder objects.
 
     Args:
-        file: an open file; its `size` is the number of bytes it holds in all.
-        size: nothing is read in pieces larger than this, whatever the pickle claims.
+        file: a file that is open for reading.
+        size: number of bytes in the whole file; no single read asks for more, whatever length the pickle claims.
 
     Raises:
-        ValueError: if it is no pickle, is damaged, or has more than MAX_STEPS instructions.
+        ValueError: if the data is no pickle, is damaged, or has more than MAX_STEPS instructions.
     """
     machine, bounded = _Machine(), cast(IO[bytes], _Bounded(file, size))
     try:
@@ -79,10 +79,10 @@ def read_pickle(file: BinaryIO, size: int) -> Pickle:
 
 
 def as_bytes(value: Any) -> bytes:
-    """Bytes, which protocol 2 writes as a call that encodes a string.
+    """Returns the bytes that a value of a pickle stands for: protocol 2 writes bytes as a call that encodes a string.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if the value is neither bytes nor such a call.
     """
     if isinstance(value, Object) and value.made_by == "_codecs.encode":
         return cast(str, value.args[0]).encode("latin-1")
@@ -90,7 +90,7 @@ def as_bytes(value: Any) -> bytes:
 
 
 class _Bounded:
-    """A file whose reads never ask for more than it holds: a false length of 2^60 would be allocated first."""
+    """A file whose reads never ask for more bytes than the file has: a false length of 2^60 would be allocated first."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -103,7 +103,7 @@ class _Bounded:
 
 
 class _Machine:
-    """The stack and the memo of a pickle, and its instructions by their names in pickletools."""
+    """Executes the harmless instructions of a pickle on a stack and a memo, and records all others."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -113,7 +113,7 @@ class _Machine:
         self.persistent: list[Persistent] = []
 
     def step(self, name: str, argument: Any) -> None:
-        """Numbers, strings, lists, tuples and dicts; what names or calls something goes to _inert."""
+        """Executes one instruction, given by its name in pickletools; instructions that name or call go to _inert."""
         stack = self.stack
         match name:
             case "PROTO" | "FRAME" | "READONLY_BUFFER" | "STOP":
@@ -164,7 +164,7 @@ class _Machine:
                 self._inert(name, argument)
 
     def _inert(self, name: str, argument: Any) -> None:
-        """What would import or call something leaves a record; all that remains are numbers and strings."""
+        """Records an instruction that would import or call something; pushes the number or string of any other one."""
         stack = self.stack
         match name:
             case "GLOBAL":
@@ -198,7 +198,11 @@ class _Machine:
                 stack.append(argument)
 
     def _take(self, count: int) -> list[Any]:
-        """The last values of the stack, which are removed."""
+        """Removes the last values from the stack and returns them.
+
+        Raises:
+            ValueError: if the stack has fewer values.
+        """
         if len(self.stack) < count:
             raise ValueError("its pickle takes more from its stack than there is")
         values = self.stack[-count:]
@@ -232,7 +236,10 @@ def _extend(target: Any, values: list[Any]) -> None:
 
 
 def _put(target: Any, values: list[Any]) -> Any:
-    """Keys and values in turn. Only strings are used as keys: others may take for ever to hash, and name no weight."""
+    """Puts alternating keys and values into a dict or record, and returns it.
+
+    Keys that are not strings are replaced by placeholders: they could take for ever to hash, and they name no weight.
+    """
     items = target.items if isinstance(target, Object) else target
     for key, value in zip(values[::2], values[1::2], strict=True):
         items[key if isinstance(key, str) else object()] = value

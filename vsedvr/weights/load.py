@@ -1,4 +1,4 @@
-"""Any EDVR checkpoint as a network: every hyper-parameter is read from the shapes."""
+"""Loads any EDVR checkpoint as a network. Every hyper-parameter is read from the keys and shapes of the weights."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -23,26 +23,26 @@ EMBEDDED = {
     "deblur_long": "motion blur of long exposures",
     "denoise": "Gaussian noise, of the luma",
 }
-"""The models inside the package by name, and what each is for."""
+"""Names of the models inside the package, with what each of them restores."""
 
 TAIL = ("upconv1.weight", "upconv2.weight", "conv_hr.weight", "conv_last.weight")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx: int | None = None) -> EDVR:
-    """An EDVR with the weights of a checkpoint, in fp32, on the CPU and in evaluation mode.
+    """Loads an EDVR from a checkpoint; it comes in fp32, on the CPU and in evaluation mode.
 
-    Nothing in the file is executed. The network is found by the names of its weights, whatever they are wrapped in. If the
-    file holds several, a moving average of the weights (such as `params_ema` or `generator_ema`) is preferred.
+    Nothing in the file is executed. The network is found by the names of its weights, at any depth of the file. If the file
+    holds several, a moving average of the weights (such as `params_ema` or `generator_ema`) is preferred.
 
     Args:
         path_or_name: a .pth, .pt, .ckpt or .safetensors file in the key format of BasicSR, of the original EDVR of 2019
             or of mmagic, where "~" is the home folder; or the name of an embedded model (see EMBEDDED). A file that has the
             name of an embedded model is given as "./small".
-        center_frame_idx: position of the restored frame in the window, which no checkpoint tells; the middle by default.
+        center_frame_idx: position of the restored frame in the window, from 0; by default the middle. No checkpoint has it.
 
     Raises:
-        FileNotFoundError: if there is no such file and no such name.
+        FileNotFoundError: if there is no such file and no embedded model of that name.
         CheckpointError: if the file is not a whole, sound EDVR checkpoint; the message says what is wrong with it.
         ValueError: if path_or_name is neither a path nor a name, or center_frame_idx lies outside the window.
     """
@@ -53,14 +53,14 @@ def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx
     _check_types(state_dict, path)
     config = _read_config(state_dict, center_frame_idx, path)
     weights = {key: value.to("cpu", torch.float32) for key, value in state_dict.items()}
-    model = EDVR(config, device="meta")  # no memory and no random numbers for weights that are replaced at once
+    model = EDVR(config, device="meta")  # weights on "meta" take no memory; they are replaced at once
     _check_tensors(weights, model.state_dict(), path)
     model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
 def embedded_file(name: str) -> Path:
-    """The file of an embedded model."""
+    """Path of the file of an embedded model."""
     return Path(__file__).parent / "embedded" / f"{name}.safetensors"
 
 
@@ -83,7 +83,7 @@ def _find(path_or_name: str | bytes | os.PathLike[Any]) -> Path:
 
 
 def _wrong_model(value: object) -> str:
-    """What to do with something that is neither a path nor a name; it is not printed, since it may be a whole network."""
+    """Error text for a value that is neither a path nor a name; the value itself is left out, as it may be a network."""
     kind = type(value).__name__
     if isinstance(value, Mapping):
         return (
@@ -96,7 +96,7 @@ def _wrong_model(value: object) -> str:
 
 
 def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, path: Path) -> EDVRConfig:
-    """Hyper-parameters from keys and shapes, by BasicSR's names."""
+    """Finds the hyper-parameters of a network from its keys, in BasicSR's names, and from the shapes of its weights."""
     if not any(key in state_dict for key in TAIL):
         raise CheckpointError(
             f"{path} is an EDVR feature extractor without reconstruction and upsampling, as IconVSR uses it; "
@@ -152,7 +152,11 @@ def _check_types(state_dict: dict[str, Tensor], path: Path) -> None:
 
 
 def _check_tensors(state_dict: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """The very keys and shapes of the network, and nothing but finite numbers."""
+    """Checks that the weights have exactly the network's keys and shapes, and only finite numbers.
+
+    Raises:
+        CheckpointError: if they do not; the message names up to three keys.
+    """
     _check_keys("misses", expected.keys() - state_dict.keys(), path)
     _check_keys("has unexpected", state_dict.keys() - expected.keys(), path)
     _check_keys(

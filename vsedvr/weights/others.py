@@ -1,4 +1,4 @@
-"""What a file is if it is no EDVR checkpoint, and what to give instead."""
+"""Describes files that are not EDVR checkpoints: what they are, and what to give instead."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -8,7 +8,7 @@ from vsedvr.weights.error import CheckpointError
 __all__ = ["HEAD", "check_names", "describe_architecture", "describe_head", "describe_zip"]
 
 HEAD = 512
-"""Bytes at the beginning of a file that tell its kind."""
+"""Number of bytes at the beginning of a file from which its kind is told."""
 
 UNPACK = "unpack it and give the checkpoint inside"
 EXPORTED = "a network exported for another program; give the PyTorch checkpoint that it was made from"
@@ -27,7 +27,7 @@ SIGNATURES = (
     (0, b"GGUF", f"a GGUF file, {EXPORTED}"),
     (0, b"version https://git-lfs", "a Git LFS pointer, not a checkpoint; fetch the file itself with 'git lfs pull'"),
 )
-"""Where in a file, which bytes, and what it is then."""
+"""Kinds of file by fixed bytes: (offset in the file, the bytes there, description of the file)."""
 PATTERNS = (
     (rb"\s*(\xef\xbb\xbf)?\s*<(\?xml|net\b)", f"an XML file, such as OpenVINO's, {EXPORTED}"),
     (rb"\s*(\xef\xbb\xbf)?\s*<", "a web page, not a checkpoint: the download gave an HTML page; download it again"),
@@ -47,7 +47,7 @@ ARCHITECTURES = (
     (r"diffusion_model\.|first_stage_model\.", "Stable Diffusion"),
     (r"^body\.\d+\.(weight|bias)$", "Real-ESRGAN's compact network"),
 )
-"""What occurs in keys, and whose network that is."""
+"""Other networks: a regular expression that matches some of their keys, and what the network is."""
 
 HOSTILE_MODULES = {
     *("os", "posix", "nt", "subprocess", "commands", "sys", "shutil", "socket", "runpy", "ctypes", "importlib", "code", "pty"),
@@ -61,10 +61,10 @@ HOSTILE_NAMES = {
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuses a pickle that names what no checkpoint has a use for. Nothing is ever run; the user should know of it, though.
+    """Refuses a pickle that names a function no checkpoint needs. It would never be run, but the user should know of it.
 
     Raises:
-        CheckpointError: with the name.
+        CheckpointError: if there is such a name; the message has it.
     """
     for name in sorted(names):
         if name in HOSTILE_NAMES or name.partition(".")[0] in HOSTILE_MODULES:
@@ -75,7 +75,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def describe_head(head: bytes) -> str:
-    """What a file is that is neither a pickle nor a zip archive nor a safetensors file, from its first HEAD bytes."""
+    """Describes a file that is neither a pickle nor a zip archive nor a safetensors file, from its first HEAD bytes."""
     if not head:
         return "is empty; download it again"
     for start, signature, what in SIGNATURES:
@@ -90,7 +90,7 @@ def describe_head(head: bytes) -> str:
 
 
 def describe_zip(names: Collection[str]) -> str:
-    """What a zip archive is that is no file of torch.save, from the names of its files."""
+    """Describes a zip archive that torch.save did not write, from the names of the files in it."""
     inside = [name for name in names if name.endswith(CHECKPOINTS) and not name.startswith("__MACOSX/")]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         return (
@@ -109,7 +109,7 @@ def describe_zip(names: Collection[str]) -> str:
 
 
 def describe_architecture(keys: Collection[str]) -> str:
-    """What kind of network has such keys, none of which are EDVR's."""
+    """Describes the network that a checkpoint without an EDVR holds, from its keys."""
     if all(key.startswith("optim") for key in keys):
         return "is the state of an optimiser without its network; give the network's file (of BasicSR: models/net_g_*.pth)"
     for pattern, what in ARCHITECTURES:

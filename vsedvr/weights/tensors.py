@@ -1,7 +1,7 @@
-"""Tensors from the inert records of a pickle.
+"""Builds tensors from the inert records of a pickle.
 
-PyTorch pickles a tensor as a call of one of its functions, which gets a storage and the tensor's place in it. What these
-functions do is done here, with every number checked against the bytes that are really there.
+PyTorch pickles a tensor as a call of one of its functions, with a storage and the tensor's place in it as arguments. This
+module does the work of these functions, and checks every number against the bytes that are really there.
 """
 
 import math
@@ -17,7 +17,7 @@ from vsedvr.weights.inert import Global, Object, as_bytes
 __all__ = ["DTYPES", "STORAGE_DTYPES", "is_tensor", "rebuild"]
 
 Read = Callable[[Any], tuple[bytearray, torch.dtype | None]]
-"""Gives the bytes of a storage and the type of its numbers, which is None where the tensor itself tells it."""
+"""Function that returns the bytes of a storage and their data type; None if only the tensor's record has the type."""
 
 DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 STORAGE_DTYPES = {
@@ -34,12 +34,12 @@ STORAGE_DTYPES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
 }
-"""By the names of PyTorch's storage classes, of the CPU and of GPUs."""
+"""Data type of each of PyTorch's storage classes, by the class name, which is the same for CPU and GPU."""
 
 VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter", "Variable", "Buffer")
 TYPED = ("_rebuild_from_type", "_rebuild_from_type_v2")
-"""Tensors with attributes and subclasses of Tensor: a function and its arguments are themselves arguments."""
+"""PyTorch's functions for tensors with attributes or of a subclass: their arguments are another function and its own."""
 OF_NUMPY = ("_rebuild_device_tensor_from_numpy", "_rebuild_xla_tensor")
 FOREIGN = {
     "_rebuild_qtensor": "quantised tensors",
@@ -55,19 +55,19 @@ NUMPY_DTYPES = {
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a record stands for a tensor of PyTorch or an array of numpy."""
+    """Whether a record of a pickle stands for a tensor of PyTorch or an array of NumPy."""
     return isinstance(value, Object) and (
         _torch_name(value) in (*VIEWS, *WRAPPERS, *TYPED, *OF_NUMPY) or value.made_by in (*NUMPY, *NUMPY_BUFFER)
     )
 
 
 def rebuild(value: Any, read: Read, limit: int) -> Tensor:
-    """The tensor that a record stands for, contiguous and in the CPU's memory.
+    """Builds the tensor that a record stands for, contiguous and in the CPU's memory.
 
     Args:
         value: the record of a tensor, a parameter or an array.
-        read: gives the bytes of a storage by its record; raises CheckpointError where there is none.
-        limit: how many bytes the tensor may have.
+        read: returns the bytes and data type of a storage, given its record; raises CheckpointError if there is none.
+        limit: largest size of the tensor in bytes.
 
     Raises:
         CheckpointError: if the record is of another kind, or its numbers do not fit the storage or the limit.
@@ -107,13 +107,13 @@ def _rebuild(value: Any, read: Read, limit: int) -> Tensor:
 
 
 def _torch_name(value: Any) -> str:
-    """The last part of the name of a class or function of PyTorch, else nothing."""
+    """Last part of the name of a record's class or function if that is one of PyTorch; else an empty string."""
     package, _, rest = value.made_by.partition(".") if isinstance(value, Object) else ("", "", "")
     return rest.rpartition(".")[2] if package == "torch" else ""
 
 
 def _array(data: Any, dtype: Object, shape: tuple[int, ...], order: str, limit: int) -> Tensor:
-    """An array of numpy; its dtype is a record with the name "f4" or "<f4" and, in its state, the order of the bytes."""
+    """Builds a tensor from a NumPy array; its dtype is a record named "f4" or "<f4" with the byte order in its state."""
     name = dtype.args[0].lstrip("<|=>")
     if dtype.state[1] == ">" or name not in NUMPY_DTYPES:
         raise CheckpointError(f"holds an array of numpy of the type {name!r} in the place of a plain tensor")
@@ -124,7 +124,7 @@ def _array(data: Any, dtype: Object, shape: tuple[int, ...], order: str, limit: 
 
 
 def _strided(data: bytearray, dtype: torch.dtype, offset: int, size: Any, stride: Any, limit: int) -> Tensor:
-    """A copy of the tensor that lies in data with a start, a size and strides, all counted in numbers, not in bytes."""
+    """Copies a tensor out of data. Its offset, size and strides are counted in numbers, not in bytes."""
     numbers = (offset, *size, *stride)
     if any(type(number) is not int or number < 0 for number in numbers) or len(size) != len(stride):
         raise TypeError("no place in a storage")

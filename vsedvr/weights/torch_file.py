@@ -1,6 +1,6 @@
-"""Files of torch.save: a zip archive of a pickle and storages (since PyTorch 1.6), or pickles with the storages behind them.
+"""Reads files of torch.save: a zip archive with a pickle and storages (since PyTorch 1.6), or pickles followed by storages.
 
-Storages are read when a tensor of theirs is asked for, so the state of an optimiser costs nothing.
+A storage is read only when one of its tensors is asked for, so the state of an optimiser costs nothing.
 """
 
 import io
@@ -20,28 +20,28 @@ from vsedvr.weights.tensors import STORAGE_DTYPES, rebuild
 __all__ = ["TorchFile", "open_pickle", "open_zip"]
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The first pickle of a file that PyTorch wrote before 1.6."""
+"""Number in the first pickle of a file that a PyTorch before 1.6 wrote."""
 GROWTH, FLOOR = 16, 64 << 20
-"""A file's tensors may take so many times its size in memory, or at least so many bytes: a zip can claim anything."""
+"""Memory allowed for a file's tensors: GROWTH times its size, at least FLOOR bytes; a zip could claim any size."""
 
 
 class Storages(Protocol):
-    """Where the bytes of storages lie."""
+    """Access to the storages of a file by their keys."""
 
     def size(self, key: str) -> int:
-        """Bytes of a storage; KeyError where there is none."""
+        """Size of a storage in bytes; raises KeyError if there is no such storage."""
 
     def read(self, key: str) -> bytes:
-        """The bytes of a storage."""
+        """Reads the bytes of a storage."""
 
 
 class TorchFile:
-    """The content of a file as inert records, and its tensors on demand."""
+    """Content of a file as inert records, from which its tensors are built on demand."""
 
     def __init__(self, pickle: Pickle, storages: Storages, size: int) -> None:
         """
         Raises:
-            CheckpointError: if the pickle names something that only a hostile file names.
+            CheckpointError: if the pickle names a function that only hostile files name.
         """
         check_names(pickle.names)
         self.content = pickle.value
@@ -50,10 +50,10 @@ class TorchFile:
         self.latest: tuple[str | None, bytearray] = (None, bytearray())
 
     def tensor(self, record: Any) -> Tensor:
-        """The tensor of a record in the content, on the CPU, as it was stored.
+        """Builds the tensor of a record in the content, on the CPU, in its stored data type.
 
         Raises:
-            CheckpointError: if it is not what it should be, or not there.
+            CheckpointError: if the record is no valid tensor, or its storage is missing or too small.
         """
         tensor = rebuild(record, self._storage, self.budget)
         self._spend(tensor.nbytes)
@@ -64,7 +64,7 @@ class TorchFile:
             return _nested(record)
         kind, key, count = _parse_storage(record)
         dtype = _dtype(kind)
-        if key != self.latest[0]:  # one is kept, since many tensors may be views of it
+        if key != self.latest[0]:  # the latest storage is kept, since many tensors may be views of it
             try:
                 size = self.storages.size(key)
             except KeyError as error:
@@ -82,15 +82,15 @@ class TorchFile:
 
 
 def open_zip(file: BinaryIO, size: int) -> TorchFile:
-    """A file of PyTorch 1.6 or later.
+    """Opens a file written by PyTorch 1.6 or later.
 
     Args:
-        file: open for reading; it must stay open while tensors are read.
-        size: bytes in the file.
+        file: the file, open for reading; it must stay open while tensors are read.
+        size: size of the file in bytes.
 
     Raises:
         CheckpointError: if the archive holds something else; the message says what.
-        Exception: of zipfile's many kinds, if it is damaged.
+        Exception: one of zipfile's many types of error, if the archive is damaged.
     """
     archive = zipfile.ZipFile(file)
     names = archive.namelist()
@@ -106,16 +106,20 @@ def open_zip(file: BinaryIO, size: int) -> TorchFile:
 
 
 def open_pickle(file: BinaryIO, size: int) -> TorchFile:
-    """A file of PyTorch before 1.6, or a pickle that somebody made without torch.save. Arguments as in open_zip.
+    """Opens a file written by a PyTorch before 1.6, or a pickle made without torch.save.
+
+    Args:
+        file: the file, open for reading; it must stay open while tensors are read.
+        size: size of the file in bytes.
 
     Raises:
-        CheckpointError: if it was written on another kind of machine.
-        ValueError: if it is damaged.
+        CheckpointError: if the file was written on a machine with another byte order.
+        ValueError: if the file is damaged.
     """
     first = read_pickle(file, size)
     if first.value != MAGIC:
         return TorchFile(first, _TailStorages(file, {}), size)
-    read_pickle(file, size)  # the version of the format, 1001 since the first release
+    read_pickle(file, size)  # this skips the format's version, which has always been 1001
     system = read_pickle(file, size).value
     if isinstance(system, dict) and system.get("little_endian") != (sys.byteorder == "little"):
         raise CheckpointError("was written on a machine with another order of bytes; load it there and save it as safetensors")
@@ -161,7 +165,7 @@ class _TailStorages:
 
 
 def _nested(record: Object) -> tuple[bytearray, torch.dtype | None]:
-    """A storage in a pickle made without torch.save: a file of torch.save in its turn, which holds the storage alone."""
+    """Reads a storage from a pickle made without torch.save, which embeds it as a file of torch.save of its own."""
     data = as_bytes(record.args[0])
     inner = open_pickle(io.BytesIO(data), len(data))
     if not isinstance(inner.content, Persistent):
@@ -170,7 +174,7 @@ def _nested(record: Object) -> tuple[bytearray, torch.dtype | None]:
 
 
 def _parse_storage(record: Any) -> tuple[str, str, int]:
-    """The class of a storage, its key and how many numbers it holds."""
+    """Reads the record of a storage: (name of its class, its key, how many numbers it holds)."""
     match record:
         case Persistent(id=("storage", Global(name=name), str(key), _, int(count), *view)) if not any(view):
             return name, key, count
