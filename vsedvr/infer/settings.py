@@ -107,7 +107,7 @@ def _with_old_ways(before: _Settings) -> _Settings:
 
 
 def _same(now: object, ours: object) -> bool:
-    """Whether a setting still has our value. "ieee" and "none" count as equal: `torch.backends.cudnn.flags` makes one the other."""
+    """Whether a setting still has our value. "ieee" and "none" are equal: `torch.backends.cudnn.flags` makes one the other."""
     return now == ours or {now, ours} == {"none", "ieee"}
 
 
