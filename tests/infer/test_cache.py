@@ -4,7 +4,8 @@ from torch import Tensor
 
 from conftest import random_model
 from vsedvr.infer import Engine, Tiling, clip_windows, feature_bytes
-from vsedvr.infer.cache import FrameCache
+from vsedvr.infer.cache import FrameCache, VersionTile
+from vsedvr.infer.ensemble import Transform
 from vsedvr.infer.tile import Tile
 from vsedvr.model import EDVRConfig
 
@@ -43,11 +44,11 @@ def test_the_kept_tiles_stay_the_same() -> None:
     engine = Engine(random_model(X4), tiling=FOUR, cache_bytes=9 * ONE)
     for n in [20, 3, 30, 4, 5, 5, 38]:
         engine.restore(clip_windows(X4, 40, "replicate").indices(n), clip.__getitem__)
-        assert {tile for _, tile in engine.cache.frames} <= set(FOUR.tiles[:2])
+        assert {tile for _, (_, tile) in engine.cache.frames} <= set(FOUR.tiles[:2])
 
 
 def test_of_the_kept_tiles_the_least_recently_used_frame_goes_first() -> None:
-    tiles = [Tile(0, 0, 4, 4), Tile(0, 4, 4, 4)]
+    tiles = [VersionTile(Transform(), Tile(0, left, 4, 4)) for left in (0, 4)]
     engine = Engine(random_model(X4))
     engine.restore([0] * 5, lambda i: torch.rand(3, 4, 4))
     (frame,) = engine.cache.frames.values()
