@@ -84,9 +84,8 @@ def test_tiles_of_a_version_are_those_of_a_picture_that_lies_so(h: int, w: int) 
     model, clip = within_range(random_model(X4)), 0.2 + 0.6 * torch.rand(5, 3, h, w)
     total: Any = 0
     for transform in transforms(8):
-        turned, tile = (clip, (24, 16)) if not transform.transposed else (clip, (16, 24))
-        turned = torch.stack([transform.apply(frame) for frame in turned])
-        tiling = Tiling(*turned.shape[-2:], tile, 4, X4)
+        turned = torch.stack([transform.apply(frame) for frame in clip])
+        tiling = Tiling(w, h, (16, 24), 4, X4) if transform.transposed else Tiling(h, w, (24, 16), 4, X4)
         total = total + transform.undo(Engine(model, tiling=tiling).restore(range(5), turned.__getitem__))
     restored = Engine(model, tiling=Tiling(h, w, (24, 16), 4, X4), ensemble=8).restore(range(5), clip.__getitem__)
     assert torch.equal(restored, total / 8)
