@@ -12,10 +12,10 @@ import vapoursynth as vs
 
 from vsedvr.filter.arguments import refuse_unknown, to_flag, to_matrix, to_network, to_number, to_tile, to_word
 from vsedvr.filter.errors import edvr_error
-from vsedvr.filter.formats import check_channels, check_clip, to_output_format
-from vsedvr.filter.graph import FilterSettings, build
+from vsedvr.filter.formats import check_channels, check_clip, check_second_stage, to_output_format
+from vsedvr.filter.graph import FilterSettings, Stage, build
 from vsedvr.filter.waiting import THREADS_SPIN
-from vsedvr.infer import PRECISIONS, check_tile, choose_device, choose_precision, lacks_kernels
+from vsedvr.infer import PRECISIONS, check_ensemble, check_tile, choose_device, choose_precision, lacks_kernels
 from vsedvr.model import EDVR
 from vsedvr.timeline import PADDINGS
 
@@ -28,6 +28,8 @@ def edvr(
     clip: vs.VideoNode,
     model: str | os.PathLike[str] | EDVR = "small",
     *,
+    refine: str | os.PathLike[str] | EDVR | None = None,
+    ensemble: int = 1,
     device_index: int | None = None,
     num_streams: int = 1,
     auto_download: bool = False,
@@ -56,6 +58,11 @@ def edvr(
             length from 1 frame.
         model: name of an embedded model, path of an EDVR checkpoint (.pth, .pt, .ckpt, .safetensors), or an EDVR. A model
             of one channel restores GRAY, and the luma of YUV; the chroma is passed on, enlarged bicubically by x4 models.
+        refine: a second model, which restores the result of the first one, as in section 3.4 of the paper. It keeps the size
+            and has as many channels. Between the two the pictures stay in float. Both use the same cuts. It takes what
+            `model` takes. By default there is none.
+        ensemble: number of versions of each picture that are restored; the result is their mean. 1 is the picture alone, 4
+            its flips, 8 the flips and these transposed. A little better for 4 or 8 times the time.
         device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none.
         num_streams: known from other filters, where it lets a GPU work on several frames at once. Here one is used so far,
             whatever is given.
@@ -100,15 +107,25 @@ def edvr(
         sc = to_flag(sc, "sc")
         number = _optional(matrix, to_matrix, "matrix")
         dtype = choose_precision(asked, device, exact_input=clip.format.id == vs.RGBS)
-        network = to_network(model)
-        check_channels(network.config, clip)
-        output = to_output_format(output_format, clip, network.config.scale)
+        versions = to_number(ensemble, "ensemble")
+        check_ensemble(versions)
+        stages = [Stage(_name(model), to_network(model))]
+        first = stages[0].network.config
+        check_channels(first, clip)
+        if refine is not None:
+            stages.append(Stage(_name(refine), to_network(refine)))
+            check_second_stage(first, stages[1].network.config)
+        output = to_output_format(output_format, clip, first.scale)
         _warn_of_slowness(device)
-        name = "(an EDVR)" if isinstance(model, EDVR) else str(model)
-        return build(clip, network, FilterSettings(name, device, dtype, output, padding, sc, tile, tile_pad, number))
+        return build(clip, stages, FilterSettings(device, dtype, output, padding, sc, tile, tile_pad, number, versions))
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         logger.debug("the filter cannot be created", exc_info=True)
         raise edvr_error(error) from None
+
+
+def _name(model: str | os.PathLike[str] | EDVR) -> str:
+    """How the log calls a model."""
+    return "(an EDVR)" if isinstance(model, EDVR) else str(model)
 
 
 def _optional[T, **P](

@@ -82,17 +82,19 @@ class Restorer:
     def _planes(self, indices: list[int], load: Callable[[int], Tensor], n: int) -> NDArray[np.float32]:
         channels, scale = self.engine.config.num_in_ch, self.engine.config.scale
         planes = self.engine.restore(indices, lambda i: load(i).clamp_(0, 1).expand(channels, -1, -1))
-        if self.format.num_planes < channels:
-            planes = planes.mean(0, keepdim=True)
         outside = beyond(load(n), scale) if self.keep_beyond else None
-        return (planes if outside is None else planes + outside).numpy()
+        if outside is not None:
+            planes = planes + outside
+        return (planes.mean(0, keepdim=True) if self.format.num_planes < channels else planes).numpy()
 
     def _with_alpha(self, source: vs.VideoFrame, restored: vs.VideoFrame) -> vs.VideoFrame:
         """With the prop _Alpha of a frame that has one, in the size of the result."""
         alpha, scale = source.props.get("_Alpha"), self.engine.config.scale
-        if scale == 1 or not isinstance(alpha, vs.VideoFrame):
+        if not isinstance(alpha, vs.VideoFrame):
             return restored
-        plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+        if scale > 1:
+            plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+            alpha = to_frame(plane[None], alpha.format)
         frame = restored.copy()
-        frame.props["_Alpha"] = to_frame(plane[None], alpha.format)
+        frame.props["_Alpha"] = alpha
         return frame
