@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from vsedvr.cli.options import add_ensemble_argument
 from vsedvr.restore.codecs import CODECS
 from vsedvr.restore.run import Status, plan_text, restore_film
 from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUT", help=".mkv, .mp4 or .mov; without suffix a folder of PNG pictures")
     model = parser.add_argument_group("restoring")
     model.add_argument("--model", default="small", help="embedded model or checkpoint file; small by default")
-    model.add_argument("--refine", metavar="MODEL", help="a second model, through which the result of the first goes")
+    model.add_argument("--refine", metavar="MODEL", help="a second model, which restores the result of the first")
+    add_ensemble_argument(model)
     model.add_argument("--device", help="cpu, or a GPU's number, or several: 0,1; by default the first GPU where there is one")
     model.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="by default fp16 on a GPU, fp32 on a CPU")
     model.add_argument("--tile", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="tiles of the input; 0 0 for none")
@@ -99,7 +101,9 @@ def _settings(args: argparse.Namespace) -> RestoreSettings:
         if not name or not equals:
             raise ValueError(f"--encoder-option must be NAME=VALUE, got {word!r}")
         options[name] = value
-    same = "model refine device precision matrix codec crf preset pix_fmt height scale start end fps audio skip_damaged"
+    same = (
+        "model refine ensemble device precision matrix codec crf preset pix_fmt height scale start end fps audio skip_damaged"
+    )
     return RestoreSettings(
         **{name: getattr(args, name) for name in same.split()},
         tile=args.tile and (args.tile[0], args.tile[1]),

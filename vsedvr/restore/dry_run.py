@@ -15,7 +15,7 @@ from vsedvr.restore.encode import encode_segment
 from vsedvr.restore.facts import Source, clock, reason
 from vsedvr.restore.job import Job
 from vsedvr.restore.output import restored_clip
-from vsedvr.restore.settings import device_index
+from vsedvr.restore.settings import RestoreSettings, device_index
 from vsedvr.restore.source import source_clip
 from vsedvr.restore.streams import Companions
 from vsedvr.weights import load_model
@@ -52,7 +52,7 @@ def describe(job: Job, companions: Companions, output: Path) -> str:
         "colour": _colour(source),
         "result": f"{output}: {made.width}x{made.height} {made.pix_fmt}, {made.encoder.encoder} {options}".rstrip(),
         "copied": _copied(companions),
-        "model": " then ".join(filter(None, (job.settings.model, job.settings.refine))),
+        "model": _models(job.settings),
         "runs on": _engine(job),
         "segments": f"{len(lengths)} of {min(lengths)} to {max(lengths)} frames; an interruption loses one at most",
         "memory": f"{_size(probe.memory)} in the probe",
@@ -74,7 +74,7 @@ class _Probe:
 
 def _probe(job: Job) -> _Probe:
     """Restores and encodes a few frames from the middle of the film."""
-    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.tiles, job.output)
+    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.tile, job.output)
     middle = job.frames[max(0, (len(job.frames) - 1 - PROBED) // 2)]
     part = clip[middle : min(middle + 1 + PROBED, job.frames.stop)]
     moments: list[float] = []
@@ -118,11 +118,18 @@ def _copied(companions: Companions) -> str:
     return " and ".join(copied) or "nothing but the picture"
 
 
+def _models(settings: RestoreSettings) -> str:
+    ensemble = f", self-ensemble of {settings.ensemble}" if settings.ensemble > 1 else ""
+    return " then ".join(settings.models) + ensemble
+
+
 def _engine(job: Job) -> str:
+    """Where the first model runs, and how; a second one runs likewise."""
     settings, source = job.settings, job.source
     device = choose_device(device_index(settings.device))
     dtype = choose_precision(settings.precision, device, exact_input=source.format == "RGBS")
-    engine = build_engine(load_model(settings.model), device, dtype, (source.height, source.width), job.tiles[0])
+    size = source.height, source.width
+    engine = build_engine(load_model(settings.model), device, dtype, size, job.tile, ensemble=settings.ensemble)
     tiles = engine.tiling.tiles if engine.tiling is not None else []
     shape = "whole frames" if len(tiles) < 2 else f"{len(tiles)} tiles of {tiles[0].width}x{tiles[0].height}"
     return f"{device}, {str(dtype).removeprefix('torch.')}, {shape}"

@@ -37,9 +37,9 @@ class Job:
     settings: RestoreSettings
     output: Output
     segments: list[range]
-    tiles: list[tuple[int, int]]
-    """(width, height) of the tiles of each model, settled once, so that every process restores frames the same; (0, 0) for
-    whole frames."""
+    tile: tuple[int, int]
+    """(width, height) of the tiles in pixels of the source, settled once, so that every process restores frames the same;
+    (0, 0) for whole frames."""
 
     @property
     def index(self) -> Path:
@@ -66,7 +66,7 @@ class Job:
             "settings": self.settings.json(),
             "output": self.output.json(),
             "segments": [[part.start, part.stop] for part in self.segments],
-            "tiles": self.tiles,
+            "tile": self.tile,
             "source": self.source.json(),
         }
 
@@ -78,7 +78,7 @@ class Job:
             settings=RestoreSettings.from_json(values["settings"]),
             output=Output.from_json(values["output"]),
             segments=[range(start, stop) for start, stop in values["segments"]],
-            tiles=[(width, height) for width, height in values["tiles"]],
+            tile=(values["tile"][0], values["tile"][1]),
         )
 
     def missing(self) -> list[int]:

@@ -1,6 +1,6 @@
 """What comes out: size, pixel format, encoder and colour tags, and the restored clip in that form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from vsedvr.restore.settings import RestoreSettings, device_index
 
 __all__ = ["Output", "choose_codec", "plan_output", "restored_clip"]
 
-Tiles = Sequence[tuple[int, int]]
-"""(width, height) of the tiles of each model, (0, 0) for whole frames."""
+Tile = tuple[int, int]
+"""(width, height) of the tiles in pixels of the source, (0, 0) for whole frames."""
 
 WIDE = {vs.YUV: vs.YUV444P16, vs.RGB: vs.RGB48, vs.GRAY: vs.GRAY16}
 """Formats of each colour family that lose nothing, for frames that are worked on further."""
@@ -68,7 +68,7 @@ def choose_codec(path: Path, settings: RestoreSettings) -> str:
     return name
 
 
-def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles) -> Output:
+def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tile: Tile) -> Output:
     """Settles size, format and options for a source, from its clip.
 
     Raises:
@@ -78,7 +78,7 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: R
     pix_fmt = choose_pix_fmt(codec, source, settings.pix_fmt)
     options = encoder_options(codec, settings.crf, settings.preset, settings.encoder_options, source.hdr)
     try:
-        final = _final_clip(clip, source, settings, tiles, pix_fmt)
+        final = _final_clip(clip, source, settings, tile, pix_fmt)
         props = final.get_frame(0).props
     except vs.Error as error:
         raise ValueError(f"{source.path} cannot be restored: {reason(error)}{_way_out(str(error))}") from error
@@ -92,21 +92,21 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: R
     )
 
 
-def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, output: Output) -> vs.VideoNode:
+def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tile: Tile, output: Output) -> vs.VideoNode:
     """The restored film in the size and format that is encoded."""
-    final = _final_clip(clip, source, settings, tiles, output.pix_fmt)
+    final = _final_clip(clip, source, settings, tile, output.pix_fmt)
     assert (final.width, final.height) == (output.width, output.height)
     return final
 
 
-def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, pix_fmt: str) -> vs.VideoNode:
+def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tile: Tile, pix_fmt: str) -> vs.VideoNode:
     format = vs_format(pix_fmt)
     assert format is not None
     multiple_w, multiple_h = 1 << format.subsampling_w, 1 << format.subsampling_h
     resizes = settings.height is not None or settings.scale is not None
     if not (resizes or clip.width % multiple_w or clip.height % multiple_h):
-        return _restored(clip, settings, tiles, format.id)
-    restored = _restored(clip, settings, tiles, WIDE[format.color_family])
+        return _restored(clip, settings, tile, format.id)
+    restored = _restored(clip, settings, tile, WIDE[format.color_family])
     if resizes:
         height = settings.height or source.height * (settings.scale or 1)
         width = restored.width * height / restored.height
@@ -118,19 +118,17 @@ def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, t
     return restored.resize.Spline36(*size, format=format.id, chromaloc=chroma)
 
 
-def _restored(clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles, format: int) -> vs.VideoNode:
-    """The clip through the model, and then through the one that refines its result, in a format of the last one's choice."""
-    between = WIDE[clip.format.color_family]
-    for k, (model, tile) in enumerate(zip(settings.models, tiles, strict=True), 1):
-        clip = edvr(
-            clip,
-            model=model,
-            device_index=device_index(settings.device),
-            precision=settings.precision,
-            tile=tile,
-            output_format=format if k == len(tiles) else between,
-        )
-    return clip
+def _restored(clip: vs.VideoNode, settings: RestoreSettings, tile: Tile, format: int) -> vs.VideoNode:
+    return edvr(
+        clip,
+        model=settings.model,
+        refine=settings.refine,
+        ensemble=settings.ensemble,
+        device_index=device_index(settings.device),
+        precision=settings.precision,
+        tile=tile,
+        output_format=format,
+    )
 
 
 def _with_full_blocks(clip: vs.VideoNode, multiple_w: int, multiple_h: int) -> vs.VideoNode:

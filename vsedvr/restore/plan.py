@@ -13,7 +13,7 @@ from vsedvr.restore.output import choose_codec, plan_output
 from vsedvr.restore.settings import RestoreSettings, parse_moment
 from vsedvr.restore.source import read_source, source_clip
 from vsedvr.restore.streams import Companions, Cut, find_companions
-from vsedvr.restore.tiles import Room, choose_tiles
+from vsedvr.restore.tiles import Room, choose_tile
 from vsedvr.timeline import REACH, is_cut, segments
 
 __all__ = ["companions_of", "plan_job"]
@@ -39,12 +39,12 @@ def plan_job(
     source = read_source(source_path, settings, index)
     frames = choose_frames(source, settings)
     clip = source_clip(source, settings, index)
-    tiles = choose_tiles(source, settings, rooms)
-    output = plan_output(codec, source, clip, settings, tiles)
+    tile = choose_tile(source, settings, rooms)
+    output = plan_output(codec, source, clip, settings, tile)
     check_encoder(output, source.frame_rate, source.shape)
     length = max(1, round(settings.segment_seconds * source.frame_rate))
     parts = segments(frames, length, source.key_frames, lambda n: _starts_scene(clip, n))
-    return Job(folder, source, settings, output, parts, tiles)
+    return Job(folder, source, settings, output, parts, tile)
 
 
 def choose_frames(source: Source, settings: RestoreSettings) -> range:

@@ -46,6 +46,7 @@ def restore(
     *,
     model: str | os.PathLike[str] = "small",
     refine: str | os.PathLike[str] | None = None,
+    ensemble: int = 1,
     device: str | int | None = None,
     precision: str | None = None,
     tile: tuple[int, int] | None = None,
@@ -79,7 +80,9 @@ def restore(
         source: a video file, a folder of pictures, or a VapourSynth script (.vpy) whose output 0 is restored.
         output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
         model: name of an embedded model, or path of an EDVR checkpoint.
-        refine: a second model, through which the result of the first goes.
+        refine: a second model, which restores the result of the first one. It keeps the size.
+        ensemble: number of versions of each frame that are restored; the result is their mean. 1 is the frame alone, 4 its
+            flips, 8 the flips and these transposed. A little better for 4 or 8 times the time.
         device: "cpu", or the number of a GPU; by default the first GPU, or the CPU where there is none. "0,1" restores on two
             GPUs, with a process for each.
         precision: "fp32", "fp16" or "bf16"; by default fp16 on a GPU and fp32 on a CPU.
@@ -119,6 +122,7 @@ def restore(
     settings = RestoreSettings(
         model=os.fspath(model),
         refine=_text(refine),
+        ensemble=ensemble,
         device=_text(device),
         precision=precision,
         tile=tile,

@@ -81,7 +81,7 @@ def _clip(same: _Same, damaged: tuple[int, ...]) -> vs.VideoNode:
     """The restored film. Building it loads the model, so it is kept from one segment to the next."""
     job = same.job
     clip = source_clip(job.source, job.settings, job.index)
-    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.tiles, job.output)
+    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.tile, job.output)
 
 
 def _damaged_frames(job: Job, number: int) -> dict[int, str]:

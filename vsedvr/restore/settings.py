@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from vsedvr.infer import check_ensemble
+
 __all__ = ["MATRICES", "RestoreSettings", "Workers", "device_index", "device_indices", "parse_moment", "parse_rate"]
 
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "601": 6, "240m": 7, "2020ncl": 9, "2020": 9, "2020cl": 10}
@@ -25,6 +27,7 @@ class RestoreSettings:
 
     model: str = "small"
     refine: str | None = None
+    ensemble: int = 1
     device: str | None = None
     precision: str | None = None
     tile: tuple[int, int] | None = None
@@ -54,6 +57,7 @@ class RestoreSettings:
             raise ValueError(f"segment_seconds must be above 0, got {self.segment_seconds}")
         if self.matrix is not None and self.matrix not in MATRICES:
             raise ValueError(f"matrix must be one of {', '.join(MATRICES)}, got {self.matrix!r}")
+        check_ensemble(self.ensemble)
         device_indices(self.device)
         for moment in filter(None, (self.start, self.end)):
             parse_moment(moment)

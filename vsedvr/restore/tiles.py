@@ -1,5 +1,6 @@
 """The tiles of a job: settled once, for the smallest of the devices that will restore, so that all restore frames the same."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from vsedvr.restore.facts import Source
 from vsedvr.restore.settings import RestoreSettings, device_index
 from vsedvr.weights import load_model
 
-__all__ = ["Room", "choose_tiles", "room_of"]
+__all__ = ["Room", "choose_tile", "room_of"]
 
 
 @dataclass(frozen=True)
@@ -41,32 +42,35 @@ def room_of(device: str | None, precision: str | None) -> Room:
     return Room(chosen.type, name, memory_budget(chosen, vs.core.max_cache_size << 20))
 
 
-def choose_tiles(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
-    """(width, height) of the tiles of each model, (0, 0) for whole frames: what was asked for, or the largest that fit.
+def choose_tile(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> tuple[int, int]:
+    """(width, height) of the tiles: what was asked for, or the largest that fit.
+
+    They are counted in pixels of the source, also for a second model, which restores an enlarged picture; (0, 0) stands for
+    whole frames.
 
     Args:
         source: what is restored.
         settings: with which models.
-        rooms: of the processes that restore; the tiles fit into each.
+        rooms: of the processes that restore; the tiles fit into each, with each model.
 
     Raises:
         ValueError: if a model cannot be loaded.
     """
-    height, width = source.height, source.width
-    tiles = []
+    fitting: list[tuple[int, int]] = []
+    factor = 1
     for model in settings.models:
         try:
             config = load_model(model).config
         except OSError as error:
             raise ValueError(f"the model {model} cannot be loaded: {error}") from error
-        whole = Tiling.whole(height, width, config)
-        fitting = [
-            choose_tiling(whole, _dtype(room, source, settings), torch.device(room.device), room.budget) for room in rooms
-        ]
-        smallest = min(fitting, key=lambda tiling: tiling.tiles[0].area)
-        tiles.append(settings.tile or ((0, 0) if smallest is whole else smallest.tile))
-        height, width = height * config.scale, width * config.scale
-    return tiles
+        whole = Tiling.whole(factor * source.height, factor * source.width, config)
+        for room in rooms:
+            dtype, budget = _dtype(room, source, settings), room.budget // len(settings.models)
+            tiling = choose_tiling(whole, dtype, torch.device(room.device), budget, settings.ensemble)
+            fitting.append((-(-tiling.tile[0] // factor), -(-tiling.tile[1] // factor)))
+        factor *= config.scale
+    width, height = min(fitting, key=math.prod)
+    return settings.tile or ((0, 0) if (width, height) == (source.width, source.height) else (width, height))
 
 
 def _dtype(room: Room, source: Source, settings: RestoreSettings) -> torch.dtype:
