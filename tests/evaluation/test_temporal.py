@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -17,10 +17,10 @@ from vsedvr.evaluation import temporal
 from vsedvr.evaluation.evaluate import evaluate, evaluate_clip, mean_score
 from vsedvr.evaluation.pair_restorer import baseline
 from vsedvr.evaluation.scoring import Scoring, Temporal
-from vsedvr.evaluation.temporal import can_be_followed, measure_temporal, optical_flow
+from vsedvr.evaluation.temporal import can_be_followed, dis_flow, farneback_flow, measure_temporal
 
 Y, RGB = Scoring(y_channel=True, temporal=True), Scoring(temporal=True)
-INSIDE = Scoring(border=12, temporal=True)
+INSIDE = Scoring(border=20, temporal=True)
 """Without the border, from which pixels move out of the picture."""
 
 
@@ -46,10 +46,10 @@ def measured(restored: Sequence[Frame], gt: Sequence[Frame], scoring: Scoring) -
     return figures
 
 
-def test_the_flow_is_the_motion() -> None:
-    a, b = moving_frames(2, 64, 80, (1, 2))
-    flow = optical_flow(a, b)
-    np.testing.assert_allclose(flow[8:-8, 8:-8], np.broadcast_to([2.0, 1.0], (48, 64, 2)), atol=0.02)
+@pytest.mark.parametrize("flow", [dis_flow, farneback_flow])
+def test_the_flow_is_the_motion(flow: Callable[[Frame, Frame], temporal.Flow]) -> None:
+    a, b = moving_frames(2, 96, 112, (1, 2))
+    np.testing.assert_allclose(flow(a, b)[20:-20, 20:-20], np.broadcast_to([2.0, 1.0], (56, 72, 2)), atol=0.03)
 
 
 def test_an_exact_restoration_moves_as_the_truth() -> None:
@@ -60,7 +60,7 @@ def test_an_exact_restoration_moves_as_the_truth() -> None:
 
 
 def test_a_restoration_in_another_place_moves_as_the_truth() -> None:
-    frames = moving_frames(6, 64, 80, (1, 2))
+    frames = moving_frames(6, 96, 112, (1, 2))
     figures = measured(frames[3:5], frames[:2], INSIDE)
     assert figures.tof < 0.01
     assert figures.warped_difference < 1e-5
@@ -69,7 +69,7 @@ def test_a_restoration_in_another_place_moves_as_the_truth() -> None:
 
 def test_other_motion_is_told_in_pixels() -> None:
     """The truth moves by (1, 2) and the restored frames by (1, 2) + (4, -3) = (5, -1): 5 pixels more."""
-    gt, restored = moving_frames(2, 80, 96, (1, 2)), moving_frames(2, 80, 96, (5, -1))
+    gt, restored = moving_frames(2, 96, 112, (1, 2)), moving_frames(2, 96, 112, (5, -1))
     assert measured(restored, gt, INSIDE).tof == pytest.approx(5, abs=0.02)
 
 
@@ -84,7 +84,7 @@ def test_flicker_is_added_to_the_warped_difference(scoring: Scoring, step: float
 
 def test_flicker_is_added_where_the_truth_moves_as_well() -> None:
     """By the truth's flow: what flickers does not hide by motion of its own."""
-    gt = soft(moving_frames(2, 64, 80, (1, 2)))
+    gt = soft(moving_frames(2, 96, 112, (1, 2)))
     rng = np.random.default_rng(0)
     signs = rng.choice([-10, 10], gt[0].shape)
     figures = measured([gt[0], (gt[1] + signs).astype(np.uint8)], gt, INSIDE)
@@ -112,11 +112,13 @@ def test_a_pixel_is_followed_within_the_picture_where_both_flows_agree_and_away_
     np.testing.assert_array_equal(can_be_followed(-back, back), expected)
 
 
-def plain_flow(a: Frame, b: Frame) -> NDArray[np.float32]:
+def plain_flows(a: Frame, b: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Farneback's and DIS."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (a, b)]
-    return np.asarray(dis.calc(grey[0], grey[1], None), np.float32)  # type: ignore[call-overload]
+    gray = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (a, b)]
+    farneback = cv2.calcOpticalFlowFarneback(gray[0], gray[1], None, 0.5, 3, 15, 3, 5, 1.2, 0)  # type: ignore[call-overload]
+    return farneback, np.asarray(dis.calc(gray[0], gray[1], None), np.float32)  # type: ignore[call-overload]
 
 
 def plain_sample(picture: NDArray[np.floating], x: float, y: float) -> NDArray[np.float64]:
@@ -133,15 +135,16 @@ def plain_sample(picture: NDArray[np.floating], x: float, y: float) -> NDArray[n
 def plain_measure(restored: Sequence[Frame], gt: Sequence[Frame], scoring: Scoring) -> tuple[float, float, float]:
     """The three figures from their definitions, one pixel after the other."""
     height, width = gt[0].shape[:2]
-    there, back, of_restored = plain_flow(gt[0], gt[1]), plain_flow(gt[1], gt[0]), plain_flow(restored[0], restored[1])
+    (motion, there), (_, back) = plain_flows(gt[0], gt[1]), plain_flows(gt[1], gt[0])
+    of_restored, _ = plain_flows(restored[0], restored[1])
     differences: list[float] = []
     squares: list[float] = []
     of_gt: list[float] = []
     for i in range(scoring.border, height - scoring.border):
         for j in range(scoring.border, width - scoring.border):
-            differences.append(math.hypot(*(of_restored[i, j] - there[i, j])))
+            differences.append(math.hypot(*(of_restored[i, j] - motion[i, j])))
             b = back[i, j].astype(np.float64)
-            x, y = j + b[0], i + b[1]
+            x, y = float(np.float32(j) + back[i, j, 0]), float(np.float32(i) + back[i, j, 1])
             f = plain_sample(there, x, y)
             gradient = sum(
                 np.square(back[m, n].astype(np.float64) - b).sum()
@@ -195,6 +198,14 @@ def test_a_clip_is_measured_between_cuts_and_between_frames_that_count() -> None
     without = evaluate_clip(baseline, pair, Scoring(left_out=(1, 1)))
     assert all(score.temporal is None for score in without.values())
     assert [score[:2] for score in without.values()] == [score[:2] for score in scores.values()]
+
+
+def test_sizes_that_do_not_divide_by_the_scale_are_cropped() -> None:
+    frames = moving_frames(2, 51, 66, (1, 2))
+    scores = evaluate(baseline, [ClipPair("clip", MemoryClip(frames), None, 4, 2)], Y)["clip"]
+    whole = ClipPair("clip", MemoryClip([frame[:48, :64].copy() for frame in frames]), None, 4, 2)
+    assert scores == evaluate(baseline, [whole], Y)["clip"]
+    assert scores[1].temporal
 
 
 def test_stronger_flicker_is_less_consistent() -> None:
