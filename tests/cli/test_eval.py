@@ -121,6 +121,23 @@ def test_saved_frames_are_the_input_of_a_second_stage(
     assert "tiny_x4/calendar exists already" in error_of(capsys, *first[1:])
 
 
+def test_a_second_stage_and_an_ensemble(
+    tmp_path: Path, vid4: Path, tiny_x4: str, tiny_x1: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "vid4", str(vid4), "--model", tiny_x4, "--frames", "2", "--output", str(tmp_path)]
+    assert main(command) == 0
+    alone = json.loads((tmp_path / "results.json").read_text())["methods"][1]
+    assert main([*command, "--refine", str(tiny_x1), "--ensemble", "4"]) == 0
+    content = json.loads((tmp_path / "results.json").read_text())
+    both = content["methods"][1]
+    assert content["title"] == "vid4, the first 2 frames, refined by tiny_x1, self-ensemble of 4"
+    assert both["parameters"] > alone["parameters"]
+    assert both["macs"] > 4 * alone["macs"]
+    assert both["mean"] != alone["mean"]
+    capsys.readouterr()
+    assert "refine must be a model that keeps the size" in error_of(capsys, *command[1:], "--refine", tiny_x4)
+
+
 @pytest.mark.parametrize("options", ["--frames 2", "--channel rgb", "--border 1", "--leave-out 1 0", "--padding replicate"])
 def test_what_was_published_stands_only_beside_its_like(
     tmp_path: Path, vid4: Path, tiny_x4: str, capsys: pytest.CaptureFixture[str], options: str

@@ -69,8 +69,8 @@ def test_tiles_are_what_was_asked_for() -> None:
     restore = restorer(model, tile=(8, 8))
     restore(pair, 2)
     assert restore.running
-    assert restore.running.engine.tiling
-    assert restore.running.engine.tiling.tile == (8, 8)
+    assert restore.running.engines[0].tiling
+    assert restore.running.engines[0].tiling.tile == (8, 8)
 
 
 def test_scores_are_those_of_the_restored_frames() -> None:

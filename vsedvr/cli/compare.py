@@ -9,7 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsedvr.cli.options import add_engine_arguments, engine_settings, file_path, load_models
+from vsedvr.cli.options import (
+    add_engine_arguments,
+    add_ensemble_argument,
+    add_refine_argument,
+    engine_settings,
+    file_path,
+    load_models,
+    load_second_model,
+    methods_text,
+)
 from vsedvr.cli.progress import Progress
 from vsedvr.weights import EMBEDDED
 
@@ -47,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"restore frames of CLIP with this embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given "
         "several times",
     )
+    add_refine_argument(parser)
+    add_ensemble_argument(parser)
     add_engine_arguments(parser)
     parser.add_argument("--frames", type=_at_least_one, default=8, metavar="N", help="show at most N frames; 8 by default")
     parser.add_argument(
@@ -109,6 +120,8 @@ def _check(args: argparse.Namespace) -> None:
     """
     if args.model and len(args.clips) > 1:
         raise ValueError(f"--model restores one clip, and there are {len(args.clips)}; give one, or leave --model out")
+    if not args.model and (args.refine or args.ensemble > 1):
+        raise ValueError("--refine and --ensemble are for frames that --model restores; give --model, or leave them out")
     if not args.model and len(args.clips) + bool(args.truth) < 2:
         raise ValueError("there is nothing to compare the clip with; give a second one, --truth or --model")
     if args.output.suffix.lower() not in (".html", ".htm"):
@@ -123,12 +136,18 @@ def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: ar
     from vsedvr.compare.version import clean_name
 
     device, dtype = engine_settings(args)
+    models = load_models(args.model)
+    refine = load_second_model(args.refine, models)
     versions = []
-    for name, model in load_models(args.model).items():
+    for name, model in models.items():
         shown = clean_name(name)
         if shown in (source.name, truth and truth.name):
             shown += " (model)"
-        versions.append(restored_version(source, clip, shown, EMBEDDED.get(name, ""), model, device, dtype))
+        purpose = EMBEDDED.get(name, "") + methods_text(args.refine, args.ensemble)
+        restored = restored_version(
+            source, clip, shown, purpose.removeprefix(", "), model, device, dtype, refine, args.ensemble
+        )
+        versions.append(restored)
     return versions
 
 

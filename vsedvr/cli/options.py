@@ -2,13 +2,13 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from vsedvr import EDVR
-from vsedvr.infer import ENSEMBLES, PRECISIONS, choose_device, choose_precision
+from vsedvr.infer import ENSEMBLES, PRECISIONS, check_second_stage, choose_device, choose_precision
 from vsedvr.weights import EMBEDDED, load_model
 
 __all__ = [
@@ -16,9 +16,12 @@ __all__ = [
     "add_ensemble_argument",
     "add_model_argument",
     "add_output_arguments",
+    "add_refine_argument",
     "engine_settings",
     "file_path",
     "load_models",
+    "load_second_model",
+    "methods_text",
     "parse_device",
 ]
 
@@ -64,6 +67,11 @@ def add_ensemble_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_refine_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds --refine: the name or path of a second model."""
+    parser.add_argument("--refine", metavar="MODEL", help="a second model, which restores the result of the first")
+
+
 def parse_device(text: str) -> torch.device:
     """The argument of --device as a device, which need not be there. CUDA without a number has index None.
 
@@ -105,3 +113,28 @@ def load_models(names: Sequence[str]) -> dict[str, EDVR]:
     if twice:
         raise ValueError(f"two models are named {twice!r}; give each once, and files of other names")
     return {name: load_model(path) for name, path in zip(unique, names, strict=True)}
+
+
+def load_second_model(name: str | None, firsts: Mapping[str, EDVR]) -> EDVR | None:
+    """Loads the model of --refine; None where there is none.
+
+    Args:
+        name: an embedded model, or the path of a checkpoint; ~ is the home folder.
+        firsts: the models whose results it restores, by name.
+
+    Raises:
+        ValueError: if it does not fit one of them.
+        OSError: if there is no such model.
+    """
+    if name is None:
+        return None
+    second = load_model(name)
+    for first in firsts.values():
+        check_second_stage(first.config, second.config)
+    return second
+
+
+def methods_text(refine: str | None, ensemble: int) -> str:
+    """What is done to all models alike, for titles: ", refined by deblur, self-ensemble of 4"; "" for neither."""
+    stages = f", refined by {refine if refine in EMBEDDED else Path(refine).stem}" if refine else ""
+    return stages + (f", self-ensemble of {ensemble}" if ensemble > 1 else "")

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vsedvr.model import EDVR
 
-__all__ = ["Complexity", "measure_complexity"]
+__all__ = ["Complexity", "measure_complexity", "measure_stages"]
 
 
 class Complexity(NamedTuple):
@@ -49,6 +49,20 @@ def measure_complexity(model: EDVR, height: int, width: int) -> Complexity:
     reconstruct, _ = _count(lambda: model.reconstruct(fused, frame))
     per_frame = config.num_frame * extract, config.num_frame * align, fuse, reconstruct
     return Complexity(sum(parameter.numel() for parameter in model.parameters()), *(areas * macs for macs in per_frame))
+
+
+def measure_stages(models: Sequence[EDVR], height: int, width: int, ensemble: int = 1) -> Complexity:
+    """Counts what one output frame takes that goes through several networks, each in all versions of an ensemble.
+
+    Args:
+        models: in the order in which they restore.
+        height, width: of the input of the first one.
+        ensemble: number of versions, whose multiply-accumulates all count.
+    """
+    factors = [math.prod(model.config.scale for model in models[:k]) for k in range(len(models))]
+    each = [measure_complexity(model, f * height, f * width) for model, f in zip(models, factors, strict=True)]
+    parameters, *phases = (sum(counts) for counts in zip(*each, strict=True))
+    return Complexity(parameters, *(ensemble * macs for macs in phases))
 
 
 @torch.no_grad()

@@ -12,10 +12,18 @@ import vapoursynth as vs
 
 from vsedvr.filter.arguments import refuse_unknown, to_flag, to_matrix, to_network, to_number, to_tile, to_word
 from vsedvr.filter.errors import edvr_error
-from vsedvr.filter.formats import check_channels, check_clip, check_second_stage, to_output_format
+from vsedvr.filter.formats import check_channels, check_clip, to_output_format
 from vsedvr.filter.graph import FilterSettings, Stage, build
 from vsedvr.filter.waiting import THREADS_SPIN
-from vsedvr.infer import PRECISIONS, check_ensemble, check_tile, choose_device, choose_precision, lacks_kernels
+from vsedvr.infer import (
+    PRECISIONS,
+    check_ensemble,
+    check_second_stage,
+    check_tile,
+    choose_device,
+    choose_precision,
+    lacks_kernels,
+)
 from vsedvr.model import EDVR
 from vsedvr.timeline import PADDINGS
 

@@ -7,7 +7,7 @@ import vapoursynth as vs
 
 from vsedvr.model import EDVRConfig
 
-__all__ = ["check_channels", "check_clip", "check_second_stage", "to_output_format"]
+__all__ = ["check_channels", "check_clip", "to_output_format"]
 
 
 def check_clip(clip: vs.VideoNode) -> None:
@@ -36,20 +36,6 @@ def check_channels(config: EDVRConfig, clip: vs.VideoNode) -> None:
             "the model restores pictures of 1 channel (luma), the clip is RGB; give it as YUV: "
             "clip.resize.Bicubic(format=vs.YUV444PS, matrix=1)"
         )
-
-
-def check_second_stage(first: EDVRConfig, second: EDVRConfig) -> None:
-    """
-    Raises:
-        ValueError: if the second network does not restore what the first one gives, in the same size.
-    """
-    if second.scale != 1:
-        raise ValueError(
-            f"refine must be a model that keeps the size, it enlarges {second.scale} times; "
-            "give the one that enlarges as model, and one that keeps the size as refine"
-        )
-    if second.num_in_ch != first.num_out_ch:
-        raise ValueError(f"refine must be a model of as many channels as model, {first.num_out_ch}; it has {second.num_in_ch}")
 
 
 def to_output_format(value: object, clip: vs.VideoNode, scale: int) -> vs.VideoFormat:

@@ -23,7 +23,7 @@ from vsedvr.filter.compute import compute
 from vsedvr.filter.restorer import Restorer
 from vsedvr.filter.scenes import SCENE_START, mark_scene_starts
 from vsedvr.filter.tags import TagReader
-from vsedvr.infer import PRECISIONS, Engine, build_engine, clip_windows
+from vsedvr.infer import PRECISIONS, Engine, build_stages, clip_windows
 from vsedvr.model import EDVR
 from vsedvr.timeline import Windows
 
@@ -72,7 +72,18 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
     tagged = reader.tagged(clip)
     restored = to_float(tagged, luma)
     starts = mark_scene_starts(clip, tagged) if settings.sc else None
-    engines = _engines(clip, stages, settings)
+    engines = compute(
+        settings.device,
+        build_stages,
+        [stage.network for stage in stages],
+        settings.device,
+        settings.dtype,
+        (clip.height, clip.width),
+        settings.tile,
+        settings.tile_pad,
+        cache_may_grow(),
+        settings.ensemble,
+    )
     _log(stages, engines, settings)
     gray = luma or clip.format.color_family == output.color_family == vs.GRAY
     needs_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
@@ -101,29 +112,6 @@ def _restored(
 def cache_may_grow() -> int:
     """Bytes that the core's cache of frames may take beside what it holds now."""
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
-
-
-def _engines(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings) -> list[Engine]:
-    """An engine for each stage. Tiles, which the user counts in pixels of the clip, grow with the picture."""
-    engines: list[Engine] = []
-    factor = 1
-    for stage in stages:
-        engine = compute(
-            settings.device,
-            build_engine,
-            stage.network,
-            settings.device,
-            settings.dtype,
-            (factor * clip.height, factor * clip.width),
-            settings.tile and (factor * settings.tile[0], factor * settings.tile[1]),
-            None if settings.tile_pad is None else factor * settings.tile_pad,
-            reserved_bytes=cache_may_grow(),
-            ensemble=settings.ensemble,
-            stages=len(stages),
-        )
-        engines.append(engine)
-        factor *= engine.config.scale
-    return engines
 
 
 def _log(stages: Sequence[Stage], engines: Sequence[Engine], settings: FilterSettings) -> None:
