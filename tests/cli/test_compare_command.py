@@ -112,6 +112,18 @@ def test_an_embedded_model_by_its_name_and_a_folder_of_that_name(tmp_path: Path)
     assert "Gaussian noise, of the luma, x1, " in page.read_text("utf-8")
 
 
+def test_a_second_stage_and_an_ensemble_stand_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_frames(tmp_path / "clip", moving_frames(2, 16, 16))
+    page = tmp_path / "page.html"
+    args = ["compare", str(tmp_path / "clip"), "--refine", "deblur", "--ensemble", "4", "-o", str(page), "--device", "cpu"]
+    assert main([*args, "--model", "denoise", "--frames", "1"]) == 0
+    assert "Gaussian noise, of the luma, refined by deblur, self-ensemble of 4, x1, " in page.read_text("utf-8")
+    assert main([*args, "--model", "denoise", "--refine", "small"]) == 1
+    assert "refine must be a model that keeps the size" in capsys.readouterr().err
+    assert main([*args, "--truth", str(tmp_path / "clip")]) == 1
+    assert "--refine and --ensemble are for frames that --model restores" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "name",
     [
