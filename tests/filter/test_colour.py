@@ -13,7 +13,7 @@ from vsedvr.model import EDVR, EDVRConfig
 
 core = vs.core
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
-LUMA_X1 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, hr_in=True, num_tail_feat=8)
+LUMA_X1 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, scale=1, num_tail_feat=8)
 LUMA_X4 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, num_tail_feat=8)
 
 

@@ -26,8 +26,8 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for clip in ("calendar", "walk"):
         sharp = open_pair(clip, (root / "eval/vid4/GT" / clip, None), root, 4)
         write_frames(root / "eval/vid4/BIx4" / clip, [sharp.lq_frame(n) for n in range(4)])
-    for name, hr_in in (("x4", False), ("x1", True)):
-        save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, hr_in=hr_in)), {})
+    for name, scale in (("x4", 4), ("x1", 1)):
+        save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, scale=scale)), {})
     files = {name: root / ("x4.safetensors" if name == "small" else "x1.safetensors") for name in EMBEDDED}
     paths = ["--eval", str(root / "eval"), "--output", str(root / "runs"), "--table", str(root / "models.md")]
     return [*paths, *(f"--model={name}={path}" for name, path in files.items())]
