@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 def tiny_x4(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model") / "tiny_x4.pth"
     torch.save({"params": random_model(X4).state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_x2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("model") / "tiny_x2.pth"
+    torch.save({"params": random_model(replace(X4, scale=2)).state_dict()}, path)
     return str(path)
 
 
@@ -122,6 +130,16 @@ def test_what_was_published_stands_only_beside_its_like(
     assert "published" not in capsys.readouterr().out
 
 
+def test_x2_is_measured_with_input_of_half_the_size(
+    tmp_path: Path, vid4: Path, tiny_x2: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", tiny_x2, "--frames", "2", "--quiet", "--output", str(tmp_path)]
+    assert main(["eval", "--gt", str(vid4 / "GT"), *options]) == 0
+    table = capsys.readouterr().out
+    assert "32x24" in table
+    assert "bicubic" in table
+
+
 def test_files_of_ones_own(tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = moving_frames(5, 32, 40)
     write_frames(tmp_path / "sharp", frames)
@@ -138,7 +156,7 @@ def test_files_of_ones_own(tmp_path: Path, tiny_x1: Path, capsys: pytest.Capture
 
 
 def test_errors_name_what_is_wrong(
-    tmp_path: Path, vid4: Path, tiny_x1: Path, tiny_x4: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, vid4: Path, tiny_x1: Path, tiny_x2: str, tiny_x4: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ("--output", tmp_path / "out")
     assert "there is no data set 'vid5'; there are vid4, reds4" in error_of(capsys, "vid5", vid4)
@@ -153,6 +171,8 @@ def test_errors_name_what_is_wrong(
     assert "--border must not be negative, got -1" in error_of(capsys, "vid4", vid4, "--border", "-1")
     assert "tile must be (width, height)" in error_of(capsys, "vid4", vid4, "--tile", "-8", "8")
     assert "tiny_x1 restores input of the output's size" in error_of(capsys, "vid4", vid4, "--model", tiny_x1)
+    for_x4 = error_of(capsys, "vid4", vid4, "--model", tiny_x2)
+    assert f"vid4 is for models that enlarge 4 times, not 2 times; --gt {vid4 / 'GT'} measures other models" in for_x4
     mixed = error_of(capsys, "vid4", vid4, "--model", tiny_x4, "--model", tiny_x1)
     assert "tiny_x4 enlarges 4 times, tiny_x1 1 times" in mixed
     wrong_size = ("--gt", vid4 / "GT/walk", "--lq", vid4 / "GT/walk")

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
     models = load_models(args.model or ["small"])
     device, dtype = engine_settings(args)
     scale = _common_scale(models, task)
+    _check_scale(args, scale)
     with Progress(len(task.paths), "clips looked through", args.quiet) as progress:
         pairs = open_pairs(task.paths, task.scoring, scale, args.frames, progress.step)
     saves = {name: args.save and args.save / name for name in models}
@@ -146,6 +147,21 @@ def _check_numbers(args: argparse.Namespace) -> None:
         if any(number < 0 for number in numbers):
             raise ValueError(f"{option} must not be negative, got {' '.join(map(str, numbers))}")
     check_tile(args.tile, None)
+
+
+def _check_scale(args: argparse.Namespace, scale: int) -> None:
+    """Checks that a data set's own low quality is for models of this scale.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if args.dataset is None or args.lq is not None or BENCHMARKS[args.dataset].scale == scale:
+        return
+    benchmark = BENCHMARKS[args.dataset]
+    raise ValueError(
+        f"{args.dataset} is for models that enlarge {benchmark.scale} times, not {scale} times; "
+        f"--gt {args.root / benchmark.gt} measures other models on its clips"
+    )
 
 
 def _common_scale(models: Mapping[str, EDVR], task: _Task) -> int:
