@@ -1,4 +1,4 @@
-"""What an evaluation found: as a table to read, as JSON and as CSV."""
+"""Results of an evaluation, as a table to read, as JSON and as CSV."""
 
 import csv
 import io
@@ -17,46 +17,46 @@ __all__ = ["Method", "Report"]
 
 PHASES = ("extract", "align", "fuse", "reconstruct")
 MAX_COLUMNS = 8
-"""Clips that a table has columns for; of more only the mean is in it."""
+"""Maximum number of clips for which a table has columns; with more clips it has only the mean."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A model, or the baseline, and how it did."""
+    """A model, or the baseline, with its scores."""
 
     name: str
     scores: Mapping[str, Scores]
-    """Scores by the clip's name and by frame number."""
+    """Scores by clip name and frame number."""
     complexity: Complexity | None = None
 
     @property
     def clip_means(self) -> dict[str, Score]:
-        """The mean score of each clip, by its name."""
+        """Mean score of each clip, by its name."""
         return {clip: mean_score(scores.values()) for clip, scores in self.scores.items()}
 
     @property
     def mean(self) -> Score:
-        """The mean score over clips, whatever their lengths."""
+        """Mean score over clips, all with the same weight whatever their lengths."""
         return mean_score(self.clip_means.values())
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured so far, of which methods, and what was published."""
+    """Measured scores of all methods so far, and published scores to compare with."""
 
     title: str
     """Name of the data set, or of the files."""
     scoring: Scoring
     source: str
-    """Who scores in this way; "" where nobody is known to."""
+    """Name of the project that scores in this way; "" if none is known."""
     input_size: tuple[int, int]
-    """(width, height) of the input that multiply-accumulates are counted for."""
+    """(width, height) in pixels of the input for which multiply-accumulates are counted."""
     methods: list[Method]
     published: Sequence[Published] = ()
     all_clips: Sequence[str] = ()
     """Names of all clips of the data set, evaluated or not."""
     precision: str = "float32"
-    """The type that models were computed in."""
+    """Floating-point type in which models were computed."""
 
     @property
     def clips(self) -> list[str]:
@@ -64,7 +64,7 @@ class Report:
         return list(self.methods[0].scores)
 
     def table(self) -> str:
-        """The scores as a table for a terminal."""
+        """Returns the scores as a table for a terminal."""
         columns = self.clips if len(self.clips) <= MAX_COLUMNS else []
         head = ["", "parameters", "GMACs", *columns, "mean", ""]
         rows = [
@@ -79,7 +79,7 @@ class Report:
         return "\n".join([self._headline(), aligned_table([head, *rows, *published], left=(0, -1)), note]) + "\n"
 
     def json(self) -> str:
-        """Everything, with means, as strict JSON. After an interruption methods may lack clips."""
+        """Returns everything, with means, as strict JSON. After an interruption, methods may lack clips."""
         content = {
             "title": self.title,
             "scoring": {**asdict(self.scoring), "source": self.source},
@@ -91,7 +91,7 @@ class Report:
         return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
     def csv(self) -> str:
-        """A line for each method, clip and frame, below a line of heads."""
+        """Returns all scores as CSV: a header, then a line for each method, clip and frame."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["method", "clip", "frame", "psnr", "ssim"])
@@ -117,7 +117,7 @@ class Report:
         return [row.method, "", "", *_cells(row.clips, columns), _cell(mean), source]
 
     def _mean(self, row: Published) -> Score | None:
-        """The published mean over the clips that were evaluated, where it can be told."""
+        """Returns the mean of published scores over the evaluated clips; None if it cannot be told."""
         if set(self.clips) == set(self.all_clips):
             return row.mean
         if set(self.clips) <= row.clips.keys():
@@ -150,7 +150,7 @@ def _as_dict(method: Method) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """The same content with named tuples as mappings, which json.dumps would write as lists."""
+    """Returns the same content with named tuples as mappings, because json.dumps would write them as lists."""
     if isinstance(content, tuple) and hasattr(content, "_asdict"):
         content = content._asdict()
     if isinstance(content, Mapping):

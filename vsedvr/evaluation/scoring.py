@@ -1,4 +1,4 @@
-"""What counts when models are measured, and the scores of a frame."""
+"""Scores of restored frames, and which pixels and frames are scored."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,34 +12,34 @@ __all__ = ["Score", "Scoring"]
 
 
 class Score(NamedTuple):
-    """How near a restored frame is to the ground truth, or the mean of several frames."""
+    """PSNR and SSIM of a restored frame against the ground truth, or their means over several frames."""
 
     psnr: float
     """PSNR in dB, at most MAX_PSNR."""
     ssim: float
-    """SSIM, 1 for equal pictures."""
+    """SSIM, at most 1, which equal pictures have."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is counted, and of which pixels and frames. Scores that are counted in different ways do not compare.
+    """Rules of scoring: which pixels and frames are compared. Scores under different rules do not compare.
 
-    The score of a clip is the mean over its frames, that of a data set the mean over its clips, whatever their lengths. Equal
-    pictures count as 100 dB, and PSNR is capped there (MAX_PSNR).
+    The score of a clip is the mean over its frames, and that of a data set the mean over its clips, whatever their lengths.
+    Equal pictures get 100 dB, which is the upper limit of PSNR (MAX_PSNR).
     """
 
     y_channel: bool = False
     """Whether luma (BT.601) is compared instead of the three colours."""
     border: int = 0
-    """Pixels at every side that do not count."""
+    """Width in pixels of a border that is left out on every side."""
     left_out: tuple[int, int] = (0, 0)
-    """Frames at the beginning and at the end of a clip that do not count."""
+    """Numbers of frames that are left out at the beginning and at the end of a clip."""
 
     def counted(self, num_frames: int) -> range:
-        """The frames of a clip that count.
+        """Returns the numbers of a clip's frames that are scored.
 
         Raises:
-            ValueError: if none is left.
+            ValueError: if there are none.
         """
         first, last = self.left_out
         if num_frames <= first + last:
@@ -47,10 +47,13 @@ class Scoring:
         return range(first, num_frames - last)
 
     def check_size(self, height: int, width: int) -> None:
-        """Looks whether enough of a picture counts.
+        """Checks that enough of a picture is scored.
+
+        Args:
+            height, width: size of the picture in pixels.
 
         Raises:
-            ValueError: if less than 11x11 pixels of a picture count, which SSIM needs.
+            ValueError: if less than 11x11 pixels are scored, which SSIM needs.
         """
         if min(height, width) < 2 * self.border + WINDOW:
             raise ValueError(
@@ -62,10 +65,11 @@ class Scoring:
         """Compares a restored frame with the ground truth.
 
         Args:
-            restored, gt: (h, w, 3), RGB.
+            restored: restored frame (h, w, 3) in RGB.
+            gt: ground truth of the same size.
 
         Raises:
-            ValueError: if they differ in size, or less than 11x11 pixels count.
+            ValueError: if they differ in size, or less than 11x11 pixels are scored.
         """
         if restored.shape != gt.shape:
             raise ValueError(f"pictures differ in size: {_size(restored)} restored, {_size(gt)} ground truth")
