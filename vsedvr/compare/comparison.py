@@ -33,7 +33,7 @@ class ComparisonSettings:
     only_spread: bool = False
     """Whether only the shown frames are measured, all of them spread over the clip."""
     enlarge: str = "bicubic"
-    """How smaller versions are enlarged, one of version.ENLARGEMENTS."""
+    """Method to enlarge smaller versions, one of version.ENLARGEMENTS."""
     max_bytes: int = 200_000_000
     """Maximum size of the page in bytes."""
 

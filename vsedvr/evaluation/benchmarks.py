@@ -18,9 +18,9 @@ class Benchmark:
     lq: str
     """Folder of the low quality below the root; if it does not exist, frames are reduced from the ground truth."""
     scoring: Scoring
-    """Which pixels and frames are scored, and how."""
+    """Rules of scoring: which pixels and frames are compared."""
     padding: str
-    """How missing frames at the ends of a clip are filled in, one of timeline.PADDINGS."""
+    """Way to fill in missing frames at the ends of a clip, one of timeline.PADDINGS."""
     source: str
     """Name of the project that scores in this way."""
     clips: tuple[str, ...] = ()

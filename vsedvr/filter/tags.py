@@ -33,7 +33,7 @@ WAY_OUT = (
 
 
 class Tags(NamedTuple):
-    """How the samples of a frame are coded, as the numbers that frame props have."""
+    """Tags of a frame, which tell how its samples are coded, as the numbers of the frame props."""
 
     matrix: int | None
     """Matrix of a YUV frame, or of the YUV that is made from an RGB or GRAY frame; None if no matrix is needed."""

@@ -23,7 +23,7 @@ WIDE = {vs.YUV: vs.YUV444P16, vs.RGB: vs.RGB48, vs.GRAY: vs.GRAY16}
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How frames are encoded. It can be written to JSON."""
+    """Form of the encoded frames: size, codec, options and colour. It can be written to JSON."""
 
     codec: str
     """Name of the codec: a key of CODECS, or "png"."""

@@ -62,7 +62,7 @@ class Companions:
     suffix: str
     cut: Cut
     files: dict[str, dict[int, str]] = field(default_factory=dict)
-    """What happens to each stream, by file and stream number: "copy", "attach" or the codec to which it is converted."""
+    """Way to copy each stream, by file and stream number: "copy", "attach" or the codec to which it is converted."""
     metadata_from: str | None = None
     """File from which metadata and chapters are copied."""
     notes: list[str] = field(default_factory=list)

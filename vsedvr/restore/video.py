@@ -126,7 +126,7 @@ def video_clip(path: str, missing: list[int], index: Path | None) -> vs.VideoNod
 
 
 class _Packets(NamedTuple):
-    """What the packets of a film's container tell."""
+    """Facts that the packets of a film's container tell."""
 
     timestamps: list[int] | None
     """Timestamps of all frames in ticks, rising; None if the container does not give them all."""

@@ -87,7 +87,7 @@ class TrainConfig:
     loss: str = "charbonnier"
     """Name of the loss: charbonnier (of R, G and B, as in the paper), luma or luma_psnr (see loss.py)."""
     loss_reduction: str = "sum"
-    """How the loss is reduced: sum, as for the published networks, or mean, over samples (with luma_psnr over pictures)."""
+    """Reduction of the loss: sum, as for the published networks, or mean, over samples (with luma_psnr over pictures)."""
     loss_eps: float = 1e-3
     """Charbonnier's eps, which is squared under the root: 1e-3 in the paper and its authors' code, 1e-6 in BasicSR. With
     luma_psnr it is the error below which a smaller one hardly changes the loss."""
