@@ -21,7 +21,7 @@ def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
-    """Makes a clip (num_frames, 3, height, width) in [0, 1] of smooth noise that moves by two pixels a frame, always the same."""
+    """Makes a clip (num_frames, 3, height, width) in [0, 1] of smooth noise that moves by two pixels a frame; always equal."""
     torch.manual_seed(1)
     noise = torch.rand(1, 3, -(-height // 4), (width + 2 * num_frames) // 4 + 1)
     texture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0]
