@@ -86,7 +86,7 @@ def build_program(folder: Path, file: str, names: Sequence[str], flags: Sequence
 
 
 def compile_for_gpu(text: str, arch: int) -> tuple[bytes, str]:
-    """What CuPy makes of a text for a compute capability such as 86, and what the assembler says of it."""
+    """Compiles a text as CuPy does, for a compute capability such as 86; returns the binary and the assembler's output."""
     compiler = pytest.importorskip("cupy.cuda.compiler", reason="no CuPy")
     log = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:  # CuPy asks the driver, which is not there without a GPU

@@ -111,14 +111,14 @@ def _tone(stream: Any) -> Any:
 
 @dataclass
 class Film:
-    """What PyAV finds in a file."""
+    """Content of a film file, as PyAV reads it."""
 
     times: list[Fraction]
-    """Of the frames, in seconds."""
+    """Times of the frames, in seconds."""
     frames: list[av.VideoFrame]
     video: dict[str, Any]
     packets: dict[int, list[tuple[Fraction, bytes]]]
-    """Of all streams but the film: their times and contents, by the number of the stream."""
+    """(time, content) of the packets of all other streams, by the number of the stream."""
     streams: list[tuple[str, str, dict[str, str], int]]
     """Type, codec, metadata and disposition."""
     metadata: dict[str, str]

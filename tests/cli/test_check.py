@@ -53,7 +53,7 @@ def test_this_machine_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_things_are_broken_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each is found beside the others, with its own advice; vspipe has no configuration, a model is damaged."""
+    """Each problem is found and has its own advice. Here vspipe has no configuration, and a model is damaged."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
     original = load.embedded_file

@@ -10,7 +10,7 @@ from vsedvr import __version__
 from vsedvr.cli import COMMANDS, EXTRAS, main
 
 LIBRARIES = ("av", "cv2", "matplotlib", "PIL", "skimage", "tensorboard")
-"""What only the extras bring."""
+"""Libraries that only the package's extras install."""
 
 
 def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:

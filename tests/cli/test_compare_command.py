@@ -77,7 +77,7 @@ def test_two_videos_and_their_truth(
 
 
 def test_models_restore_the_frames_that_are_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the engine restores them; models of scale 1 and 4 at one size."""
+    """The page shows frames as the engine restores them, with models of scale 1 and 4 resized to the same size."""
     models: dict[str, EDVR] = {"x1": random_model(), "x4": random_model(X4)}
     for name, model in models.items():
         torch.save({"params": model.state_dict()}, tmp_path / f"{name}.pth")

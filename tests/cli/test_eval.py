@@ -209,7 +209,7 @@ def test_ctrl_c_keeps_the_clips_that_are_done(
 def test_videos_with_damage_black_frames_and_hidden_files(
     tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder ~/clips; a black frame that is equal in both qualities counts as 100 dB."""
+    """The files are in ~/clips. A black frame that is equal in both qualities gets 100 dB."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     frames = moving_frames(12, 32, 40)

@@ -70,7 +70,7 @@ def test_a_single_frame_gives_a_sheet(tmp_path: Path, clip: Path, capsys: pytest
 def test_a_frame_far_inside_a_video(
     tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same as of a folder; only what is near is decoded, and nothing is written beside the results."""
+    """A video gives the same as a folder of its frames. Only nearby frames are decoded, and nothing else is written."""
     frames = [moving_frames(10, 64, 96, (0, 2))[n % 10] for n in range(300)]
     write_frames(tmp_path / "folder", frames)
     video = write_rgb(tmp_path / "film.mkv", frames, "ffv1", {"g": "10"}, "bgr0")

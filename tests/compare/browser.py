@@ -22,7 +22,7 @@ MISSING = " and ".join(
     for name, there in (("Chromium", CHROMIUM), ("chromedriver", CHROMEDRIVER), ("selenium", find_spec("selenium")))
     if not there
 )
-"""What a browser needs and this machine has not; "" where all is there."""
+"""Returns what a browser needs and this machine lacks; "" if nothing is missing."""
 
 UP, DOWN, LEFT, RIGHT, HOME, END = "\ue013", "\ue015", "\ue012", "\ue014", "\ue011", "\ue010"
 """Keys, by WebDriver's codes."""
@@ -98,21 +98,21 @@ class Browser:
         return dict(self.run(script, selector))
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """With the mouse, from one point of the window to another."""
+        """Drags the mouse from one point of the window to another."""
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
             event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
             self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
         self.settle()
 
     def touch(self, *moves: list[tuple[float, float]]) -> None:
-        """With fingers: the points of all fingers, one list after the other."""
+        """Touches the window with fingers: each list has the points of all fingers at one moment."""
         for kind, points in zip(["touchStart", *["touchMove"] * (len(moves) - 1), "touchEnd"], [*moves, []], strict=True):
             event = {"type": kind, "touchPoints": [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]}
             self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
         self.settle()
 
     def picture(self, selector: str) -> NDArray[np.uint8]:
-        """What the screen shows of an element, (height, width, 3)."""
+        """Returns a screenshot of an element, (height, width, 3)."""
         box = self.box(selector)
         clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"], "scale": 1}
         content = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})["data"]

@@ -1,4 +1,4 @@
-"""What is measured and kept, on clips in memory."""
+"""Measurements and kept pictures of a comparison, on clips in memory."""
 
 import io
 from collections.abc import Sequence

@@ -136,7 +136,7 @@ def test_zoom_shows_each_pixel_as_it_is(browser: Browser, tmp_path: Path) -> Non
     browser.run("for (const id of ['edge', 'left-label', 'right-label']) document.getElementById(id).style.display = 'none'")
 
     def place(shown: NDArray[np.uint8], source: NDArray[np.uint8]) -> tuple[int, int]:
-        """Where a part of the screen lies in the enlarged source; fails where it is not an exact part of it."""
+        """Finds the place of a screenshot in the enlarged source; fails if it is not an exact part of it."""
         large = source.repeat(4, 0).repeat(4, 1)
         windows = np.lib.stride_tricks.sliding_window_view(large, (*shown.shape[:2], 3))[:, :, 0]
         ((top, left),) = [
@@ -295,7 +295,7 @@ def test_the_page_serves_keyboards_and_screen_readers(browser: Browser, red_and_
 
 
 def test_the_page_is_never_larger_than_allowed(tmp_path: Path) -> None:
-    """With so many thumbnails and values that they count."""
+    """The page has so many thumbnails and values that they take a good part of its size."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 90, 160, 3), np.uint8)
     settings = ComparisonSettings(frames=300, measured=300, max_bytes=3_000_000)
     page = page_of(tmp_path / "page.html", {"a": list(noise), "b": list(noise[::-1])}, None, settings)

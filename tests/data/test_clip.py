@@ -1,4 +1,4 @@
-"""What every clip can do, and folders of pictures."""
+"""Everything that all clips can do, and folders of pictures."""
 
 import os
 import pickle

@@ -84,7 +84,7 @@ def test_float_on_no_scale_is_refused_by_name(tmp_path: Path, value: float, reas
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
-    """By EXIF's definition: which side of the picture the stored rows and columns begin at."""
+    """EXIF defines an orientation by the sides of the picture at which the stored rows and columns begin."""
     shown = np.zeros((24, 40, 3), np.uint8)
     shown[:8, :12] = 250
     stored = {
@@ -113,7 +113,7 @@ def test_several_pictures_in_a_file_are_refused_by_name(tmp_path: Path, suffix: 
 
 
 def test_a_preview_in_the_file_does_not_count(tmp_path: Path) -> None:
-    """As phones add one to their JPEG files (MPO)."""
+    """Phones add a preview to their JPEG files (MPO)."""
     Image.new("RGB", (40, 20), (90, 90, 90)).save(
         tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (20, 10))]
     )

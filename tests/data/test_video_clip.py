@@ -118,7 +118,7 @@ def test_a_video_that_is_read_no_further_than_asked(tmp_path: Path, decoded: lis
 
 
 def test_cuts_are_those_of_the_one_detection(tmp_path: Path, decoded: list[Path]) -> None:
-    """With repeated pictures, which the detection passes over, and a cut at the last frame."""
+    """The video has repeated pictures, which the detection skips, and a cut at the last frame."""
     first, second = moving_frames(12, 48, 64), [255 - frame for frame in moving_frames(12, 48, 64, (2, 1))]
     frames = [*np.repeat(first, 2, 0), *np.repeat(second, 3, 0), np.zeros_like(first[0])]
     path = write_rgb(tmp_path / "cuts.mkv", frames, "ffv1", {"g": "5"}, "bgr0")

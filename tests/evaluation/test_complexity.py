@@ -26,7 +26,7 @@ def test_the_published_networks(config: EDVRConfig, size: tuple[int, int], param
 
 
 def test_phases_of_edvr_m() -> None:
-    """In thousands per input pixel, added up from the layers' sizes."""
+    """The expected numbers are thousands of MACs per input pixel, added up from the layers' sizes."""
     extract, align, fuse, reconstruct = (macs / 57600 / 1000 for macs in measure_complexity(EDVR(), 180, 320)[1:])
     assert extract + align == pytest.approx(1967 + 4065, abs=1)
     shares = 9 * 64 * 64 / 1000 * (2 * (1 + 1 / 4 + 1 / 16) + 1)  # of offset_conv1 and of cas_offset_conv1, a frame

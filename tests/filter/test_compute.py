@@ -91,7 +91,7 @@ def test_threads_do_not_grow_with_those_of_vapoursynth(
 
 
 def test_scripts_can_be_evaluated_again_in_one_process(tiny_x1: Path) -> None:
-    """As previewers do: a new environment each time, the old one destroyed."""
+    """Previewers evaluate a script again in a new environment, and destroy the old one."""
     code = f"""
         import gc
         import vapoursynth as vs

@@ -1,4 +1,4 @@
-"""What is said of vspipe and of plugins. vspipe runs for real; its configuration lies in a folder of the test."""
+"""Checks of vspipe and of plugins. vspipe runs for real; its configuration is in a folder of the test."""
 
 import shutil
 import subprocess

@@ -30,7 +30,7 @@ def starts_of(clip: vs.VideoNode) -> list[int]:
 
 
 def marked(clip: vs.VideoNode, props: dict[int, dict[str, Any]]) -> vs.VideoNode:
-    """With props on some frames."""
+    """Sets props on some frames of a clip, by frame number."""
 
     def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         out = f.copy()

@@ -64,7 +64,7 @@ class TestProps:
             assert {key: props.get(key) for key in source} == source
 
     def test_a_matrix_that_changes_midway_is_told_as_it_is(self, identity: EDVR) -> None:
-        """Each frame is read by its own matrix; all are written, and tagged, by that of frame 0."""
+        """Each frame is read by its own matrix, but all output frames are converted and tagged like frame 0."""
         clip = core.std.BlankClip(format=vs.YUV444P8, width=16, height=16, length=6, color=[100, 90, 180])
         clip = clip[:3].std.SetFrameProps(_Matrix=1) + clip[3:].std.SetFrameProps(_Matrix=6)
         restored = vsedvr.edvr(clip, model=identity, sc=False)

@@ -15,7 +15,7 @@ from vsedvr.weights import load_model
 
 @pytest.mark.parametrize("model", FIGURES)
 def test_figures_are_what_the_models_make_of_the_clip(model: str) -> None:
-    """In fp32 on a CPU. After a model has changed, what is shown here are its new figures."""
+    """The samples are computed in fp32 on a CPU. After a model has changed, a failure shows its new figures."""
     found = [[round(float(value), 1) for value in row] for row in samples(model, -1)]
     assert np.abs(np.subtract(found, FIGURES[model])).max() <= 0.11, found
 

@@ -58,7 +58,7 @@ def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, sing
 def test_each_frame_is_rendered_once_in_a_run(
     vspipe: Vspipe, request: pytest.FixtureRequest, script: str, requests: str
 ) -> None:
-    """But frame 0, for its props when the filter is created and for its picture in the run."""
+    """Only frame 0 is rendered twice: for its props when the filter is created, and for its picture in the run."""
     result = vspipe(request.getfixturevalue(script), "-r", requests)
     assert result.returncode == 0
     assert sorted(renders(result.stderr)) == [0, *range(60)]

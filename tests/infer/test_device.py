@@ -120,7 +120,7 @@ USERS = [
     "backends.fp32_precision = 'ieee'",
     "backends.fp32_precision = 'tf32'; backends.cudnn.allow_tf32 = False",
 ]
-"""What a script or another filter may have set before, by the old ways of PyTorch and by the new one."""
+"""Settings that a script or another filter may have made before, in PyTorch's old ways and its new one."""
 
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="settings stay as long as the process does")
@@ -155,7 +155,7 @@ def ask_all() -> None:
 
 
 def use_flags() -> None:
-    """What another filter may do for a block of its own."""
+    """Changes settings for a block, as another filter may do."""
     for allow_tf32 in (True, False):
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allow_tf32):
             assert torch.backends.cudnn.allow_tf32 == allow_tf32

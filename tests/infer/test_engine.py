@@ -16,7 +16,7 @@ X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 
 
 def whole_window(model: EDVR, clip: Tensor, indices: list[int]) -> Tensor:
-    """What the network gives for the window at once, padded to its multiple and cropped."""
+    """Restores the whole window with the network, padded to its multiple and cropped."""
     h, w = clip.shape[-2:]
     multiple, scale = model.config.size_multiple, model.config.scale
     lq = F.pad(clip[indices], (0, -w % multiple, 0, -h % multiple), "replicate")[None]
@@ -203,7 +203,7 @@ class TestNotFinite:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
     def test_one_value_is_enough(self, dtype: torch.dtype, value: float) -> None:
-        """Of infinity the clamp would leave no trace."""
+        """The clamp would hide infinity, so the check must come before it."""
         model, clip = random_model(X4), torch.rand(5, 3, 20, 24)
         engine = Engine(model, dtype=dtype)
 

@@ -104,7 +104,7 @@ def test_a_card_that_torch_has_no_code_for(
 
 
 def test_the_reason_here() -> None:
-    """On this machine, whatever it is."""
+    """The reason must make sense on any machine that runs the test."""
     if torch.cuda.is_available():
         assert not find_gpu.gpu(0).broken
     else:

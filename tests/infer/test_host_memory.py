@@ -1,4 +1,4 @@
-"""What limits a process, in folders that look like Linux's, and under a real limit."""
+"""Memory limits of a process, read from folders that look like Linux's, and under a real limit."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 from vsedvr.infer import host_memory
 
 UNLIMITED = 9223372036854771712
-"""What version 1 of the control groups has for no limit."""
+"""Value that control groups of version 1 have if there is no limit."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 
@@ -209,7 +209,7 @@ assert left() == [0]
 
 @linux
 def test_under_a_limit_of_the_address_space_the_first_try_succeeds() -> None:
-    """With tiles chosen for it. The picture whole would not be restored."""
+    """The tiles are chosen for the limit; the whole picture would not fit."""
     code = """
 import logging, resource, torch
 from pathlib import Path

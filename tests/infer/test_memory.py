@@ -21,7 +21,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def can_allocate(tile_area: int, error: Callable[[], Exception], engine: Engine) -> None:
-    """From here on the engine's network has memory for tiles up to this many pixels."""
+    """Lets the engine's network fail from now on for tiles larger than this many pixels, as if memory ran out."""
     original = engine.model.extract
 
     def extract(lq: Tensor) -> Any:
@@ -33,7 +33,7 @@ def can_allocate(tile_area: int, error: Callable[[], Exception], engine: Engine)
 
 
 def cpu_error() -> Exception:
-    """What PyTorch raises on a CPU, from an allocation that no machine has the memory for."""
+    """Returns the error that PyTorch raises on a CPU, from an allocation that is too large for any machine."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     return caught.value
@@ -153,7 +153,7 @@ class LiveBytes(TorchDispatchMode):
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """As if there were a GPU; whether it has our kernels is up to the test."""
+    """Pretends that there is a GPU; the test decides whether it has our kernels."""
     kernels = SimpleNamespace(there=True)
     cuda = SimpleNamespace(is_available=lambda device: kernels.there)
     monkeypatch.setattr("vsedvr.ops.cuda", cuda, raising=False)
@@ -215,7 +215,7 @@ def test_free_bytes_of_a_gpu_leave_a_reserve_and_count_what_pytorch_holds_unused
 
 
 class TestWarmUp:
-    """What an engine on a GPU does when it is created. A CPU's stands in; so the method is called by its name."""
+    """Tests of what an engine does on a GPU when it is created. A CPU replaces it here, so the method is called directly."""
 
     def test_meets_out_of_memory(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         pretend(monkeypatch, free=1 << 30)

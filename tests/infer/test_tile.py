@@ -16,9 +16,9 @@ SIZES = [(1, 1), (4, 4), (67, 131), (128, 128), (270, 479), (17, 997)]
 
 
 def inner_edges(tiling: Tiling) -> Tensor:
-    """For each tile and each position of the padded picture: how many input pixels it lies within the tile's inner edges.
+    """Returns how far each position of the padded picture is inside each tile's inner edges, in input pixels.
 
-    Negative outside of the tile; infinite where only the picture's border is near.
+    It is negative outside of the tile, and infinite where only the picture's border is near.
     """
     height, width = tiling.rows.size, tiling.columns.size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -134,7 +134,7 @@ def test_receptive_radius(config: EDVRConfig) -> None:
 
 
 def largest_offset(model: EDVR, lq: Tensor) -> int:
-    """How far offsets move what an output pixel sees, in input pixels: by one level's and then the cascade's."""
+    """Returns how far offsets move the samples of an output pixel, in input pixels: one level's offsets plus the cascade's."""
     largest: dict[DCNPack, float] = {}
     for pack in (module for module in model.modules() if isinstance(module, DCNPack)):
 

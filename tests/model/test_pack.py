@@ -49,7 +49,7 @@ def scale_once(std: float) -> Callable[[nn.Module, object, Tensor], Tensor | Non
 
 
 def in_float64(model: EDVR, lq: Tensor) -> Tensor:
-    """By PyTorch's and torchvision's operators alone, since ours have no float64."""
+    """Runs a network in float64, with PyTorch's and torchvision's operators only, because ours do not have float64."""
     with torch.no_grad():
         return copy.deepcopy(model).double()(lq.double())
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 KERNEL_FILES = ("*.cu", "*.cuh")
 
 REGISTERS = 65536
-"""Of a multiprocessor, in every architecture here."""
+"""Number of registers of a multiprocessor, in every architecture here."""
 
 SHARED_KB = {75: 64, 80: 164, 86: 100, 89: 100, 90: 228, 100: 228, 120: 100}
 """Shared memory of a multiprocessor by architecture; the driver keeps 1 KB of it for each block from 80 on."""
@@ -43,7 +43,7 @@ def test_inline_ptx_stands_in_one_file() -> None:
 
 
 def test_a_wheel_has_the_text(tmp_path: Path) -> None:
-    """Where setup.cfg puts the kernels: inside of the package."""
+    """The wheel contains the kernels where setup.cfg puts them, inside of the package."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     patterns = [pattern.strip() for pattern in config["options.package_data"]["vsedvr.kernels"].split(",")]
@@ -90,7 +90,7 @@ def test_cupy_compiles_the_kernels_of_every_architecture(compiled: Compiled) -> 
 
 
 def blocks_and_shared_bytes(kernel: str, arch: int) -> tuple[int, int]:
-    """How many blocks a multiprocessor is meant to have at a time, and what each asks for."""
+    """Returns how many blocks a multiprocessor should run at a time, and the shared memory in bytes of each."""
     kind, *_, c, groups = kernel.split("_") if kernel.startswith("mma") else (kernel.split("_")[0], "", "")
     if kind == "mma":
         blocks = 3 if int(c) <= 64 else 2 if arch >= 80 else 1
@@ -125,7 +125,7 @@ def test_tensor_cores_and_wide_loads_are_in_use(compiled: Compiled) -> None:
 
 
 class FakeCuPy:
-    """As much of CuPy as ops/cuda.py uses, without a GPU."""
+    """A replacement for the parts of CuPy that ops/cuda.py uses, without a GPU."""
 
     def __init__(self, version: int = 13000, fails: bool = False, old: bool = False) -> None:
         self.fails = fails

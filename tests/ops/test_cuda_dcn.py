@@ -22,7 +22,7 @@ TOLERANCE = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Largest error against float64 with the same inputs, as a part of the largest value."""
 
 GRADIENT_TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""The same of gradients, for which one more intermediate, the gradient of the samples, is rounded to the type."""
+"""Tolerances for gradients. They are larger because the gradient of the samples is rounded to the type in between."""
 
 TYPES = [
     (torch.float32, torch.float32),
@@ -30,7 +30,7 @@ TYPES = [
     (torch.float16, torch.float32),
     (torch.bfloat16, torch.float32),
 ]
-"""Of x, and of conv_offset_output."""
+"""Types of x and of conv_offset_output."""
 
 Shape = tuple[int, int, int, int, int, int, int]
 
@@ -96,7 +96,7 @@ def differentiable(tensors: Four) -> Four:
 
 
 def expected(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """By torchvision in float64, from the inputs as they are."""
+    """Computes the expected result with torchvision in float64, from the inputs as they are."""
     x, conv_offset_output, weight, bias = (tensor.double() for tensor in (x, conv_offset_output, weight, bias))
     o1, o2, mask = conv_offset_output.chunk(3, 1)
     padding = weight.shape[-1] // 2
@@ -129,7 +129,7 @@ class TestForward:
     def test_nan_gives_nan_there_and_huge_offsets_zero(
         self, run_all: RunAll, shape: Shape, dtype: torch.dtype, offset_dtype: torch.dtype
     ) -> None:
-        """In a picture of four pixels, one of which has the NaN."""
+        """The picture has four pixels, one of which has a NaN offset."""
         x, conv_offset_output, weight, bias = inputs(1, shape[1], shape[2], shape[3], 2, 2, shape[6])
         offsets = conv_offset_output[:, : conv_offset_output.shape[1] // 3 * 2]
         bias.zero_()
@@ -263,7 +263,7 @@ def test_bad_offsets_spoil_only_their_own_gradients(run_all: RunAll, bad: float)
 
 @pytest.mark.parametrize("slope", [0.1, 0.0, 1.0])
 def test_the_operators_of_cuda_and_its_gradients(run_all: RunAll, monkeypatch: pytest.MonkeyPatch, slope: float) -> None:
-    """What torch dispatches to for tensors of a GPU."""
+    """Calls the functions to which torch dispatches tensors on a GPU."""
     monkeypatch.setattr(cuda, "is_available", lambda device: True)
     args = inputs(1, 16, 16, 2, 5, 6, 3)
     doubles = differentiable(args)
@@ -325,7 +325,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
-    """Each in a kernel that passes as it is: the launch fails, or results depend on the schedule."""
+    """Each bug is put into a kernel that passes without it: the launch fails, or results depend on the schedule."""
     kernel, right, wrong = BUGS[bug]
 
     def seed(text: str) -> str:
@@ -353,7 +353,7 @@ def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: 
 
 
 def test_memory_is_never_touched_outside_of_the_tensors(tmp_path: Path) -> None:
-    """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own."""
+    """The kernels run as a program of their own, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     kernels = ["any_float32_float32", "any_float16_float16", "backward_float32", "mma_float16_float16_32_4"]
     kernels += ["mma_float16_float32_64_8", "mma_bfloat16_float32_128_8"]
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

@@ -21,7 +21,7 @@ def test_the_kernels_are_built_where_there_is_a_compiler() -> None:
 
 @pytest.mark.parametrize("kernel", ["deform_conv", "conv3x3"])
 def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str) -> None:
-    """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own, for every instruction set."""
+    """A program runs the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, for each instruction set."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")

@@ -1,4 +1,4 @@
-"""What is said of kernels and CuPy, where they are there and where they are not, with the line that mends it."""
+"""Checks of kernels and CuPy, with and without them, and the commands that solve problems."""
 
 import os
 import sys

@@ -149,7 +149,7 @@ except MemoryError as error:
 
 
 def test_no_thread_races_with_another(tmp_path: Path) -> None:
-    """Under ThreadSanitizer, as a program of its own."""
+    """The kernels run as a program of their own, under ThreadSanitizer."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")

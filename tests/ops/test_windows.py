@@ -20,9 +20,8 @@ pytestmark = [
 ]
 
 GCC_FLAGS = ["-static", "-Wa,-muse-unaligned-vector-move"]
-"""What GCC for Windows needs beside the flags of pyproject.toml: it does not align the stack for AVX, and its own libraries are
-on no user's machine.
-"""
+"""Flags that GCC for Windows needs besides those of pyproject.toml: it does not align the stack for AVX, and users do not have
+its own libraries."""
 
 LOADER = """
 #include <windows.h>
@@ -79,7 +78,7 @@ def run(wine: dict[str, str], *command: str | Path) -> str:
     ("program", "least"), [("conv3x3_asan", 28), ("deform_conv_asan", 96), ("threads_tsan", 36)], ids=lambda value: str(value)
 )
 def test_the_self_checks_run(tmp_path: Path, wine: dict[str, str], program: str, least: int) -> None:
-    """With every instruction set that this processor has, and several callers at once."""
+    """The programs run with every instruction set that this processor has, and with several callers at once."""
     assert int(run(wine, build(tmp_path / "check.exe", HERE / f"{program}.cpp")).split()[0]) >= least
 
 

@@ -44,7 +44,7 @@ def expected(film: Path, tiny_x1: Path) -> list[tuple[int | None, int | None, by
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Of this process."""
+    """Returns the worker processes that this process has started."""
     return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 

@@ -1,4 +1,4 @@
-"""What films may be like: shapes, colours, sizes, scripts, pictures, damage."""
+"""Films of all kinds: pixel aspects, colours, sizes, scripts, pictures, damage."""
 
 from fractions import Fraction
 from pathlib import Path

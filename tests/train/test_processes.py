@@ -17,7 +17,7 @@ from vsedvr.train.processes import Processes
 
 
 def join(rank: int, port: int) -> Processes:
-    """As torchrun starts them: with the same environment, and a store that outlives them."""
+    """Joins processes as torchrun does: with the same environment, and a store that outlives them."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)

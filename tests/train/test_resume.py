@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def state_of(root: Path, **record: Any) -> dict[str, Any]:
-    """As much of a state as the record is read from."""
+    """Makes the part of a state from which the record is read."""
     return {"record": {"preset": preset_of(root).as_dict() | record, "data": ""}}
 
 

@@ -1,4 +1,4 @@
-"""What a training writes can be read again, holds no code, and is never half there."""
+"""Files that a training writes can be read again, contain no code, and are never half written."""
 
 import json
 import os

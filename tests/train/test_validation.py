@@ -24,7 +24,7 @@ def preset(*kinds: str, **network: int) -> Preset:
 
 
 def psnr_y(restored: torch.Tensor, gt: np.ndarray) -> float:
-    """Of 8-bit pictures, by the formulas."""
+    """Computes the PSNR of luma for 8-bit pictures, by the formulas."""
     weights = np.array([65.481, 128.553, 24.966]) / 255
     rounded = np.rint(restored.clamp(0, 1).numpy().astype(np.float64) * 255)
     difference = np.tensordot(weights, rounded - gt.astype(np.float64).transpose(2, 0, 1), 1)

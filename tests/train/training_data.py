@@ -1,4 +1,4 @@
-"""What several tests of training use: small videos, and a small training of a few seconds."""
+"""Data for several tests of training: small videos, and a small training of a few seconds."""
 
 import signal
 from pathlib import Path

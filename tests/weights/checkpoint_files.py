@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: a small network, files that hold it, and the same network back."""
+"""Helpers for the tests of checkpoints: a small network, files that contain it, and a comparison of networks."""
 
 import pickle
 import sys

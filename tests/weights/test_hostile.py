@@ -72,7 +72,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files(tmp_path: Path, kind: str) -> None:
-    """Each is refused or loads as a network of the right shapes; where there are checksums, as the very network."""
+    """Each file is refused, or loads as a network of the right shapes; formats with checksums load only the right values."""
     rng, path, refused = random.Random(f"fuzz {kind}"), tmp_path / "m.pth", 0
     for _ in range(FILES_OF_A_KIND):
         path.write_bytes(mutate(KINDS[kind], rng))

@@ -30,7 +30,7 @@ class Colour(enum.Enum):
 
 
 def flat(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors as views of one storage."""
+    """Returns the same tensors as views of a single storage."""
     storage = torch.cat([torch.zeros(3), *(value.flatten() for value in tensors.values())])
     views, start = {}, 3
     for key, value in tensors.items():
@@ -109,7 +109,7 @@ def test_foreign_objects_beside_the_weights(tmp_path: Path) -> None:
 
 
 def test_a_file_packed_anew(tmp_path: Path) -> None:
-    """As after a browser unpacked it: compressed, in a folder of another name, with the folder of a Mac beside it."""
+    """It is like a file that a browser unpacked: compressed, in a folder of another name, with macOS's folder beside it."""
     save(tmp_path / "m.pth", {"params": SOUND})
     with zipfile.ZipFile(tmp_path / "m.pth") as old, zipfile.ZipFile(tmp_path / "new.pth", "w", zipfile.ZIP_DEFLATED) as new:
         new.writestr("__MACOSX/EDVR M/._data.pkl", b"")

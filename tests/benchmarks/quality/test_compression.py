@@ -1,4 +1,4 @@
-"""What the models against H.264 are chosen by: the script runs from end to end, and a known correction has its known gain."""
+"""The script that measures models against H.264 runs from end to end, and a known correction has its known gain."""
 
 import dataclasses
 import itertools
