@@ -1,4 +1,4 @@
-"""`vsedvr check` as a whole: what each room finds has tests of their own."""
+"""`vsedvr check` as a whole; the checks of each sub-package have tests of their own."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from vsedvr.weights import findings as weights_findings
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """vspipe is configured, in a folder of the test."""
+    """Configures vspipe in a folder of the test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("APPDATA", str(tmp_path / "config"))
     program = Path(sys.executable).parent / "vapoursynth"

@@ -9,7 +9,7 @@ from vsedvr.cli.progress import Progress
 
 
 class Terminal(io.StringIO):
-    """Stands for a terminal on stderr."""
+    """Makes stderr look like a terminal."""
 
     def isatty(self) -> bool:
         return True

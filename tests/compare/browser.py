@@ -25,7 +25,7 @@ MISSING = " and ".join(
 """Returns what a browser needs and this machine lacks; "" if nothing is missing."""
 
 UP, DOWN, LEFT, RIGHT, HOME, END = "\ue013", "\ue015", "\ue012", "\ue014", "\ue011", "\ue010"
-"""Keys, by WebDriver's codes."""
+"""WebDriver's codes of keys."""
 
 OPTIONS = (
     "--headless",
@@ -59,7 +59,7 @@ class Browser:
 
     def open(self, page: Path, width: int = 1000, height: int = 900, **media: str) -> None:
         """Opens a page in a window of a size, such as with prefers_color_scheme="dark", and waits for its first frame."""
-        self.errors(), self.requests()  # what is there from the page before
+        self.errors(), self.requests()  # drops those of the page before
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -68,7 +68,7 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        """Waits until what was asked for is decoded and drawn."""
+        """Waits until requested pictures are decoded and drawn."""
         self.driver.execute_async_script(
             "const done = arguments[0];"
             "Promise.all([...document.images].map((image) => image.decode().catch(() => {})))"
@@ -82,7 +82,7 @@ class Browser:
         return str(self.run("return document.getElementById(arguments[0]).innerText", id))
 
     def press(self, *keys: str) -> None:
-        """Presses keys as a person does who has clicked nowhere."""
+        """Presses keys like a person who has not clicked anywhere."""
         from selenium.webdriver import ActionChains
 
         for key in keys:
@@ -119,11 +119,11 @@ class Browser:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
 
     def errors(self) -> list[str]:
-        """All that the console got since the last call: errors, warnings, violations of the content security policy."""
+        """Returns new messages of the console: errors, warnings, violations of the content security policy."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """The addresses that the page has asked for since it was opened. The browser's own start page does not count."""
+        """Returns the addresses that the page has requested since it was opened, without the browser's own start page."""
         page = self.driver.current_url
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]

@@ -1,4 +1,4 @@
-"""Pictures of every kind of sample, against arrays that were written by hand."""
+"""Pictures with every kind of samples, compared with arrays that were written by hand."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 from vsedvr.data.picture import picture_size, read_picture
 
 RAMP = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
-"""(4, 256), 16 bits; in 8 bits 0 to 255."""
+"""A ramp (4, 256) in 16 bits, which is 0 to 255 in 8 bits."""
 
 EIGHT = (RAMP >> 8).astype(np.uint8)
 
@@ -121,7 +121,7 @@ def test_a_preview_in_the_file_does_not_count(tmp_path: Path) -> None:
 
 
 def test_large_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow warns above its limit and raises above twice that."""
+    """Pillow warns above its limit of pixels, and raises an error above twice the limit."""
     Image.new("L", (20, 10)).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
     assert read_picture(tmp_path / "large.png").shape == (10, 20, 3)
@@ -140,7 +140,7 @@ def test_damaged_files_are_named_whatever_the_library_raises(tmp_path: Path, mon
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"cannot read the picture .*broken\.png: ."):
             read_picture(path)
-    for _ in range(60):  # whatever happens, nothing but a picture or a ValueError comes out
+    for _ in range(60):  # reading must give a picture or a ValueError, and no other error
         changed = bytearray(whole)
         changed[int(rng.integers(8, 60))] = int(rng.integers(256))
         path.write_bytes(changed)

@@ -19,7 +19,7 @@ from vsedvr.ops import native
     ids=["M", "M woTSA", "L", "L of 7 frames", "SRblur L", "deblur L"],
 )
 def test_the_published_networks(config: EDVRConfig, size: tuple[int, int], parameters: int, thousands: int) -> None:
-    """MACs per input pixel, in thousands, as counted on the reference implementation by hooks on its convolutions."""
+    """The expected MACs per input pixel, in thousands, were counted by hooks on the reference implementation's convolutions."""
     complexity = measure_complexity(EDVR(config), size[1], size[0])
     assert complexity.parameters == parameters
     assert complexity.macs / (size[0] * size[1] * 1000) == pytest.approx(thousands, abs=1)

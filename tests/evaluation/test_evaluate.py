@@ -30,7 +30,7 @@ def restorer(model: EDVR, **options: str | tuple[int, int]) -> PairRestorer:
 
 
 def by_the_network(model: EDVR, pair: ClipPair, indices: list[int]) -> Frame:
-    """The whole window through the network, in 8 bits."""
+    """Restores the whole window with the network, in 8 bits."""
     lq = torch.stack([to_tensor(pair.lq_frame(i)) for i in indices])[None]
     with torch.inference_mode():
         restored = model(lq)[0].clamp(0, 1)

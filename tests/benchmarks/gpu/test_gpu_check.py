@@ -63,7 +63,7 @@ def test_without_the_kernels_there_is_nothing_to_measure(
 
 
 def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every row is measured, checked and written; what the figures are does not matter here."""
+    """Every row is measured, checked and written; the figures themselves do not matter here."""
     monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
     path = check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
     assert report["problems"] == []
@@ -171,7 +171,7 @@ def test_what_gains_too_little_is_named(report: dict[str, Any]) -> None:
 
 
 def test_the_tests_for_a_gpu_are_found_and_run() -> None:
-    """They are skipped without one."""
+    """Tests that need a GPU are skipped without one."""
     problems: list[str] = []
     assert "skipped" in check.run_tests(problems) or torch.cuda.is_available()
     assert problems == []

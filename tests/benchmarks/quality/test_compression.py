@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 class Half(nn.Module):
-    """Takes half of an error of one sign and size off the centre frame, and tells which windows it saw."""
+    """Removes half of an error of one sign and size from the centre frame, and records which windows it saw."""
 
     config = EDVRConfig(num_frame=5, scale=1)
 
