@@ -17,7 +17,7 @@ CONFIGURE = "vapoursynth config"
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The file of an empty configuration."""
+    """Path of an empty configuration file."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
     return tmp_path / "vapoursynth/vapoursynth.toml"

@@ -107,7 +107,7 @@ class TestTiles:
 
 
 class TestLongClips:
-    """Players hand over clips of 134 million frames, std.Loop makes them as long as can be."""
+    """Players may pass clips of 134 million frames, and std.Loop makes clips of the maximum length."""
 
     @pytest.mark.parametrize("length", [134_217_728, 2**31 - 1])
     def test_cost_no_more_than_short_ones(self, length: int) -> None:

@@ -38,7 +38,7 @@ def zero(part: str) -> Callable[[EDVR], None]:
 
 @pytest.mark.parametrize("part", ["conv_offset", "dcn_pack.l1.weight", "spatial_attn", "upconv2", "conv_last"])
 def test_every_part_of_the_network_shows(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    """The figures find out when a part does nothing."""
+    """The trial notices if a part of the network does nothing."""
     harmed = load_model("small")
     zero(part)(harmed)
     monkeypatch.setattr(trials, "edvr", lambda clip, model, **options: vsedvr.edvr(clip, model=harmed, **options))

@@ -28,7 +28,7 @@ def v2(limit: int | str, used: int, high: int | str = "max", inactive_file: int 
 
 
 class Machine:
-    """A folder with a process's folder of /proc, and what is mounted as control groups."""
+    """Folders that look like a process's folder in /proc and the mounted control groups."""
 
     def __init__(self, folder: Path) -> None:
         self.process, self.mounted = folder / "proc", folder / "cgroup"
@@ -137,7 +137,7 @@ class TestVersion1:
     @pytest.mark.parametrize("root", ["/docker/4f2a", "/"])
     @pytest.mark.parametrize("inner", ["", "/worker"])
     def test_a_container_whose_group_has_a_path_of_the_machine_outside(self, machine: Machine, root: str, inner: str) -> None:
-        """Only its own group is mounted; whether the table of mounts says so or not."""
+        """Only the container's own group is mounted, whether the table of mounts says so or not."""
         machine.mount("memory", "cgroup", "memory", root)
         machine.memberships = [f"4:memory:/docker/4f2a{inner}"]
         machine.group("memory", v1(1000, 300))

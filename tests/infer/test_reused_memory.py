@@ -1,4 +1,4 @@
-"""The engine's arena: memory on a CPU that the kernels' results of one tile after the other share."""
+"""The engine's arena: CPU memory that is reused for the kernels' results from tile to tile."""
 
 import gc
 import weakref

@@ -65,7 +65,7 @@ class TestTiling:
     def test_blending_fades_between_tiles_and_uses_no_pad(
         self, config: EDVRConfig, h: int, w: int, tile: tuple[int, int], pad: int
     ) -> None:
-        """Every tile in turn is white and the others black: that shows its weights."""
+        """Each tile in turn is white while the others are black, which shows its weights."""
         tiling, scale = Tiling(h, w, tile, pad, config), config.scale
         shape = 3, scale * tiling.tiles[0].height, scale * tiling.tiles[0].width
         depths = inner_edges(tiling).repeat_interleave(scale, 1).repeat_interleave(scale, 2)[:, : h * scale, : w * scale]
@@ -120,7 +120,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_receptive_radius(config: EDVRConfig) -> None:
-    """A NaN spreads to all that depends on it. A fresh network has offsets of 0."""
+    """A NaN in one input pixel spreads to all pixels that depend on it. A fresh network has offsets of 0."""
     model, radius, multiple = EDVR(config).eval().double(), receptive_radius(config), config.size_multiple
     middle = (radius // multiple + 2) * multiple
     reach = 0

@@ -1,4 +1,4 @@
-"""Memory that results of the kernels for CPUs use again."""
+"""Memory that is reused for the results of the CPU kernels."""
 
 import gc
 import threading

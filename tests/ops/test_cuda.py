@@ -28,7 +28,7 @@ REGISTERS = 65536
 """Number of registers of a multiprocessor, in every architecture here."""
 
 SHARED_KB = {75: 64, 80: 164, 86: 100, 89: 100, 90: 228, 100: 228, 120: 100}
-"""Shared memory of a multiprocessor by architecture; the driver keeps 1 KB of it for each block from 80 on."""
+"""Shared memory of a multiprocessor in bytes, by architecture. From 80 on the driver keeps 1 KB of it for each block."""
 
 
 def test_the_text_is_the_files_of_the_checkout() -> None:
@@ -60,7 +60,7 @@ def test_a_wheel_has_the_text(tmp_path: Path) -> None:
 
 
 class Compiled:
-    """The kernels as CuPy makes them for an architecture: what the assembler says of each, and its instructions."""
+    """The kernels, compiled as CuPy does for an architecture: the assembler's output for each, and its instructions."""
 
     def __init__(self, arch: int, folder: Path) -> None:
         self.arch = arch
@@ -149,7 +149,7 @@ class FakeCuPy:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a CuPy, or none, in the place of the installed one, beside torch for a version of CUDA."""
+    """Replaces the installed CuPy by another one or none, with torch for a version of CUDA."""
 
     def replace(cupy: FakeCuPy | None, version: str | None = "13.0", capability: tuple[int, int] = (9, 0)) -> None:
         monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -224,7 +224,7 @@ def test_arguments_go_as_the_kernel_reads_them(install: Any, monkeypatch: pytest
 
 
 class SimpleTensor(Tensor):
-    """Says that it is on a GPU."""
+    """A tensor that claims to be on a GPU."""
 
     device = GPUS[0]
 

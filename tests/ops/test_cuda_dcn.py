@@ -1,4 +1,4 @@
-"""The kernels for GPUs, run on a GPU where there is one and everywhere on the CPU, as the same text (tests/cuda_on_cpu)."""
+"""The GPU kernels, run on a GPU if there is one, and always on the CPU from the same source text (tests/cuda_on_cpu)."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Tensors = tuple[Tensor, ...]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 TOLERANCE = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""Largest error against float64 with the same inputs, as a part of the largest value."""
+"""Largest error against float64 with the same inputs, relative to the largest value."""
 
 GRADIENT_TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 """Tolerances for gradients. They are larger because the gradient of the samples is rounded to the type in between."""
@@ -64,7 +64,7 @@ def run_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class RunAll:
-    """Calls a function of tensors where the kernels run: on a GPU, or on the CPU under every schedule."""
+    """Calls a function of tensors where the kernels can run: on a GPU, or on the CPU under every schedule."""
 
     def __init__(self, device: torch.device, runner: Runner | None) -> None:
         self.device = device
@@ -161,7 +161,7 @@ def test_offsets_on_the_border_and_on_whole_numbers(
 
 
 def test_positions_are_float32_in_every_type(run_all: RunAll) -> None:
-    """A quarter of a pixel at 1500, which float16 does not have."""
+    """The position is a quarter of a pixel beside 1500, which float16 cannot represent."""
     x = torch.arange(2048.0).remainder(16).expand(1, 32, 3, -1).half().contiguous()
     conv_offset_output = torch.zeros(1, 108, 3, 2048).half()
     conv_offset_output[:, 1:72:2] = 0.25
@@ -240,7 +240,7 @@ class TestBackward:
 
 
 def test_offset_gradients_on_grid_lines_are_torchvisions(run_all: RunAll) -> None:
-    """One-sided: of the cell below and to the right; of -1 that of the first row, none outside."""
+    """The gradient is that of the cell below and to the right: at -1 that of the first row, and 0 outside of the picture."""
     x, conv_offset_output, weight, bias = inputs(1, 8, 8, 1, 6, 7, 3)
     conv_offset_output[:, :18] = torch.randint(-9, 10, (1, 18, 6, 7))
     args = differentiable((x, conv_offset_output, weight, bias))
@@ -311,7 +311,7 @@ BUGS = {
     "half a warp": (MMA, "multiply_stage(samples", "if (threadIdx.x % 32 < 16) multiply_stage(samples"),
     "two operations in a warp": (MMA, "load_matrices(b,", "if (lane) multiply(sums[0][0], b, b, T());\nelse load_matrices(b,"),
 }
-"""Kernel, what stands there, and the bug instead."""
+"""(kernel, original text, text with a bug)."""
 
 MESSAGES = {
     "shared memory overrun": "a write behind the shared memory",

@@ -126,7 +126,7 @@ class TestKernelsGradients:
     @pytest.mark.parametrize("isa", ISAS)
     @pytest.mark.parametrize("channel", [8, 9, 22])
     def test_nan_shows_in_every_gradient(self, isa: int, channel: int) -> None:
-        """So that a training notices it and leaves the step out."""
+        """A training must notice it and skip the step."""
         x, conv_offset_output, weight, _ = inputs(1, 4, 3, 1, 5, 7)
         conv_offset_output[0, channel, 2, 3] = float("nan")
         for gradient in native.dcn_backward(torch.ones(1, 3, 5, 7), x, conv_offset_output, weight, isa):
@@ -264,7 +264,7 @@ def test_tensors_on_several_devices() -> None:
     [("cpu", torch.float32, native.is_available()), ("cpu", torch.float64, False), ("cuda", torch.float32, True)],
 )
 def test_training_goes_through_the_operator_where_it_has_kernels(device: str, dtype: torch.dtype, goes_through: bool) -> None:
-    """Seen without a GPU, since nothing is computed."""
+    """Nothing is computed, so that this can be tested without a GPU."""
     with FakeTensorMode():
         tensors = (tensor.to(device, dtype).requires_grad_() for tensor in inputs(1, 64, 64, 8, 5, 6))
         x, conv_offset_output, weight, bias = tensors

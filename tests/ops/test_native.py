@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent.parent
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 def test_the_kernels_are_built_where_there_is_a_compiler() -> None:
-    """The build leaves them out without an error where it fails, and their tests would only be skipped."""
+    """If building fails, the kernels are left out without an error, and their tests would only be skipped."""
     assert native.is_available(), "install the package again: pip install -e . -v shows what failed"
 
 

@@ -1,4 +1,4 @@
-"""The 3x3 convolution with packed weights, and all that it does in the same pass."""
+"""The 3x3 convolution with packed weights, and the operations that are fused with it."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""The kernels for CPUs on Windows, as far as Linux can tell: built by the cross compiler of mingw-w64, run under Wine."""
+"""The CPU kernels on Windows, as far as Linux can test them: built by mingw-w64's cross compiler, run under Wine."""
 
 import os
 import shutil
@@ -38,11 +38,11 @@ int main(int, char** arguments) {
     return best_isa && best_isa() >= 0 ? 0 : 3;
 }
 """
-"""Loads the library as Python does, and looks for all that it calls."""
+"""Program that loads the library as Python does, and looks up all the functions that Python calls."""
 
 
 def flags_of_the_package() -> tuple[list[Path], list[str]]:
-    """Source files and compiler flags of the extension."""
+    """Returns source files and compiler flags of the extension."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         (extension,) = tomllib.load(file)["tool"]["setuptools"]["ext-modules"]
     return [ROOT / source for source in extension["sources"]], extension["extra-compile-args"]
@@ -57,7 +57,7 @@ def build(target: Path, *arguments: str | Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment for Wine: a Windows of its own, without a browser, .NET and menus, that ends with the tests."""
+    """Makes an environment for Wine, with its own Windows folder and without browser, .NET and menus; ends it afterwards."""
     home = str(tmp_path_factory.mktemp("wine"))
     overrides = "mscoree=;mshtml=;winemenubuilder.exe=d"
     env = {**os.environ, "HOME": home, "WINEPREFIX": f"{home}/prefix", "WINEDEBUG": "-all", "WINEDLLOVERRIDES": overrides}

@@ -1,4 +1,4 @@
-"""Whole films: what goes in comes out."""
+"""Whole films: everything in the source is in the result too."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that are no EDVR checkpoint are told by what they are, with what to give instead."""
+"""Files that are not EDVR checkpoints: the error says what they are, and what to give instead."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Every way in which PyTorch and people write tensors into a file."""
+"""All the ways in which PyTorch and people write tensors into a file."""
 
 import argparse
 import collections
@@ -78,7 +78,7 @@ def test_half_precision(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 class Worker(nn.Module):
-    """A network whose class is gone when the file is read."""
+    """A network whose class no longer exists when the file is read."""
 
 
 def test_foreign_objects_beside_the_weights(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_another_order_of_bytes_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_chosen_network_is_read(tmp_path: Path) -> None:
-    """A state of a training is several times as large as its network, and other parts of it may be damaged."""
+    """A state of a training is several times as large as its network, and its other parts may be damaged."""
     save(tmp_path / "m.pth", {"net": SOUND, "optimizer": [torch.full((64, 1024), 7.0)]})
     content = (tmp_path / "m.pth").read_bytes()
     at = content.index(np.full(1000, 7, "<f4").tobytes())
