@@ -4,6 +4,7 @@ Modules that measure are imported only when it runs, so that its help needs noth
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", choices=("y", "rgb"), help="measure luma or the three colours")
     parser.add_argument("--border", type=int, metavar="PIXELS", help="pixels at each side that do not count")
     parser.add_argument("--leave-out", type=int, nargs=2, metavar=("FIRST", "LAST"), help="frames that do not count")
+    parser.add_argument(
+        "--temporal",
+        action="store_true",
+        help="measure as well how steady the result is, by optical flow; takes time",
+    )
     add_output_arguments(parser, "evaluation")
     parser.add_argument("--save", type=file_path, metavar="FOLDER", help="keep all restored frames, in FOLDER/<model>/<clip>")
 
@@ -115,7 +121,8 @@ def _find_task(args: argparse.Namespace) -> _Task:
             raise ValueError(
                 f"give a data set ({', '.join(BENCHMARKS)}) with its folder; {own_files.format('VIDEO_OR_FOLDER')}"
             )
-        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), _scoring(args, Scoring(y_channel=True)))
+        scoring = _scoring(args, Scoring(y_channel=True, temporal=args.temporal))
+        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), scoring)
     if args.dataset not in BENCHMARKS:
         raise ValueError(
             f"there is no data set {args.dataset!r}; there are {', '.join(BENCHMARKS)}; {own_files.format(args.dataset)}"
@@ -124,10 +131,11 @@ def _find_task(args: argparse.Namespace) -> _Task:
         raise ValueError(f"a data set is given with its folder, and without --gt: vsedvr eval {args.dataset} FOLDER")
     benchmark = BENCHMARKS[args.dataset]
     paths = benchmark.find(args.root, args.lq)
-    scoring = _scoring(args, benchmark.scoring)
+    usual = dataclasses.replace(benchmark.scoring, temporal=args.temporal)
+    scoring = _scoring(args, usual)
     all_clips = benchmark.names(args.root)
     other_padding = args.padding not in (None, benchmark.padding)
-    if scoring != benchmark.scoring or other_padding or args.lq or args.frames:  # published scores would not compare
+    if scoring != usual or other_padding or args.lq or args.frames:  # published scores would not compare
         return _Task(f"{args.dataset}{part}", paths, scoring, padding=benchmark.padding, all_clips=all_clips)
     published = PUBLISHED.get(args.dataset, ())
     return _Task(args.dataset, paths, scoring, benchmark.source, benchmark.padding, published, all_clips)
@@ -137,7 +145,7 @@ def _scoring(args: argparse.Namespace, default: Scoring) -> Scoring:
     y_channel = default.y_channel if args.channel is None else args.channel == "y"
     border = default.border if args.border is None else args.border
     first, last = args.leave_out or default.left_out
-    return Scoring(y_channel, border, (first, last))
+    return dataclasses.replace(default, y_channel=y_channel, border=border, left_out=(first, last))
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

@@ -67,6 +67,24 @@ def test_some_models_alone(arguments: list[str], capsys: pytest.CaptureFixture[s
     assert [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()] == ["denoise"] * 2
 
 
+def test_temporal_consistency_is_added_where_it_is_wanted(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    table = Path(arguments[arguments.index("--table") + 1])
+    models.main([*arguments, "--frames", "3", "--only", "denoise", "--temporal"])
+    for line in capsys.readouterr().out.splitlines():
+        tof_before, tof_restored, before, restored, truth = map(float, line.strip("| ").split(" | ")[6:])
+        assert tof_before > 0
+        assert tof_restored > 0
+        assert before > truth + 1, "noise: 2 (25 * 0.574 / 255)^2 = 0.006"
+        assert restored > truth
+    heads = next(line for line in table.read_text().splitlines() if line.startswith("| model "))
+    assert heads.endswith("| tOF before | tOF restored | warped before | warped restored | warped truth |")
+    assert "Temporal consistency" in table.read_text()
+    models.main([*arguments, "--frames", "1", "--only", "denoise", "--temporal"])
+    assert all(line.endswith("| - | - | - | - | - |") for line in capsys.readouterr().out.splitlines())
+    models.main([*arguments, "--frames", "1", "--only", "denoise"])
+    assert "Temporal consistency" not in table.read_text()
+
+
 def test_pictures_are_degraded_once(arguments: list[str]) -> None:
     models.main([*arguments, "--frames", "1", "--only", "denoise"])
     runs = Path(arguments[arguments.index("--output") + 1])
