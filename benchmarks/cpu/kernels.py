@@ -67,7 +67,7 @@ def seconds_and_frame(model: EDVR, clip: Tensor, kernels: bool) -> tuple[float, 
         kernels: whether the compiled kernels are used.
     """
     num_frame = model.config.num_frame
-    with mock.patch.object(native, "is_available", lambda: kernels):
+    with mock.patch.object(native, "is_available", return_value=kernels):
         engine = Engine(copy.deepcopy(model))
         engine.restore(range(num_frame), clip.__getitem__)
         begin = time.process_time()
