@@ -22,7 +22,8 @@ from vsedvr.evaluation.report import Method
 from vsedvr.evaluation.scoring import Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import ENSEMBLES
-from vsedvr.train.degradation import Compression, Noise
+from vsedvr.train.coding import Compression
+from vsedvr.train.noise import Noise
 
 LEFT_OUT = 2
 """Frames that do not count at either end of a clip."""

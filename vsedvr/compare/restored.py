@@ -1,4 +1,4 @@
-"""A clip as a model restores it: a frame is restored when it is asked for."""
+"""A clip restored by a model, as a version to compare; a frame is restored when it is read."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,16 +26,17 @@ def restored_version(
     refine: EDVR | None = None,
     ensemble: int = 1,
 ) -> Version:
-    """A clip as a model restores it. No frame is restored before it is asked for.
+    """Makes a version from a clip that a model restores. A frame is restored when it is read.
 
     Args:
-        source: the clip as a version, by whose name errors are told.
+        source: the clip as a version, whose name is in the messages of errors.
         clip: the same clip.
-        name: of the model.
-        purpose: what the model is for; "" where nobody knows.
+        name: name of the model.
+        purpose: what the model is for; "" if it is not known.
         model: the network.
-        device, dtype: of the engines.
-        refine: a second network, which restores the result of the first one; it keeps the size.
+        device: device of the engines.
+        dtype: floating-point type in which the engines compute.
+        refine: a second network, which restores the result of the first one again. It keeps the size.
         ensemble: number of versions of each picture whose mean is the result: 1, 4 or 8.
     """
     models = [model] if refine is None else [model, refine]
@@ -47,7 +48,7 @@ def restored_version(
 
 
 class _RestoredClip:
-    """Restores frames as the filter does: windows, padding, scenes, tiles, two stages and 8-bit output."""
+    """Restores frames as the filter does, with its windows, padding, scenes, tiles, two stages and 8-bit output."""
 
     def __init__(
         self,
@@ -81,5 +82,5 @@ class _RestoredClip:
         return lambda n: windows.indices_in_scene(n, self.clip.scene_starts)
 
     def close(self) -> None:
-        """Lets go of the engines with all that they keep, so that one model at a time takes memory."""
+        """Drops the engines with all that they keep, so that only one model at a time takes memory."""
         self.restore = None

@@ -1,4 +1,4 @@
-"""What is evaluated: models in the engine that the filter runs, and the baseline that needs none."""
+"""Restores pairs of clips for evaluation: with a model, in the same engine as the filter, or with the baseline."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from vsedvr.model import EDVR
 __all__ = ["PairRestorer", "Restore", "baseline", "baseline_name"]
 
 Restore = Callable[[ClipPair, int], Frame]
-"""A function that gives the restored frame of a number in a clip."""
+"""A function that returns a restored frame, from a pair of clips and the frame's number."""
 
 
 class _Running(NamedTuple):
-    """The engines of all stages while they go through a clip."""
+    """The engines of all stages while they restore one clip."""
 
     pair: ClipPair
     size: tuple[int, int]
     engines: list[Engine]
     first_number: int
-    """The engines' number of the clip's first frame: they keep features by number, so numbers go on from clip to clip."""
+    """Number of the clip's first frame in the engines. They cache features by frame number, so each clip gets new numbers."""
     restore: Callable[[int], Tensor]
     """Restores the frame with such a number."""
 
@@ -43,14 +43,15 @@ class PairRestorer:
         refine: EDVR | None = None,
         ensemble: int = 1,
     ) -> None:
-        """Takes note of a model and how it is to run; memory is taken when the first frame is restored.
+        """Keeps the settings; memory is used only when the first frame is restored.
 
         Args:
             model: the network.
-            device, dtype: where, and in which type, it computes.
-            padding: one of timeline.PADDINGS; by default what models of the kind are tested with.
-            tile: (width, height) of tiles, (0, 0) for none; by default what the free memory allows.
-            refine: a second network, which restores the result of the first one; it keeps the size.
+            device: device of the engines.
+            dtype: floating-point type in which the engines compute.
+            padding: one of timeline.PADDINGS; by default the one that such models are tested with.
+            tile: (width, height) of tiles in pixels, (0, 0) for none; by default as large as the free memory allows.
+            refine: a second network, which restores the result of the first one again. It keeps the size.
             ensemble: number of versions of each picture whose mean is the result: 1, 4 or 8.
         """
         self.models = [model] if refine is None else [model, refine]
@@ -62,7 +63,7 @@ class PairRestorer:
         self.running: _Running | None = None
 
     def __call__(self, pair: ClipPair, n: int) -> Frame:
-        """Restores frame n of a clip, (scale * h, scale * w, 3)."""
+        """Restores frame n of a clip, (scale * h, scale * w, 3), uint8."""
         if self.running is None or self.running.pair is not pair:
             self.running = self._start(pair)
         return to_frame(self.running.restore(self.running.first_number + n))
@@ -85,11 +86,11 @@ class PairRestorer:
 
 
 def baseline_name(scale: int) -> str:
-    """What the baseline is called in tables."""
+    """Returns the name of the baseline in tables."""
     return "input" if scale == 1 else "bicubic"
 
 
 def baseline(pair: ClipPair, n: int) -> Frame:
-    """What needs no model: MATLAB's bicubic enlargement, or the input itself where it has the output's size."""
+    """Returns the frame that models must beat: MATLAB's bicubic enlargement, or for scale 1 the input itself."""
     lq = pair.lq_frame(n)
     return lq if pair.scale == 1 else to_frame(enlarge(to_tensor(lq), pair.scale).clamp(0, 1))

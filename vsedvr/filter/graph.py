@@ -6,9 +6,9 @@
 
 With a second stage, what the Restorer gives goes through places and a Restorer once more, with the same scene starts.
 
-A place of the window is a clip of its own: frame n of it is the source frame that stands there when n is restored. So the
-core fetches the frames ahead, renders each once, and no callback ever waits for a frame: that would deadlock when the
-core's cache is full. The graph has as many nodes for a clip of any length.
+Each place of the window is a clip of its own. Its frame n is the source frame at that place of the window when frame n is
+restored. So VapourSynth's core fetches the frames ahead and renders each once. No callback ever waits for a frame, which would
+deadlock when the core's cache is full. The number of nodes does not depend on the length of the clip.
 """
 
 import logging
@@ -43,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """The arguments of the filter, checked."""
+    """The checked arguments of the filter."""
 
     device: torch.device
     dtype: torch.dtype
@@ -57,17 +57,20 @@ class FilterSettings:
 
 
 def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings) -> vs.VideoNode:
-    """The clip, restored by the network of the first stage, and its result by that of the next.
+    """Builds the filter graph: the network of the first stage restores the clip, that of the next one restores the result.
+
+    Returns:
+        The restored clip in the output format.
 
     Raises:
-        ValueError: if the tags of frame 0 are none that the filter can work with.
+        ValueError: if the filter cannot work with the tags of frame 0.
         MemoryError, RuntimeError: if a network cannot be built on the device.
     """
     output, gray_model = settings.output, stages[0].network.config.num_in_ch == 1
     luma = clip.format.color_family == vs.YUV and gray_model
     reader = TagReader(clip.format, settings.matrix, needs_matrix=not luma or output.color_family == vs.RGB)
     if settings.matrix is None:
-        # Before anything is made of the clip, or the core would keep the frame, which in a player is a black stand-in
+        # Must come before other filters on the clip: else the core caches the frame, which in a player is a black placeholder
         reader.look_at_first(clip)
     tagged = reader.tagged(clip)
     restored = to_float(tagged, luma)
@@ -102,7 +105,7 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
 def _restored(
     source: vs.VideoNode, engine: Engine, windows: Windows, format: vs.PresetVideoFormat, keep_beyond: bool
 ) -> vs.VideoNode:
-    """The pictures that one stage restores, in a float format."""
+    """Makes the clip of the pictures that one stage restores, in a float format."""
     places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
     width, height = source.width * engine.config.scale, source.height * engine.config.scale
     blank = source.std.BlankClip(width=width, height=height, format=format, keep=True)
@@ -110,7 +113,7 @@ def _restored(
 
 
 def cache_may_grow() -> int:
-    """Bytes that the core's cache of frames may take beside what it holds now."""
+    """Returns by how many bytes the core's cache of frames may still grow."""
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
@@ -128,6 +131,6 @@ def _tiles(engine: Engine) -> str:
 
 
 def _clip_of(clip: vs.VideoNode, runs: Iterable[range]) -> vs.VideoNode:
-    """The frames of a clip with the numbers of the runs, in their order."""
+    """Joins the parts of a clip whose frame numbers are in the given runs, in this order."""
     parts = [clip[run.start : run.stop] for run in runs]
     return vs.core.std.Splice(parts) if len(parts) > 1 else parts[0]
