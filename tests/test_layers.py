@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "train": {"model", "weights", "infer", "data", "compare", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline", "finding"},
     "restore": {"filter", "infer", "weights", "timeline", "atomic", "data", "finding"},
+    "export": {"model", "ops", "weights", "atomic"},
     "cli": {
         "restore",
+        "export",
         "ops",
         "infer",
         "weights",
@@ -41,7 +43,13 @@ MAY_IMPORT = {
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
 
-ONLY_IN_FILE = {"dask": "restore/cluster.py", "distributed": "restore/cluster.py"}
+ONLY_IN_FILE = {
+    "dask": "restore/cluster.py",
+    "distributed": "restore/cluster.py",
+    "onnx": "export.py",
+    "onnxruntime": "export.py",
+    "onnxscript": "export.py",
+}
 
 
 def room_of(path: Path) -> str:
