@@ -42,7 +42,6 @@ MAY_IMPORT = {
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
-
 ONLY_IN_FILE = {
     "dask": "restore/cluster.py",
     "distributed": "restore/cluster.py",
@@ -104,6 +103,7 @@ def test_some_libraries_are_behind_one_file(module: str, only: str) -> None:
 @pytest.mark.parametrize(
     ("room", "source", "wrong"),
     [
+        ("export", "from vsedvr.infer import Engine", ["vsedvr.infer"]),
         ("model", "from vsedvr.weights import load_model", ["vsedvr.weights"]),
         ("infer", "def f():\n    import vapoursynth", ["vapoursynth"]),
         ("weights", "from vsedvr import EDVR", ["the front door (EDVR)"]),
