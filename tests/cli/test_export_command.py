@@ -19,8 +19,8 @@ def test_a_checkpoint_becomes_a_file_once(tmp_path: Path, capfd: pytest.CaptureF
     stdout, stderr = capfd.readouterr()
     assert stdout == ""
     assert stderr.startswith(f"{out}: 0.")
-    assert " MB, a window of 3 frames of which number 0 is restored (from 0), 1 times the size, " in stderr
-    assert "for sizes in multiples of 16; within " in stderr
+    assert " MB; num_frame 3, center 0, scale 1, size_multiple 16; within " in stderr
+    assert stderr.endswith(" of PyTorch\n")
     assert stderr.count("\n") == 1, "nothing but this line"
     said = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     assert (said["model"], said["vsedvr_version"], said["center"]) == ("tiny.pth", __version__, "0")

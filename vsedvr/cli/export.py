@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> None:
     }
     difference = export_onnx(model, args.output, metadata, args.concat, args.overwrite)
     print(
-        f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, a window of {config.num_frame} frames of which "
-        f"number {config.center} is restored (from 0), {config.scale} times the size, for sizes in multiples of "
-        f"{config.size_multiple}; within {difference:.0e} of PyTorch",
+        f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; num_frame {config.num_frame}, center {config.center}, "
+        f"scale {config.scale}, size_multiple {config.size_multiple}; within {difference:.0e} of PyTorch",
         file=sys.stderr,
     )
