@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vsedvr.cli import main
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -88,6 +89,14 @@ def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
     """Writes a checkpoint of a small x1 network, which is fast enough for 1080p."""
     path = tmp_path_factory.mktemp("model") / "tiny_x1.pth"
     torch.save({"params": tiny_model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model "small", exported by the command for vs-mlrt."""
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    assert main(["export", "small", str(path), "--concat"]) == 0
     return path
 
 

@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "train": {"model", "weights", "infer", "data", "compare", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline", "finding"},
     "restore": {"filter", "infer", "weights", "timeline", "atomic", "data", "finding"},
+    "export": {"model", "ops", "weights", "atomic"},
     "cli": {
         "restore",
+        "export",
         "ops",
         "infer",
         "weights",
@@ -40,8 +42,13 @@ MAY_IMPORT = {
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
-
-ONLY_IN_FILE = {"dask": "restore/cluster.py", "distributed": "restore/cluster.py"}
+ONLY_IN_FILE = {
+    "dask": "restore/cluster.py",
+    "distributed": "restore/cluster.py",
+    "onnx": "export.py",
+    "onnxruntime": "export.py",
+    "onnxscript": "export.py",
+}
 
 
 def room_of(path: Path) -> str:
@@ -96,6 +103,7 @@ def test_some_libraries_are_behind_one_file(module: str, only: str) -> None:
 @pytest.mark.parametrize(
     ("room", "source", "wrong"),
     [
+        ("export", "from vsedvr.infer import Engine", ["vsedvr.infer"]),
         ("model", "from vsedvr.weights import load_model", ["vsedvr.weights"]),
         ("infer", "def f():\n    import vapoursynth", ["vapoursynth"]),
         ("weights", "from vsedvr import EDVR", ["the front door (EDVR)"]),
