@@ -103,10 +103,10 @@ def to_matrix(value: object, name: str) -> int:
     return number
 
 
-def to_network(value: object) -> EDVR:
-    """A network, from itself, the name of an embedded model or the path of a checkpoint.
+def to_network(value: object, auto_download: bool) -> EDVR:
+    """A network, from itself, the name of a model or the path of a checkpoint.
 
     Raises:
         ValueError, OSError: if there is none.
     """
-    return value if isinstance(value, EDVR) else load_model(value)  # type: ignore[arg-type]
+    return value if isinstance(value, EDVR) else load_model(value, auto_download=auto_download)  # type: ignore[arg-type]

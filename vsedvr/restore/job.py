@@ -21,8 +21,20 @@ from vsedvr.restore.facts import Source
 from vsedvr.restore.output import Output
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import RestoreSettings
+from vsedvr.weights import EMBEDDED, find_model
 
-__all__ = ["Job", "find_job", "input_hashes", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
+__all__ = [
+    "Job",
+    "find_job",
+    "input_hashes",
+    "is_same_input",
+    "locked",
+    "model_file",
+    "models_hash",
+    "parts_folder",
+    "start_job",
+    "versions",
+]
 
 MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
 """Packages whose versions must stay the same until a job is done: other ones may encode or count frames differently."""
@@ -168,7 +180,19 @@ def is_same_input(path: Path, before: Mapping[str, str]) -> bool:
 
 def models_hash(settings: RestoreSettings) -> list[str]:
     """Hashes of model files; an embedded model is told by its name and vsedvr's version."""
-    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in settings.models]
+    files = [(model, model_file(model)) for model in settings.models]
+    return [_hash_of_content(file) if file else model for model, file in files]
+
+
+def model_file(model: str) -> Path | None:
+    """File of a model; None for an embedded one, which every vsedvr of the version has, and where there is no such file."""
+    if model in EMBEDDED:
+        return None
+    try:
+        file = find_model(model)
+    except (OSError, ValueError):
+        return None
+    return file if file.is_file() else None
 
 
 def versions() -> dict[str, str]:
