@@ -83,6 +83,7 @@ def test_get_list_path_verify_show(
     path.write_bytes(path.read_bytes()[:-9])
     status, out, err = run(capsys, "verify", "tiny")
     assert (status, out) == (1, "tiny: is damaged or truncated; download it again (BadZipFile: File is not a zip file)\n")
+    assert run(capsys, "verify", "small", "tiny.pth")[1] == "small: whole\ntiny.pth: whole\n"
     assert err == "vsedvr models: tiny: not whole; remove the file and get it again, embedded models by pip\n"
 
 

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
-
 from vsedvr import EDVR, EDVRConfig
 from vsedvr.cli.options import file_path
 from vsedvr.cli.progress import Progress, show_log
@@ -17,8 +15,8 @@ from vsedvr.weights.convert import import_checkpoint
 from vsedvr.weights.download import DownloadError, download
 from vsedvr.weights.findings import embedded_models
 from vsedvr.weights.formats import key_format
-from vsedvr.weights.verify import file_problem, identify
-from vsedvr.weights.zoo import Entry, models_folder
+from vsedvr.weights.verify import file_problem, identify, read_metadata
+from vsedvr.weights.zoo import Entry, entry_of, models_folder
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,7 +61,7 @@ def _list(args: argparse.Namespace) -> None:
         figures = ", ".join(_figures(entry)) or "-"
         rows.append((entry.name, entry.task, f"{entry.megabytes:.1f}", entry.licence, _here(entry), figures))
     for name, path in _own_models():
-        rows.append((name, f"imported from {_metadata(path).get('source', 'elsewhere')}", _size(path), "", "yes", "-"))
+        rows.append((name, f"imported from {read_metadata(path).get('source', 'elsewhere')}", _size(path), "", "yes", "-"))
     print(aligned_table(rows, left=(0, 1, 3, 4, 5)))
     print(f"\nmodels folder: {models_folder()}")
 
@@ -97,7 +95,7 @@ def _verify(args: argparse.Namespace) -> None:
     files = [(name, find_model(name)) for name in args.names] or [*_files_here()]
     broken = []
     for name, path in files:
-        problem = file_problem(path, ZOO.get(name))
+        problem = file_problem(path, ZOO.get(name) or entry_of(path))
         print(f"{name}: {problem or 'whole'}", flush=True)
         broken += [name] if problem else []
     if not args.names:
@@ -114,7 +112,7 @@ def _path(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     written = import_checkpoint(args.file, args.output)
-    model = _metadata(written).get("model")
+    model = read_metadata(written).get("model")
     print(f"{written}: {f'the published {model}' if model else 'no published model'}", file=sys.stderr)
 
 
@@ -195,11 +193,6 @@ def _own_models() -> Iterator[tuple[str, Path]]:
     for path in sorted(models_folder().glob("*.safetensors")):
         if path.stem not in ZOO:
             yield path.stem, path
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, "pt", device="cpu") as file:
-        return dict(file.metadata() or {})
 
 
 def _size(path: Path) -> str:

@@ -4,21 +4,22 @@ import hashlib
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vsedvr.weights.checkpoint import read_state_dict
 from vsedvr.weights.error import CheckpointError
+from vsedvr.weights.findings import released_hashes
 from vsedvr.weights.load import load_model
 from vsedvr.weights.zoo import ZOO, Entry
 
-__all__ = ["file_problem", "hash_weights", "identify", "published_problem", "sha256_of"]
+__all__ = ["file_problem", "hash_weights", "identify", "published_problem", "read_metadata", "sha256_of"]
 
 
 def published_problem(path: Path, entry: Entry) -> str:
-    """Compares a file with the published file of a model, whatever the file's name is.
+    """Compares a file with the released file of a model, whatever the file's name is.
 
-    Where a hash was published it decides. Otherwise the file must be a sound checkpoint of the model's network.
+    Where a hash is known it decides. Otherwise the file must be a sound checkpoint of the model's network.
 
     Returns:
         What is wrong with the file, such as "is damaged or truncated", or an empty string.
@@ -26,34 +27,46 @@ def published_problem(path: Path, entry: Entry) -> str:
     Raises:
         OSError: if the file cannot be read.
     """
-    if entry.sha256:
-        found = sha256_of(path)
-        return "" if found.startswith(entry.sha256) else _what_else(path, found, entry)
-    return _network_problem(path, entry)
+    sha256 = released_hashes()[entry.name] if entry.is_embedded else entry.sha256
+    if not sha256:
+        return _network_problem(path, entry)
+    found = sha256_of(path)
+    if found.startswith(sha256):
+        return ""
+    return _damage(path) or f"is another file: its SHA-256 begins with {found[:8]}, not with {sha256[:8]}"
 
 
 def file_problem(path: Path, entry: Entry | None) -> str:
-    """Looks whether a file in the models folder is whole: one that was downloaded, or one that was imported.
+    """Looks whether a file is whole: one that was downloaded, one that was imported, or any other checkpoint of an EDVR.
 
     Args:
         path: the file.
-        entry: the model of the zoo that it should be, if it is one.
+        entry: the model of the zoo that the file should be, if it is one.
 
     Returns:
         What is wrong with the file, or an empty string.
+
+    Raises:
+        OSError: if the file cannot be read.
     """
     if entry and path.name == entry.file:
         return published_problem(path, entry)
+    damage = _damage(path)
+    if damage:
+        return damage
+    recorded = read_metadata(path).get("weights_sha256")
+    if recorded and recorded != hash_weights(read_state_dict(path)):
+        return "holds weights that are damaged or were changed since they were imported"
+    return _network_problem(path, entry) if entry else ""
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Reads the metadata of a safetensors file; a file of another kind has none."""
     try:
         with safe_open(path, "pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-        if hash_weights(read_state_dict(path)) != metadata.get("weights_sha256"):
-            return "its weights are damaged or were changed since it was imported"
-    except CheckpointError as error:
-        return str(error).removeprefix(f"{path} ")
-    except Exception as error:  # safetensors raises errors of its own types
-        return f"is damaged or truncated ({type(error).__name__})"
-    return _network_problem(path, entry) if entry else ""
+            return dict(file.metadata() or {})
+    except SafetensorError:
+        return {}
 
 
 def identify(path: Path) -> Entry | None:
@@ -83,18 +96,17 @@ def hash_weights(tensors: dict[str, Tensor]) -> str:
 
 
 def _network_problem(path: Path, entry: Entry) -> str:
-    try:
-        config = load_model(path, center_frame_idx=entry.network.center_frame_idx).config
-    except CheckpointError as error:
-        return str(error).removeprefix(f"{path} ")
+    damage = _damage(path)
+    if damage:
+        return damage
+    config = load_model(path, center_frame_idx=entry.network.center_frame_idx).config
     return "" if config == entry.network else f"holds another network than {entry.name} has: {config}"
 
 
-def _what_else(path: Path, found: str, entry: Entry) -> str:
-    """What a file is that is not the published one: if it is no checkpoint at all that says more than its hash."""
+def _damage(path: Path) -> str:
+    """What is wrong with a file that cannot be loaded as an EDVR, or an empty string."""
     try:
-        read_state_dict(path)
+        load_model(path)
     except CheckpointError as error:
         return str(error).removeprefix(f"{path} ")
-    digits = len(entry.sha256)
-    return f"is another file: its SHA-256 begins with {found[:8]}, not with {entry.sha256[: min(digits, 8)]}"
+    return ""
