@@ -84,6 +84,17 @@ def test_figures_are_those_of_the_evaluation() -> None:
     assert seen == 7
 
 
+def test_the_table_of_the_documentation_is_that_of_the_zoo() -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text().partition("## Published models")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| edvr_")]
+    assert [row[0] for row in rows] == [entry.name for entry in ZOO.values() if entry.title == "BasicSR"]
+    for name, _, megabytes, figure in rows:
+        entry = ZOO[name]
+        assert int(megabytes) == pytest.approx(entry.megabytes, abs=0.51)
+        known = {f"{row.psnr:.2f} / {row.ssim:.4f}" for row in entry.figures}
+        assert " / ".join(figure.split()[-3::2]) in known or (not known and not figure)
+
+
 def test_the_models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VSEDVR_MODELS", str(tmp_path))
     assert models_folder() == tmp_path

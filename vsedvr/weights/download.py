@@ -58,7 +58,7 @@ def download(entry: Entry, *, timeout: float = 30.0, on_bytes: Callable[[int], o
     with _lock(entry):
         if target.is_file():  # another process was faster
             return target
-        logger.warning("downloading %s, about %.0f MB, into %s", entry.name, entry.megabytes, models_folder())
+        logger.warning("downloading %s, about %d MB, into %s", entry.name, round(entry.megabytes), models_folder())
         problems = []
         for url in entry.urls:
             problem = _download_from(url, entry, timeout, on_bytes)
