@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; v
 
 Vspipe = Callable[..., subprocess.CompletedProcess[bytes]]
 
-TINY = EDVRConfig(num_feat=8, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, hr_in=True, num_tail_feat=8)
+TINY = EDVRConfig(num_feat=8, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1, scale=1, num_tail_feat=8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,8 +16,19 @@ def array(case: str, name: str) -> Tensor:
 
 
 def meta(case: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((DATA / case / "meta.json").read_text())
-    return content
+    return translated(json.loads((DATA / case / "meta.json").read_text()))
+
+
+def translated(content: Any) -> Any:
+    """The content of a case with BasicSR's hr_in, at any depth, as the scale that it stands for."""
+    if isinstance(content, list):
+        return [translated(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        "scale" if key == "hr_in" else key: (1 if value else 4) if key == "hr_in" else translated(value)
+        for key, value in content.items()
+    }
 
 
 def weights(case: str, stem: str = "weights") -> Path:

@@ -26,7 +26,7 @@ ONCE = "a diary: measured once, between two runs, by scripts that were not kept,
 ELSEWHERE = {
     "README.md": {
         "30.63": "printed by examples/picture.py",
-        "32.27": "printed by examples/picture.py",
+        "32.52": "printed by examples/picture.py",
     },
     "docs/evaluation.md": {
         "20.39": "published, vsedvr/evaluation/published.py",
@@ -40,9 +40,6 @@ ELSEWHERE = {
     "docs/models.md": {
         "1.4": "millions of parameters, counted by `vsedvr eval`",
         "Published models": "published, vsedvr/weights/zoo.toml; tests/weights/test_zoo.py holds the table against it",
-    },
-    "docs/training.md": {
-        "1.7": "read from two logs of training, which the text says",
     },
     "docs/training-diary.md": {
         "Architectures": ONCE,

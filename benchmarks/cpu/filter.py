@@ -61,7 +61,7 @@ def small_fps(width: int, height: int, times: int = 20) -> float:
 def overhead(width: int, height: int, frames: int = 100) -> float:
     """Seconds a frame that the filter takes beside its engine, above a callback that passes frames on."""
     clip = core.std.BlankClip(format=vs.RGBS, width=width, height=height, length=frames, color=[0.2, 0.4, 0.6], keep=True)
-    model = vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8, hr_in=True, num_tail_feat=8)).eval()
+    model = vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8, scale=1, num_tail_feat=8)).eval()
     with mock.patch.object(Engine, "restore", lambda self, indices, load: load(indices[2])):
 
         def filtered() -> vs.VideoNode:

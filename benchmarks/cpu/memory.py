@@ -29,7 +29,7 @@ CONFIGS = {
     "small": EDVRConfig(3, 3, 32, 5, 4, 3, 24, num_tail_feat=32),
     "EDVR-M": EDVRConfig(),
     "EDVR-L, 5 reconstruction blocks": EDVRConfig(num_feat=128, num_reconstruct_block=5),
-    "EDVR-M x1": EDVRConfig(hr_in=True, with_predeblur=True),
+    "EDVR-M x1": EDVRConfig(scale=1, with_predeblur=True),
 }
 CASES = [
     ("small", 90, 160, (0, 0)),

@@ -181,7 +181,7 @@ def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPa
 def second_stage(preset: Preset, lq: Path) -> Preset:
     """The preset of the second stage: 5 blocks, input of the output's size, and the folder of results as low quality."""
     tables = preset.as_dict()
-    tables["network"] |= {"hr_in": True, "num_reconstruct_block": 5}
+    tables["network"] |= {"scale": 1, "num_reconstruct_block": 5}
     tables["data"] |= {"lq": [str(lq.absolute())], "stills": [], "reduce": 1}
     return parse_preset({**tables, "degradation": []})
 

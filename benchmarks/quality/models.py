@@ -6,7 +6,8 @@
 Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
 other/park_joy_480x270_420p_50fps.y4m; below --valid any clips. No model is trained on any of it. Clips are restored by the
 engine that the filter runs; figures are PSNR of luma in dB, the mean over frames. With --eval they go to models.md beside this
-script, with --valid to models_valid.md, which has the mean over all clips as well.
+script, with --valid to models_valid.md, which has the mean over all clips as well. --temporal adds temporal consistency, and
+half a second for a frame of each row.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
 from vsedvr.evaluation.evaluate import evaluate
 from vsedvr.evaluation.pair_restorer import PairRestorer, baseline
 from vsedvr.evaluation.report import Method
-from vsedvr.evaluation.scoring import Scoring
+from vsedvr.evaluation.scoring import Score, Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
 from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
@@ -35,6 +36,7 @@ from vsedvr.weights import EMBEDDED
 CPU = torch.device("cpu")
 Y = Scoring(y_channel=True)
 HEAD = ("model", "input", "clip", "before", "restored", "gain")
+TEMPORAL_HEAD = ("tOF before", "tOF restored", "warped before", "warped restored", "warped truth")
 Row = list[str]
 PARK_JOY = "other/park_joy_480x270_420p_50fps.y4m"
 TABLE = Path(__file__).with_suffix(".md")
@@ -88,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", action="append", choices=sorted({test.model for test in EVAL}), help="these models alone")
     parser.add_argument("--frames", type=int, help="only the first ones of each clip")
+    parser.add_argument("--temporal", action="store_true", help="measure temporal consistency as well")
     parser.add_argument("--table", type=Path, help="where the table goes; without it beside this script")
     args = parser.parse_args(argv)
     paths = {name: name for name in EMBEDDED} | dict(model.split("=", 1) for model in args.model)
@@ -96,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if test.model not in (args.only or paths):
             continue
         model = load_model(paths[test.model])
-        measured = measure(test, open_test(test, model.config.scale, args), model, with_mean=bool(args.valid))
+        scoring = dataclasses.replace(Y, temporal=args.temporal)
+        measured = measure(test, open_test(test, model.config.scale, args), model, scoring, with_mean=bool(args.valid))
         print("\n".join(map(markdown_row, measured)), flush=True)
         rows += measured
     write_whole(args.table or (VALID_TABLE if args.valid else TABLE), page(rows, args))
@@ -127,27 +131,48 @@ def save_degraded(sharp: ClipPair, degradation: Degradation, folder: Path) -> No
         Image.fromarray(to_frame(frame)).save(folder / f"{n:08}.png", compress_level=1)
 
 
-def measure(test: Test, pairs: Sequence[ClipPair], model: EDVR, with_mean: bool) -> list[Row]:
+def measure(test: Test, pairs: Sequence[ClipPair], model: EDVR, scoring: Scoring, with_mean: bool) -> list[Row]:
     """Rows of the table for one test: one for each clip and, if it is wanted, one for their mean."""
-    methods = [Method(test.model, evaluate(method, pairs, Y)) for method in (baseline, PairRestorer(model, CPU, torch.float32))]
-    scores = {pair.name: [method.clip_means[pair.name].psnr for method in methods] for pair in pairs}
+    restores = (baseline, PairRestorer(model, CPU, torch.float32))
+    before, restored = (Method(test.model, evaluate(restore, pairs, scoring)) for restore in restores)
+    scores = {clip: (before.clip_means[clip], restored.clip_means[clip]) for clip in before.scores}
     if with_mean:
-        scores["mean"] = [method.mean.psnr for method in methods]
+        scores["mean"] = before.mean, restored.mean
     return [
-        [test.model, test.what, clip, f"{low:.2f}", f"{restored:.2f}", f"{restored - low:+.2f}"]
-        for clip, (low, restored) in scores.items()
+        [test.model, test.what, clip, *_psnr_cells(*both), *(_temporal_cells(*both) if scoring.temporal else [])]
+        for clip, both in scores.items()
     ]
+
+
+def _psnr_cells(before: Score, restored: Score) -> list[str]:
+    return [f"{before.psnr:.2f}", f"{restored.psnr:.2f}", f"{restored.psnr - before.psnr:+.2f}"]
+
+
+def _temporal_cells(before: Score, restored: Score) -> list[str]:
+    """tOF and warped difference, the latter in thousandths; a clip of one frame has none."""
+    a, b = before.temporal, restored.temporal
+    if a is None or b is None:
+        return ["-"] * len(TEMPORAL_HEAD)
+    warped = (a.warped_difference, b.warped_difference, b.gt_warped_difference)
+    return [f"{a.tof:.3f}", f"{b.tof:.3f}", *(f"{1000 * value:.3f}" for value in warped)]
 
 
 def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
     """The file that the table stands in: what was measured, and how to measure it again."""
     part = f"the first {args.frames} frames of each clip" if args.frames else "whole clips"
     option, clips = ("--valid", "clips that weights are chosen by") if args.valid else ("--eval", "clips for final figures")
+    head, temporal = [*HEAD], ""
+    if args.temporal:
+        head += TEMPORAL_HEAD
+        temporal = """
+Temporal consistency: tOF in pixels, and the warped difference times 1000, both as docs/evaluation.md defines them. Lower is
+better, but a warped difference below the truth's is that of a smoother picture.
+"""
     return f"""# What the embedded models reach
 PSNR of luma in dB on {clips}, {part}, fp32. By `python -m benchmarks.quality.models`
 (with {option} and --output). Before: bicubic enlargement for x4, else the input.
-
-{markdown_table([HEAD, *rows])}
+{temporal}
+{markdown_table([head, *rows])}
 """
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 def tiny_x4(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model") / "tiny_x4.pth"
     torch.save({"params": random_model(X4).state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_x2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("model") / "tiny_x2.pth"
+    torch.save({"params": random_model(replace(X4, scale=2)).state_dict()}, path)
     return str(path)
 
 
@@ -122,6 +130,16 @@ def test_what_was_published_stands_only_beside_its_like(
     assert "published" not in capsys.readouterr().out
 
 
+def test_x2_is_measured_with_input_of_half_the_size(
+    tmp_path: Path, vid4: Path, tiny_x2: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model", tiny_x2, "--frames", "2", "--quiet", "--output", str(tmp_path)]
+    assert main(["eval", "--gt", str(vid4 / "GT"), *options]) == 0
+    table = capsys.readouterr().out
+    assert "32x24" in table
+    assert "bicubic" in table
+
+
 def test_files_of_ones_own(tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = moving_frames(5, 32, 40)
     write_frames(tmp_path / "sharp", frames)
@@ -137,8 +155,56 @@ def test_files_of_ones_own(tmp_path: Path, tiny_x1: Path, capsys: pytest.Capture
         assert sheet.size == (3 * 3 * 40 + 2 * 4, 3 * 32 + 24), "input, model, ground truth"
 
 
+def test_temporal_consistency_stands_below_psnr(
+    tmp_path: Path, vid4: Path, tiny_x4: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "vid4", str(vid4), "--model", tiny_x4, "--device", "cpu", "--output", str(tmp_path)]
+    assert main(command) == 0
+    without = capsys.readouterr().out
+    assert main([*command, "--temporal"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(without), "with what was published"
+    lines = out.removeprefix(without).splitlines()
+    assert lines[1].startswith("Temporal consistency: tOF in pixels / warped difference x 1000; lower is better")
+    assert lines[2].split() == ["calendar", "walk", "mean"]
+    assert [line.split()[0] for line in lines[3:]] == ["bicubic", "tiny_x4", "ground"]
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    for line, method in zip(lines[3:5], ("bicubic", "tiny_x4"), strict=True):
+        for column, clip in enumerate(("calendar", "walk"), 1):
+            of_clip = [row for row in rows if row["method"] == method and row["clip"] == clip]
+            assert of_clip[0]["tof"] == ""
+            tof, warped = (np.mean([float(row[key]) for row in of_clip[1:]]) for key in ("tof", "warped_difference"))
+            assert [float(cell) for cell in line.split()[column].split("/")] == pytest.approx([tof, 1000 * warped], abs=6e-4)
+
+
+def test_temporal_consistency_of_files_of_ones_own(tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Videos with a cut, at the truth's size; the input is the truth itself."""
+    frames = [*moving_frames(6, 32, 40), *(255 - frame for frame in moving_frames(6, 32, 40, (2, 0)))]
+    path = write_rgb(tmp_path / "film.mkv", frames, "ffv1", {"g": "4"}, "bgr0")
+    command = ["eval", "--gt", str(path), "--lq", str(path), "--model", str(tiny_x1), "--temporal", "--device", "cpu"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["input", "tiny_x1", "ground"]
+    assert lines[-3].split()[1:] == lines[-1].split()[2:], "exact: tOF of 0, and the truth's warped difference"
+    content = json.loads((tmp_path / "out/results.json").read_text())
+    of_frames = content["methods"][0]["clips"]["film"]["frames"]
+    assert [int(n) for n, score in of_frames.items() if "temporal" not in score] == [0, 6]
+
+
+def test_temporal_consistency_needs_pictures_of_some_size(
+    tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low, output = tmp_path / "low", tmp_path / "out"
+    write_frames(low, moving_frames(2, 12, 40))
+    args = ("--gt", low, "--lq", low, "--model", tiny_x1, "--device", "cpu", "--output", output)
+    error = error_of(capsys, *args, "--temporal")
+    assert "clip low: a picture of 40x12 is too small: optical flow needs 16x16 pixels; leave out --temporal" in error
+    assert not output.exists()
+    assert main(["eval", *map(str, args)]) == 0
+
+
 def test_errors_name_what_is_wrong(
-    tmp_path: Path, vid4: Path, tiny_x1: Path, tiny_x4: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, vid4: Path, tiny_x1: Path, tiny_x2: str, tiny_x4: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ("--output", tmp_path / "out")
     assert "there is no data set 'vid5'; there are vid4, reds4" in error_of(capsys, "vid5", vid4)
@@ -153,6 +219,8 @@ def test_errors_name_what_is_wrong(
     assert "--border must not be negative, got -1" in error_of(capsys, "vid4", vid4, "--border", "-1")
     assert "tile must be (width, height)" in error_of(capsys, "vid4", vid4, "--tile", "-8", "8")
     assert "tiny_x1 restores input of the output's size" in error_of(capsys, "vid4", vid4, "--model", tiny_x1)
+    for_x4 = error_of(capsys, "vid4", vid4, "--model", tiny_x2)
+    assert f"vid4 is for models that enlarge 4 times, not 2 times; --gt {vid4 / 'GT'} measures other models" in for_x4
     mixed = error_of(capsys, "vid4", vid4, "--model", tiny_x4, "--model", tiny_x1)
     assert "tiny_x4 enlarges 4 times, tiny_x1 1 times" in mixed
     wrong_size = ("--gt", vid4 / "GT/walk", "--lq", vid4 / "GT/walk")

@@ -14,7 +14,7 @@ from vsedvr.ops import native
         (EDVRConfig(num_feat=128, num_reconstruct_block=40), (320, 180), 20_633_827, 36727),
         (EDVRConfig(num_feat=128, num_reconstruct_block=40, num_frame=7), (320, 180), 20_699_363, 45582),
         (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True), (320, 180), 23_306_851, 45242),
-        (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True, hr_in=True), (1280, 720), 23_602_019, 3074),
+        (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True, scale=1), (1280, 720), 23_602_019, 3074),
     ],
     ids=["M", "M woTSA", "L", "L of 7 frames", "SRblur L", "deblur L"],
 )
@@ -35,9 +35,9 @@ def test_phases_of_edvr_m() -> None:
     assert reconstruct == pytest.approx(737 + 1355, abs=1)
 
 
-@pytest.mark.parametrize("hr_in", [False, True])
-def test_without_the_kernels_the_count_is_the_same(monkeypatch: pytest.MonkeyPatch, hr_in: bool) -> None:
-    model = EDVR(EDVRConfig(num_feat=16, deformable_groups=2, num_reconstruct_block=1, hr_in=hr_in))
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_without_the_kernels_the_count_is_the_same(monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
+    model = EDVR(EDVRConfig(num_feat=16, deformable_groups=2, num_reconstruct_block=1, scale=scale))
     with_kernels = measure_complexity(model, 64, 32)
     monkeypatch.setattr(native, "is_available", lambda: False)
     assert measure_complexity(model, 64, 32) == with_kernels

@@ -11,7 +11,7 @@ from vsedvr.data.clip import Frame, open_clip
 from vsedvr.data.pairs import ClipPair, to_tensor
 from vsedvr.evaluation.evaluate import evaluate, evaluate_clip, mean_score, open_pairs
 from vsedvr.evaluation.pair_restorer import PairRestorer, baseline
-from vsedvr.evaluation.scoring import Score, Scoring
+from vsedvr.evaluation.scoring import Score, Scoring, Temporal
 from vsedvr.infer import clip_windows
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -89,7 +89,14 @@ def test_the_baseline_of_equal_sizes_is_the_input() -> None:
 
 
 def test_means_are_over_clips_whatever_their_lengths() -> None:
-    assert mean_score([Score(20, 0.5), Score(30, 0.7)]) == pytest.approx((25, 0.6))
+    assert mean_score([Score(20, 0.5), Score(30, 0.7)]) == pytest.approx(Score(25, 0.6))
+
+
+def test_the_mean_of_temporal_consistency_is_over_what_has_one() -> None:
+    scores = [Score(20, 0.5), Score(30, 0.7, Temporal(0.5, 0.01, 0.02)), Score(31, 0.9, Temporal(1.5, 0.03, 0.02))]
+    assert mean_score(scores).temporal == pytest.approx(Temporal(1, 0.02, 0.02))
+    assert mean_score(scores).psnr == 27
+    assert mean_score(scores[:1]).temporal is None
 
 
 def test_saved_frames_are_the_restored_ones_and_all_of_them(tmp_path: Path) -> None:

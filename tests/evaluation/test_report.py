@@ -8,7 +8,7 @@ from vsedvr.compare.metrics import MAX_PSNR
 from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.published import Published
 from vsedvr.evaluation.report import Method, Report
-from vsedvr.evaluation.scoring import Score, Scoring
+from vsedvr.evaluation.scoring import Score, Scoring, Temporal
 
 BICUBIC = Method("bicubic", {"a": {0: Score(20, 0.5), 1: Score(22, 0.6)}, "b": {0: Score(31, 0.9)}})
 MODEL = Method(
@@ -40,7 +40,7 @@ def row(table: str, name: str) -> list[str]:
 
 def test_means_are_over_frames_then_over_clips() -> None:
     assert BICUBIC.clip_means == {"a": Score(21, 0.55), "b": Score(31, 0.9)}
-    assert BICUBIC.mean == pytest.approx((26, 0.725))
+    assert BICUBIC.mean == pytest.approx(Score(26, 0.725))
 
 
 def test_the_table_has_figures_sizes_and_what_was_published() -> None:
@@ -81,7 +81,13 @@ def test_json_has_everything_and_is_json() -> None:
     assert small["clips"]["a"]["frames"]["1"] == {"psnr": 26, "ssim": 0.8}
     assert small["clips"]["b"]["frames"]["0"]["psnr"] == 100
     assert content["methods"][0]["mean"]["psnr"] == 26
-    assert content["scoring"] == {"y_channel": True, "border": 0, "left_out": [0, 0], "source": "C Paper"}
+    assert content["scoring"] == {
+        "y_channel": True,
+        "border": 0,
+        "left_out": [0, 0],
+        "temporal": False,
+        "source": "C Paper",
+    }
     assert content["published"][0]["clips"]["c"] == {"psnr": 23, "ssim": 0.79}
 
 
@@ -90,3 +96,35 @@ def test_csv_has_a_line_for_every_frame() -> None:
     assert len(rows) == 6
     assert rows[4] == {"method": "small", "clip": "a", "frame": "1", "psnr": "26.000000", "ssim": "0.800000"}
     assert float(rows[5]["psnr"]) == MAX_PSNR
+
+
+STEADY = Method("input", {"a": {0: Score(20, 0.5), 1: Score(22, 0.6, Temporal(0.5, 0.0012, 0.0004))}, "b": {0: Score(31, 1)}})
+SHAKY = Method("small", {"a": {0: Score(24, 0.7), 1: Score(26, 0.8, Temporal(1.25, 0.002, 0.0004))}, "b": {0: Score(40, 1)}})
+
+
+def temporal_report() -> Report:
+    return report(scoring=Scoring(temporal=True), methods=[STEADY, SHAKY])
+
+
+def test_temporal_consistency_has_a_table_of_its_own() -> None:
+    table = temporal_report().table()
+    assert "lower is better" in table
+    below = table.split("Temporal consistency: tOF in pixels / warped difference x 1000")[1]
+    assert row(below, "input") == ["0.500/1.200", "-", "0.500/1.200"], "a clip of one frame has none"
+    assert row(below, "small") == ["1.250/2.000", "-", "1.250/2.000"]
+    assert row(below, "ground truth") == ["truth", "0.000/0.400", "-", "0.000/0.400"]
+    assert "Known" not in below
+    assert "Temporal" not in report().table()
+
+
+def test_files_have_temporal_consistency_where_it_was_measured() -> None:
+    content = json.loads(temporal_report().json())
+    frames = content["methods"][1]["clips"]["a"]["frames"]
+    assert frames["1"]["temporal"] == {"tof": 1.25, "warped_difference": 0.002, "gt_warped_difference": 0.0004}
+    assert "temporal" not in frames["0"]
+    assert content["methods"][0]["mean"]["temporal"]["tof"] == 0.5
+    rows = list(csv.DictReader(io.StringIO(temporal_report().csv())))
+    assert rows[4]["tof"] == "1.25"
+    assert rows[4]["warped_difference"] == "0.002"
+    assert rows[3]["tof"] == rows[5]["gt_warped_difference"] == ""
+    assert "tof" not in report().csv()

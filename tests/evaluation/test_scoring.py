@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vsedvr.compare.metrics import MAX_PSNR, psnr, rgb_to_y, ssim
-from vsedvr.evaluation.scoring import Scoring
+from vsedvr.evaluation.scoring import Score, Scoring
 
 
 def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -15,12 +15,12 @@ def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], ND
 
 def test_scoring_says_what_counts() -> None:
     restored, gt = noisy_pair(31, 35)
-    assert Scoring().measure(restored, gt) == (psnr(restored, gt), ssim(restored, gt))
+    assert Scoring().measure(restored, gt) == Score(psnr(restored, gt), ssim(restored, gt))
     y, y_gt = rgb_to_y(restored), rgb_to_y(gt)
-    assert Scoring(y_channel=True).measure(restored, gt) == (psnr(y, y_gt), ssim(y, y_gt))
+    assert Scoring(y_channel=True).measure(restored, gt) == Score(psnr(y, y_gt), ssim(y, y_gt))
     framed = gt.copy()
     framed[:8] = framed[-8:] = framed[:, :8] = framed[:, -8:] = 0
-    assert Scoring(border=8).measure(framed, gt) == (MAX_PSNR, 1)
+    assert Scoring(border=8).measure(framed, gt) == Score(MAX_PSNR, 1)
     assert Scoring(border=7).measure(framed, gt).psnr < 40
 
 
@@ -38,3 +38,10 @@ def test_pictures_that_do_not_compare_are_refused() -> None:
         Scoring().measure(restored[:, 1:], gt)
     with pytest.raises(ValueError, match="23x17 is too small: SSIM needs 11x11 pixels inside a border of 4"):
         Scoring(border=4).measure(restored, gt)
+
+
+def test_pictures_too_small_for_optical_flow_are_refused_where_it_is_wanted() -> None:
+    with pytest.raises(ValueError, match="of 40x15 is too small: optical flow needs 16x16 pixels; leave out --temporal"):
+        Scoring(temporal=True).check_size(15, 40)
+    Scoring(temporal=True).check_size(16, 16)
+    Scoring().check_size(15, 40)

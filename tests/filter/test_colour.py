@@ -13,7 +13,8 @@ from vsedvr.model import EDVR, EDVRConfig
 
 core = vs.core
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
-LUMA_X1 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, hr_in=True, num_tail_feat=8)
+X2 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, scale=2, num_tail_feat=8)
+LUMA_X1 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, scale=1, num_tail_feat=8)
 LUMA_X4 = EDVRConfig(1, 1, 8, 5, 2, 1, 1, num_tail_feat=8)
 
 
@@ -107,7 +108,7 @@ def flat(color: list[float], format: vs.PresetVideoFormat, **props: int) -> vs.V
 class TestColoursOutsideOfRGB:
     LEGAL = ((250, 128, 128), (60, 200, 60), (1, 128, 128), (16, 240, 16), (235, 16, 240), (254, 1, 254))
 
-    @pytest.mark.parametrize("config", [TINY, X4], ids=["x1", "x4"])
+    @pytest.mark.parametrize("config", [TINY, X2, X4], ids=["x1", "x2", "x4"])
     @pytest.mark.parametrize("format", [vs.YUV420P8, vs.YUV444P8], ids=lambda format: format.name)
     @pytest.mark.parametrize("color", LEGAL, ids=str)
     def test_legal_yuv_comes_back(self, config: EDVRConfig, format: Any, color: tuple[int, int, int]) -> None:

@@ -33,7 +33,7 @@ def test_nothing_is_beyond_within_the_range() -> None:
     assert beyond(torch.tensor([[[torch.inf, -torch.inf, torch.nan]]]), 1) is None
 
 
-@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("scale", [1, 2, 4])
 def test_beyond_keeps_flat_colours(scale: int) -> None:
     picture = torch.tensor([1.25, -0.5, 0.3]).view(3, 1, 1).expand(3, 6, 7)
     outside = beyond(picture, scale)

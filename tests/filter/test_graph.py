@@ -45,7 +45,7 @@ class TestPixels:
                 assert torch.equal(pixels(restored.get_frame(n)), linear[n])
 
     def test_a_centre_other_than_the_middle(self) -> None:
-        config = EDVRConfig(3, 3, 4, 3, 2, 1, 1, center_frame_idx=0, hr_in=True, num_tail_feat=4)
+        config = EDVRConfig(3, 3, 4, 3, 2, 1, 1, center_frame_idx=0, scale=1, num_tail_feat=4)
         model, frames = random_model(config), torch.rand(6, 3, 16, 16)
         restored = vsedvr.edvr(clip_of(frames), model=model, sc=False)
         expected = Engine(model).restore([2, 3, 4], frames.__getitem__)

@@ -15,6 +15,7 @@ from vsedvr.model import EDVRConfig
 
 core = vs.core
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
+X2 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, scale=2, num_tail_feat=8)
 
 
 class TestStills:
@@ -32,7 +33,7 @@ class TestStills:
         return numbers
 
     @pytest.mark.parametrize("sc", [True, False])
-    @pytest.mark.parametrize("config", [None, X4], ids=["x1", "x4"])
+    @pytest.mark.parametrize("config", [None, X2, X4], ids=["x1", "x2", "x4"])
     def test_a_held_frame_is_computed_once(self, computed: list[int], sc: bool, config: EDVRConfig | None) -> None:
         model = random_model(*([config] if config else []))
         picture = torch.rand(1, 3, 16, 20)
@@ -100,9 +101,9 @@ class TestAlpha:
 
     def test_fits_the_picture_again(self) -> None:
         clip, _ = self.with_alpha(clip_of(torch.rand(6, 3, 16, 20)), vs.GRAYS, range(6))
-        restored = vsedvr.edvr(clip, random_model(X4))
+        restored = vsedvr.edvr(clip, random_model(X2))
         alpha = restored.std.PropToClip("_Alpha")
-        assert core.std.MaskedMerge(restored.std.BlankClip(), restored, alpha).get_frame(3).width == 80
+        assert core.std.MaskedMerge(restored.std.BlankClip(), restored, alpha).get_frame(3).width == 40
 
     def test_stays_with_a_picture_of_the_same_size(self) -> None:
         clip, alphas = self.with_alpha(clip_of(torch.rand(6, 3, 16, 20)), vs.GRAY16, range(2, 6))

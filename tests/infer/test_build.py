@@ -17,9 +17,9 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
     ("config", "padding"),
     [
         (EDVRConfig(), "reflection_circle"),
-        (EDVRConfig(hr_in=True), "reflection_circle"),
+        (EDVRConfig(scale=1), "reflection_circle"),
         (EDVRConfig(with_predeblur=True), "replicate"),
-        (EDVRConfig(hr_in=True, with_predeblur=True), "replicate"),
+        (EDVRConfig(scale=1, with_predeblur=True), "replicate"),
     ],
 )
 def test_the_padding_of_published_models_is_the_default(config: EDVRConfig, padding: str) -> None:

@@ -106,7 +106,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
         engine.restore([0] * 5, torch.rand(5, 3, 75, 141).__getitem__)
 
 
-@pytest.mark.parametrize("config", [X4, TINY, EDVRConfig(3, 3, 4, 3, 1, 0, 0, with_predeblur=True, hr_in=True)])
+@pytest.mark.parametrize("config", [X4, TINY, EDVRConfig(3, 3, 4, 3, 1, 0, 0, with_predeblur=True, scale=1)])
 def test_feature_bytes_are_those_of_the_cache(config: EDVRConfig) -> None:
     engine = Engine(random_model(config))
     engine.restore([0] * config.num_frame, lambda i: torch.rand(3, 35, 50))
@@ -168,9 +168,10 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         EDVRConfig(with_tsa=False),
         EDVRConfig(num_frame=7, num_feat=32, deformable_groups=4, num_tail_feat=32),
         EDVRConfig(num_feat=128, num_reconstruct_block=2),
-        EDVRConfig(hr_in=True, with_predeblur=True),
+        EDVRConfig(scale=1, with_predeblur=True),
+        EDVRConfig(scale=2),
     ],
-    ids=["M", "without TSA", "small, 7 frames", "L", "x1"],
+    ids=["M", "without TSA", "small, 7 frames", "L", "x1", "x2"],
 )
 def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     config: EDVRConfig, dtype: torch.dtype, kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ def test_it_ends_with_the_engine() -> None:
         EDVRConfig(with_tsa=False),
         EDVRConfig(3, 3, 32, 5, 4, 3, 24, num_tail_feat=32),
         EDVRConfig(num_feat=128, num_frame=7),
-        EDVRConfig(hr_in=True, with_predeblur=True),
+        EDVRConfig(scale=1, with_predeblur=True),
     ],
 )
 def test_it_is_within_the_estimate(config: EDVRConfig, tile: tuple[int, int], dtype: torch.dtype) -> None:

@@ -11,6 +11,7 @@ from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.model.blocks import DCNPack
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
+X2 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, scale=2, num_tail_feat=8)
 SIZES = [(1, 1), (4, 4), (67, 131), (128, 128), (270, 479), (17, 997)]
 
 
@@ -110,8 +111,9 @@ CONFIGS = {
     "M": EDVRConfig(3, 3, 1, 3, 1),
     "L": EDVRConfig(3, 3, 1, 3, 1, 5, 40),
     "x1": TINY,
+    "x2": EDVRConfig(3, 3, 2, 3, 1, 1, 1, scale=2, num_tail_feat=2),
     "predeblur": EDVRConfig(3, 3, 2, 3, 1, 1, 1, with_predeblur=True, num_tail_feat=2),
-    "predeblur x1": EDVRConfig(3, 3, 2, 3, 1, 1, 1, with_predeblur=True, hr_in=True, num_tail_feat=2),
+    "predeblur x1": EDVRConfig(3, 3, 2, 3, 1, 1, 1, with_predeblur=True, scale=1, num_tail_feat=2),
     "no TSA, no blocks": EDVRConfig(3, 3, 2, 3, 1, 0, 0, with_tsa=False, num_tail_feat=2),
 }
 
@@ -147,7 +149,7 @@ def largest_offset(model: EDVR, lq: Tensor) -> int:
     return math.ceil((max(levels) + largest[pcd.cas_dcnpack] + 2) * model.config.size_multiple / 4)
 
 
-@pytest.mark.parametrize(("config", "h", "w"), [(X4, 211, 197), (TINY, 61, 900)], ids=["x4", "x1"])
+@pytest.mark.parametrize(("config", "h", "w"), [(X4, 211, 197), (X2, 211, 197), (TINY, 61, 900)], ids=["x4", "x2", "x1"])
 def test_tiles_give_the_whole_picture_where_the_pad_holds_all_that_is_seen(config: EDVRConfig, h: int, w: int) -> None:
     model, clip = random_model(config), torch.rand(5, 3, h, w)
     multiple = config.size_multiple

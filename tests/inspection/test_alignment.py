@@ -61,7 +61,7 @@ def test_no_alignment_leaves_the_motion() -> None:
 
 
 def test_flow_is_in_pixels_of_the_clip() -> None:
-    """With hr_in features are four times smaller than the clip."""
+    """Where the network does not enlarge, features are four times smaller than the clip."""
     clip = moving_clip((0, 8), 192, 256)
     views = view_window(engine_with(TINY, Perfect, 192, 256), range(5), clip.__getitem__)
     assert views[3].before.shape == (48, 64)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from conftest import TINY, random_model
 from oracle import array, meta, weights
@@ -56,8 +57,8 @@ def test_equals_the_reference_on_two_stage_sequences(case: str, stage: str, sour
         (EDVRConfig(num_feat=128, num_reconstruct_block=40), 20_633_827),
         (EDVRConfig(num_feat=128, num_reconstruct_block=40, num_frame=7), 20_699_363),
         (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True), 23_306_851),
-        (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True, hr_in=True), 23_602_019),
-        (EDVRConfig(num_feat=128, num_reconstruct_block=20, hr_in=True), 15_025_635),
+        (EDVRConfig(num_feat=128, num_reconstruct_block=40, with_predeblur=True, scale=1), 23_602_019),
+        (EDVRConfig(num_feat=128, num_reconstruct_block=20, scale=1), 15_025_635),
     ],
 )
 def test_published_architectures_have_the_published_size(config: EDVRConfig, num_parameters: int) -> None:
@@ -68,7 +69,7 @@ def test_published_architectures_have_the_published_size(config: EDVRConfig, num
     "config",
     [
         EDVRConfig(3, 3, 6, 9, 3, 0, 0, 7, num_tail_feat=5),
-        EDVRConfig(3, 3, 5, 3, 1, 2, 3, with_tsa=False, hr_in=True, num_tail_feat=12),
+        EDVRConfig(3, 3, 5, 3, 1, 2, 3, with_tsa=False, scale=1, num_tail_feat=12),
         EDVRConfig(1, 1, 4, 5, 2, 1, 1, with_predeblur=True, num_tail_feat=4),
     ],
 )
@@ -104,7 +105,7 @@ def test_reconstruction_can_be_another_module() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    model = random_model(EDVRConfig(3, 3, 8, 3, 2, 1, 1, hr_in=True, with_predeblur=True, num_tail_feat=8)).train()
+    model = random_model(EDVRConfig(3, 3, 8, 3, 2, 1, 1, scale=1, with_predeblur=True, num_tail_feat=8)).train()
     model(torch.rand(1, 3, 3, 32, 32)).square().sum().backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert not without
@@ -146,6 +147,7 @@ def test_wrong_input_shapes(tiny_model: EDVR, shape: tuple[int, ...], message: s
         ({"num_frame": 1}, "got 1"),
         ({"center_frame_idx": 5}, r"within 0\.\.4, got 5"),
         ({"num_feat": 12}, "num_feat 12 is not a multiple of deformable_groups 8"),
+        ({"scale": 3}, "scale must be 1, 2 or 4, got 3"),
         ({"num_feat": 0}, "num_feat must be at least 1, got 0"),
         ({"num_extract_block": -1}, "num_extract_block must not be negative"),
         ({"num_out_ch": 1}, "num_in_ch 3 and num_out_ch 1 differ"),
@@ -156,10 +158,24 @@ def test_configurations_that_make_no_network(arguments: dict[str, int], message:
         EDVRConfig(**arguments)  # type: ignore[arg-type]
 
 
+def test_x2_enlarges_once_and_adds_to_the_bilinear_centre_frame() -> None:
+    model = random_model(EDVRConfig(3, 3, 16, 3, 2, 1, 0, scale=2, num_tail_feat=12))
+    feat, center = torch.randn(2, 16, 8, 12), torch.rand(2, 3, 8, 12)
+
+    def conv(x: Tensor, name: str) -> Tensor:
+        return F.conv2d(x, model.get_parameter(f"{name}.weight"), model.get_parameter(f"{name}.bias"), padding=1)
+
+    expected = F.leaky_relu(F.pixel_shuffle(conv(feat, "upconv1"), 2), 0.1)
+    expected = conv(F.leaky_relu(conv(expected, "conv_hr"), 0.1), "conv_last")
+    expected += F.interpolate(center, scale_factor=2, mode="bilinear")
+    assert (model.reconstruct(feat, center) - expected).abs().max() < 1e-5
+    assert model(torch.rand(1, 3, 3, 8, 12)).shape == (1, 3, 16, 24)
+
+
 @pytest.mark.parametrize("height", [1, 23, 24, 25, 49])
-@pytest.mark.parametrize("hr_in", [False, True])
-def test_enlarging_in_strips_changes_nothing(height: int, hr_in: bool) -> None:
-    model = random_model(EDVRConfig(3, 3, 16, 3, 2, 1, 1, hr_in=hr_in, num_tail_feat=16))
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_enlarging_in_strips_changes_nothing(height: int, scale: int) -> None:
+    model = random_model(EDVRConfig(3, 3, 16, 3, 2, 1, 1, scale=scale, num_tail_feat=16))
     feat, stride = torch.randn(2, 16, height, 9), model.config.stride
     center = torch.rand(2, 3, stride * height, stride * 9)
     whole = model.reconstruct(feat, center)
@@ -173,9 +189,9 @@ def test_enlarging_in_strips_changes_nothing(height: int, hr_in: bool) -> None:
 
 @pytest.mark.parametrize("num_feat", [8, 16])  # without and with the compiled 3x3 convolution
 @pytest.mark.parametrize("grad", [False, True])
-@pytest.mark.parametrize("hr_in", [False, True])
-def test_exports_for_every_size_in_each_gradient_mode(grad: bool, hr_in: bool, num_feat: int) -> None:
-    model = random_model(EDVRConfig(3, 3, num_feat, 3, 2, 1, 1, hr_in=hr_in, num_tail_feat=num_feat))
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_exports_for_every_size_in_each_gradient_mode(grad: bool, scale: int, num_feat: int) -> None:
+    model = random_model(EDVRConfig(3, 3, num_feat, 3, 2, 1, 1, scale=scale, num_tail_feat=num_feat))
     multiple = model.config.size_multiple
     height, width = (torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
     example = torch.rand(1, 3, 3, 4 * multiple, 5 * multiple)
@@ -185,3 +201,20 @@ def test_exports_for_every_size_in_each_gradient_mode(grad: bool, hr_in: bool, n
         lq = torch.rand(1, 3, 3, *(multiple * side for side in size))
         with torch.no_grad():
             assert (program.module()(lq) - model(lq)).abs().max() < 1e-5
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
+    """Workers of `vsedvr restore --jobs` have fewer threads than one process, and make the same frames."""
+    model, lq = load_model("small"), torch.rand(1, 5, 3, 36, 48)
+    model.pack()
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            with torch.inference_mode():
+                results.append(model(lq))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])

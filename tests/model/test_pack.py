@@ -109,7 +109,7 @@ def test_packing_leaves_the_state_dict_alone() -> None:
 @needs_kernel
 @pytest.mark.parametrize("num_feat", [20, 24, 40])
 def test_networks_of_any_width(num_feat: int) -> None:
-    model = random_model(EDVRConfig(3, 3, num_feat, 3, 4, 1, 1, hr_in=True, with_predeblur=True, num_tail_feat=num_feat - 1))
+    model = random_model(EDVRConfig(3, 3, num_feat, 3, 4, 1, 1, scale=1, with_predeblur=True, num_tail_feat=num_feat - 1))
     lq = torch.rand(2, 3, 3, 16, 32)
     with torch.inference_mode():
         assert (packed(model)(lq) - in_float64(model, lq)).abs().max() < 1e-5

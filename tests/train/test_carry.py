@@ -93,5 +93,5 @@ def test_what_begins_at_zero_learns_from_the_first_step() -> None:
     ],
 )
 def test_networks_that_it_is_not_for(config: EDVRConfig) -> None:
-    with pytest.raises(ValueError, match=r"train\.carry_pixels is for networks with network\.hr_in and TSA, .* of at least 32"):
+    with pytest.raises(ValueError, match=r"train\.carry_pixels is for networks with network\.scale 1 and .* of at least 32"):
         carry_pixels(EDVR(config))

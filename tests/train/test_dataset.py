@@ -25,8 +25,8 @@ STEPS = [{"kind": "motion_blur"}, {"kind": "bicubic"}, {"kind": "compression"}, 
 BICUBIC = [{"kind": "bicubic"}]
 
 
-def data_of(root: Path, steps: list[dict[str, Any]], seed: int = 0, hr_in: bool = False, **data: Any) -> TrainingData:
-    network = {**NETWORK, "hr_in": hr_in}
+def data_of(root: Path, steps: list[dict[str, Any]], seed: int = 0, scale: int = 4, **data: Any) -> TrainingData:
+    network = {**NETWORK, "scale": scale}
     tables = {"data": {"patch": 32, **data}, "degradation": steps, "train": {"seed": seed, "iterations": 8, "batch": 3}}
     return TrainingData(parse_preset({"name": "x", "network": network, **tables}), root, root / "cache")
 
@@ -75,7 +75,7 @@ def test_the_seed_gives_other_samples(tmp_path: Path) -> None:
 def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None:
     write_frames(tmp_path / "clips/a", [100 + frame // 8 for frame in moving_frames(6, 64, 80)])
     nothing = [{"kind": "noise", "sigma": [0, 0]}]
-    as_it_is, raised = (data_of(tmp_path, nothing, hr_in=True, gt=["clips"], contrast=[f, f]) for f in (1, 2.5))
+    as_it_is, raised = (data_of(tmp_path, nothing, scale=1, gt=["clips"], contrast=[f, f]) for f in (1, 2.5))
     for k in range(4):
         (window, _), (lq, gt) = as_it_is[k], raised[k]
         assert (lq - (window + 1.5 * (window - window.mean()))).abs().max() <= 0.5 / 255 + 1e-6
@@ -93,7 +93,7 @@ def test_motion_blur_of_a_still_is_that_of_its_motion(tmp_path: Path, monkeypatc
     (tmp_path / "stills").mkdir()
     Image.fromarray((255 * np.stack([light ** (1 / 2.2)] * 3, 2)).round().astype(np.uint8)).save(tmp_path / "stills/s.png")
     steps = [{"kind": "motion_blur", "exposure": [0.8, 0.8]}]
-    data = data_of(tmp_path, steps, hr_in=True, stills=["stills"], patch=64)
+    data = data_of(tmp_path, steps, scale=1, stills=["stills"], patch=64)
     expected = 0.7 / 128**2 * np.var(np.linspace(-0.5, 0.5, 17) * 0.8 * 20)
     for k in range(8):
         lq, gt = data[k]

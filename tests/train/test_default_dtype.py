@@ -28,7 +28,7 @@ STEPS = [{"kind": kind} for kind in ("motion_blur", "gaussian_blur", "noise")]
 
 
 def run(name, x4):
-    tables = {"network": {**network, "hr_in": not x4}, "data": {"gt": ["clips"], "stills": ["stills"], "patch": 32}}
+    tables = {"network": {**network, "scale": 4 if x4 else 1}, "data": {"gt": ["clips"], "stills": ["stills"], "patch": 32}}
     tables["degradation"] = [*STEPS, {"kind": "bicubic"}] if x4 else STEPS
     tables["train"] = {**train, "carry_pixels": not x4, "loss": "charbonnier" if x4 else "luma"}
     preset = parse_preset({"name": "x", **tables})

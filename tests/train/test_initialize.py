@@ -45,7 +45,7 @@ def test_a_network_with_tsa_begins_from_one_without(tmp_path: Path, caplog: pyte
         assert torch.equal(value, before[key] if key.startswith("fusion.") else without[key]), key
 
 
-@pytest.mark.parametrize("config", [TINY, replace(TINY, hr_in=False), replace(TINY, with_predeblur=True)])
+@pytest.mark.parametrize("config", [TINY, replace(TINY, scale=2), replace(TINY, scale=4), replace(TINY, with_predeblur=True)])
 def test_a_wide_network_begins_with_what_a_narrow_one_gives(tmp_path: Path, config: EDVRConfig) -> None:
     narrow, wide = random_model(config), random_model(replace(config, num_feat=12))
     with torch.no_grad():  # attention that weighs frames apart; a fresh one hardly does

@@ -63,7 +63,7 @@ def weights_of(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def test_a_training_learns_its_clip(tmp_path: Path) -> None:
-    text = PRESET.replace("hr_in = true", "").replace("_feat = 8", "_feat = 16")
+    text = PRESET.replace("scale = 1", "").replace("_feat = 8", "_feat = 16")
     (tmp_path / "preset.toml").write_text(text.replace('"noise"\nsigma = [50, 50]', '"blur_decimate"'))
     write_frames(tmp_path / "clips/a", moving_frames(3, 32, 32))
     trainer = trainer_of(tmp_path, tmp_path / "o", "train.iterations=250", "train.periods=[250]")

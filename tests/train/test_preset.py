@@ -146,7 +146,8 @@ def test_a_change_of_a_degradation_that_is_not_there(tmp_path: Path, degradation
         ("data.patch=60", r"data\.patch must be a multiple of 16 for this network, got 60"),
         ("network.num_frame=4", r"num_frame must be odd and at least 3, got 4"),
         ("network.center_frame_idx=x", r"network\.center_frame_idx must be int \| None, got 'x'"),
-        ("network.hr_in=true", r"the degradation reduces 4 times, but the network enlarges 1 times \(network\.hr_in is true"),
+        ("network.scale=2", r"the degradation reduces 4 times, but the network enlarges 2 times \(network\.scale\)"),
+        ("network.scale=3", "scale must be 1, 2 or 4, got 3"),
     ],
 )
 def test_what_makes_no_sense_is_named(path: Path, change: str, message: str) -> None:

@@ -127,6 +127,7 @@ def test_a_record_of_another_version_is_read(root: Path, caplog: pytest.LogCaptu
     del tables["data"]["contrast"]
     tables["train"]["momentum"] = 0.9
     tables["network"]["heads"] = 3
+    tables["network"]["hr_in"] = tables["network"].pop("scale") == 1  # as older versions have it
     tables["degradation"][0]["strength"] = 1
     tables["sampler"] = {"seed": 3}
     preset = recorded_preset({"record": {"preset": tables, "data": ""}})

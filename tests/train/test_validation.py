@@ -16,7 +16,7 @@ from vsedvr.train.validation import Validation
 NETWORK = {"num_feat": 8, "num_frame": 3, "deformable_groups": 2, "num_extract_block": 1, "num_reconstruct_block": 1}
 
 
-def preset(*kinds: str, **network: bool) -> Preset:
+def preset(*kinds: str, **network: int) -> Preset:
     data = {"gt": ["gt"], "patch": 16} | ({} if kinds else {"lq": ["lq"]})
     return parse_preset(
         {"name": "x", "network": {**NETWORK, **network}, "data": data, "degradation": [{"kind": kind} for kind in kinds]}
@@ -56,8 +56,8 @@ def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
     lq = [(frame // 2 + 40).astype(np.uint8) for frame in gt]
     write_frames(tmp_path / "gt/a", gt)
     write_frames(tmp_path / "lq/a", lq)
-    pairs = preset(hr_in=True)
-    model = random_model(EDVRConfig(3, 3, 8, 3, 2, 1, 1, hr_in=True))
+    pairs = preset(scale=1)
+    model = random_model(EDVRConfig(3, 3, 8, 3, 2, 1, 1, scale=1))
     torch.nn.init.zeros_(model.conv_last.weight)
     assert model.conv_last.bias is not None
     torch.nn.init.zeros_(model.conv_last.bias)  # now what comes out is what goes in

@@ -27,7 +27,7 @@ deformable_groups = 2
 num_extract_block = 1
 num_reconstruct_block = 1
 num_tail_feat = 8
-hr_in = true
+scale = 1
 [data]
 gt = ["clips"]
 patch = 32

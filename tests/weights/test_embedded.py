@@ -31,7 +31,7 @@ def test_gains_are_those_that_were_measured() -> None:
     claimed = rows(CARD.partition("Gain")[2])[1:]
     assert {row[0] for row in claimed} == EMBEDDED.keys()
     for model, *cells in claimed:
-        gains = [gain for name, _, _, _, _, gain in measured if name == model]
+        gains = [row[5] for row in measured if row[0] == model]
         shown = [gain for cell in (cells[1], cells[3]) for gain in cell.split(" / ")]
         assert sorted(shown) == sorted(gains), model
         clips = (cells[0].split(",")[0], cells[2])

@@ -43,9 +43,10 @@ class TestAnyEdvrCheckpoint:
         [
             TINY,
             EDVRConfig(3, 3, 12, 7, 3, 2, 4),
+            EDVRConfig(3, 3, 8, 5, 2, 1, 1, scale=2, num_tail_feat=5),
             EDVRConfig(3, 3, 6, 3, 6, 0, 0, with_tsa=False, num_tail_feat=9),
             EDVRConfig(3, 3, 4, 5, 1, 1, 1, with_predeblur=True),
-            EDVRConfig(3, 3, 4, 5, 2, 1, 12, with_predeblur=True, hr_in=True),
+            EDVRConfig(3, 3, 4, 5, 2, 1, 12, with_predeblur=True, scale=1),
         ],
     )
     def test_every_hyper_parameter_is_read_from_the_shapes(self, tmp_path: Path, config: EDVRConfig) -> None:
@@ -67,7 +68,7 @@ class TestAnyEdvrCheckpoint:
     def test_key_list_of_the_second_stage_that_only_the_old_code_has(self) -> None:
         names = to_basicsr(json.loads((DATA / "keys" / "old_sr_stage2.json").read_text()))
         with torch.device("meta"):
-            model = EDVR(EDVRConfig(num_feat=128, num_reconstruct_block=20, hr_in=True))
+            model = EDVR(EDVRConfig(num_feat=128, num_reconstruct_block=20, scale=1))
         assert set(names.values()) == set(model.state_dict())
 
     @pytest.mark.parametrize("form", ["basicsr", "old_edvr", "mmagic"])

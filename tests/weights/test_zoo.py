@@ -58,7 +58,7 @@ def test_an_entry_is_sound(entry: Entry) -> None:
         assert f"-{entry.sha256[:8]}.pth" in entry.file
     assert entry.page.startswith("https://")
     assert not entry.refines or ZOO[entry.refines].network.with_predeblur == entry.network.with_predeblur
-    assert not entry.refines or entry.network.hr_in
+    assert not entry.refines or entry.network.scale == 1
 
 
 def test_names_are_those_of_the_presets() -> None:
@@ -79,7 +79,7 @@ def test_figures_are_those_of_the_evaluation() -> None:
             if entry.title == "BasicSR" and (figure.channel == "y") == benchmark.scoring.y_channel:
                 method = "EDVR-M" if entry.network.num_feat == 64 else "EDVR-L"
                 (row,) = (row for row in PUBLISHED[figure.benchmark] if row.method == method)
-                assert tuple(row.mean) == (figure.psnr, figure.ssim), entry.name
+                assert (row.mean.psnr, row.mean.ssim) == (figure.psnr, figure.ssim), entry.name
                 seen += 1
     assert seen == 7
 

@@ -4,6 +4,7 @@ What measures is imported when it runs, so that the help needs nothing but the p
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", choices=("y", "rgb"), help="measure luma or the three colours")
     parser.add_argument("--border", type=int, metavar="PIXELS", help="pixels at each side that do not count")
     parser.add_argument("--leave-out", type=int, nargs=2, metavar=("FIRST", "LAST"), help="frames that do not count")
+    parser.add_argument(
+        "--temporal",
+        action="store_true",
+        help="measure as well how steady the result is, by optical flow; takes time",
+    )
     add_output_arguments(parser, "evaluation")
     parser.add_argument("--save", type=file_path, metavar="FOLDER", help="keep all restored frames, in FOLDER/<model>/<clip>")
 
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
     models = load_models(args.model or ["small"])
     device, dtype = engine_settings(args)
     scale = _common_scale(models, task)
+    _check_scale(args, scale)
     with Progress(len(task.paths), "clips looked through", args.quiet) as progress:
         pairs = open_pairs(task.paths, task.scoring, scale, args.frames, progress.step)
     saves = {name: args.save and args.save / name for name in models}
@@ -114,7 +121,8 @@ def _find_task(args: argparse.Namespace) -> _Task:
             raise ValueError(
                 f"give a data set ({', '.join(BENCHMARKS)}) with its folder; {own_files.format('VIDEO_OR_FOLDER')}"
             )
-        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), _scoring(args, Scoring(y_channel=True)))
+        scoring = _scoring(args, Scoring(y_channel=True, temporal=args.temporal))
+        return _Task(f"{args.gt.name}{part}", find_pairs(args.gt, args.lq), scoring)
     if args.dataset not in BENCHMARKS:
         raise ValueError(
             f"there is no data set {args.dataset!r}; there are {', '.join(BENCHMARKS)}; {own_files.format(args.dataset)}"
@@ -123,10 +131,11 @@ def _find_task(args: argparse.Namespace) -> _Task:
         raise ValueError(f"a data set is given with its folder, and without --gt: vsedvr eval {args.dataset} FOLDER")
     benchmark = BENCHMARKS[args.dataset]
     paths = benchmark.find(args.root, args.lq)
-    scoring = _scoring(args, benchmark.scoring)
+    usual = dataclasses.replace(benchmark.scoring, temporal=args.temporal)
+    scoring = _scoring(args, usual)
     all_clips = benchmark.names(args.root)
     other_padding = args.padding not in (None, benchmark.padding)
-    if scoring != benchmark.scoring or other_padding or args.lq or args.frames:  # nothing published compares
+    if scoring != usual or other_padding or args.lq or args.frames:  # nothing published compares
         return _Task(f"{args.dataset}{part}", paths, scoring, padding=benchmark.padding, all_clips=all_clips)
     published = PUBLISHED.get(args.dataset, ())
     return _Task(args.dataset, paths, scoring, benchmark.source, benchmark.padding, published, all_clips)
@@ -136,7 +145,7 @@ def _scoring(args: argparse.Namespace, default: Scoring) -> Scoring:
     y_channel = default.y_channel if args.channel is None else args.channel == "y"
     border = default.border if args.border is None else args.border
     first, last = args.leave_out or default.left_out
-    return Scoring(y_channel, border, (first, last))
+    return dataclasses.replace(default, y_channel=y_channel, border=border, left_out=(first, last))
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -146,6 +155,21 @@ def _check_numbers(args: argparse.Namespace) -> None:
         if any(number < 0 for number in numbers):
             raise ValueError(f"{option} must not be negative, got {' '.join(map(str, numbers))}")
     check_tile(args.tile, None)
+
+
+def _check_scale(args: argparse.Namespace, scale: int) -> None:
+    """Checks that a data set's own low quality is for models of this scale.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if args.dataset is None or args.lq is not None or BENCHMARKS[args.dataset].scale == scale:
+        return
+    benchmark = BENCHMARKS[args.dataset]
+    raise ValueError(
+        f"{args.dataset} is for models that enlarge {benchmark.scale} times, not {scale} times; "
+        f"--gt {args.root / benchmark.gt} measures other models on its clips"
+    )
 
 
 def _common_scale(models: Mapping[str, EDVR], task: _Task) -> int:

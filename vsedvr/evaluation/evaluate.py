@@ -11,7 +11,8 @@ from vsedvr.atomic import whole_folder
 from vsedvr.data.clip import Frame
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.pair_restorer import Restore
-from vsedvr.evaluation.scoring import Score, Scoring
+from vsedvr.evaluation.scoring import Score, Scoring, Temporal
+from vsedvr.evaluation.temporal import measure_temporal
 
 __all__ = [
     "Scores",
@@ -71,16 +72,37 @@ def evaluate_clip(
     """
     counted = scoring.counted(pair.num_frames)
     scores: dict[int, Score] = {}
+    measure = _Measure(pair, scoring)
     with _saving(save, pair.name) as folder:
         for n in range(pair.num_frames) if folder else counted:
             restored = restore(pair, n)
             if folder:
                 Image.fromarray(restored).save(folder / f"{n:08}.png", compress_level=3)
             if n in counted:
-                scores[n] = scoring.measure(restored, pair.gt_frame(n))
+                scores[n] = measure(n, restored)
             on_frame(pair, n, restored)
     pair.close()
     return scores
+
+
+class _Measure:
+    """Measures the frames of a clip, which it is given in order. It keeps the frame before and no more."""
+
+    def __init__(self, pair: ClipPair, scoring: Scoring) -> None:
+        self.pair = pair
+        self.scoring = scoring
+        self.before: tuple[Frame, Frame] | None = None
+        """The frame before: restored, and ground truth."""
+
+    def __call__(self, n: int, restored: Frame) -> Score:
+        gt = self.pair.gt_frame(n)
+        score = self.scoring.measure(restored, gt)
+        if not self.scoring.temporal:
+            return score
+        before, self.before = self.before, (restored, gt)
+        if before is None or self.pair.scene_starts(n, n):
+            return score
+        return score._replace(temporal=measure_temporal((before[0], restored), (before[1], gt), self.scoring))
 
 
 def open_pairs(
@@ -149,9 +171,12 @@ def check_not_saved(save: Path, pairs: Iterable[ClipPair]) -> None:
 
 
 def mean_score(scores: Iterable[Score]) -> Score:
-    """The mean of PSNR and of SSIM, over frames or over clips."""
-    psnr, ssim = np.mean([*scores], axis=0)
-    return Score(float(psnr), float(ssim))
+    """The mean of scores, over frames or over clips. That of temporal consistency is over those that have one."""
+    scores = list(scores)
+    psnr, ssim = np.mean([(score.psnr, score.ssim) for score in scores], axis=0)
+    measured = [score.temporal for score in scores if score.temporal]
+    temporal = Temporal(*map(float, np.mean(measured, axis=0))) if measured else None
+    return Score(float(psnr), float(ssim), temporal)
 
 
 @contextmanager

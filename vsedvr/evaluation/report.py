@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vsedvr.evaluation.complexity import Complexity
 from vsedvr.evaluation.evaluate import Scores, mean_score
 from vsedvr.evaluation.published import Published
-from vsedvr.evaluation.scoring import Score, Scoring
+from vsedvr.evaluation.scoring import Score, Scoring, Temporal
 from vsedvr.evaluation.table import aligned_table
 
 __all__ = ["Method", "Report"]
@@ -18,6 +18,8 @@ __all__ = ["Method", "Report"]
 PHASES = ("extract", "align", "fuse", "reconstruct")
 MAX_COLUMNS = 8
 """Clips that a table has columns for; of more only the mean is in it."""
+WARPED_SCALE = 1000
+"""What tables multiply the warped difference by, as papers do; it is in the thousandths."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Report:
             published.insert(0, ["published", *[""] * (len(head) - 1)])
         width, height = self.input_size
         note = f"GMACs: 10^9 multiply-accumulates for a frame of {width}x{height}, each window from scratch"
-        return "\n".join([self._headline(), aligned_table([head, *rows, *published], left=(0, -1)), note]) + "\n"
+        parts = [self._headline(), aligned_table([head, *rows, *published], left=(0, -1)), note]
+        return "\n".join([*parts, *(self._temporal_parts(columns) if self.scoring.temporal else [])]) + "\n"
 
     def json(self) -> str:
         """Everything, with means, as strict JSON. After an interruption methods may lack clips."""
@@ -91,13 +94,16 @@ class Report:
         return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
     def csv(self) -> str:
-        """A line for each method, clip and frame, below a line of heads."""
+        """A line for each method, clip and frame, below a line of heads. What was not measured of a frame is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["method", "clip", "frame", "psnr", "ssim"])
+        temporal = Temporal._fields if self.scoring.temporal else ()
+        writer.writerow(["method", "clip", "frame", "psnr", "ssim", *temporal])
         for method in self.methods:
             for clip, scores in method.scores.items():
-                writer.writerows([method.name, clip, n, f"{s.psnr:.6f}", f"{s.ssim:.6f}"] for n, s in scores.items())
+                for n, (psnr, ssim, of_frame) in scores.items():
+                    figures = [f"{value:.6g}" for value in of_frame] if of_frame else [""] * len(temporal)
+                    writer.writerow([method.name, clip, n, f"{psnr:.6f}", f"{ssim:.6f}", *figures])
         return text.getvalue()
 
     def _headline(self) -> str:
@@ -110,6 +116,16 @@ class Report:
         lacking = [clip for clip in self.all_clips if clip not in self.clips]
         part = f"\n{len(self.clips)} of {len(self.all_clips)} clips" if lacking else ""
         return f"{self.title}: PSNR in dB / SSIM of {channels}, {frames}, {border}{source}{part}"
+
+    def _temporal_parts(self, columns: Sequence[str]) -> list[str]:
+        """What the table says of temporal consistency, below PSNR and SSIM."""
+        heading = (
+            f"\nTemporal consistency: tOF in pixels / warped difference x {WARPED_SCALE}; lower is better, "
+            "but what is below the ground truth is smoother than it"
+        )
+        rows = [_temporal_row(method.name, method, columns, _temporal_cell) for method in self.methods]
+        gt = _temporal_row("ground truth", self.methods[0], columns, _gt_cell)
+        return [heading, aligned_table([["", *columns, "mean"], *rows, gt])]
 
     def _published_row(self, row: Published, columns: Sequence[str]) -> list[str]:
         mean = self._mean(row)
@@ -137,6 +153,22 @@ def _cell(score: Score | None) -> str:
     return f"{score.psnr:.2f}/{score.ssim:.4f}" if score else "-"
 
 
+def _temporal_row(name: str, method: Method, clips: Sequence[str], cell: Callable[[Score | None], str]) -> list[str]:
+    means = method.clip_means
+    return [name, *(cell(means.get(clip)) for clip in clips), cell(method.mean)]
+
+
+def _temporal_cell(score: Score | None) -> str:
+    temporal = score and score.temporal
+    return f"{temporal.tof:.3f}/{WARPED_SCALE * temporal.warped_difference:.3f}" if temporal else "-"
+
+
+def _gt_cell(score: Score | None) -> str:
+    """What a restoration that is exact would have."""
+    temporal = score and score.temporal
+    return f"0.000/{WARPED_SCALE * temporal.gt_warped_difference:.3f}" if temporal else "-"
+
+
 def _as_dict(method: Method) -> dict[str, Any]:
     complexity = method.complexity
     return {
@@ -150,9 +182,9 @@ def _as_dict(method: Method) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """The same content with named tuples as mappings, which json.dumps would write as lists."""
+    """The same content with named tuples as mappings, which json.dumps would write as lists, without what was not measured."""
     if isinstance(content, tuple) and hasattr(content, "_asdict"):
-        content = content._asdict()
+        content = {name: value for name, value in content._asdict().items() if value is not None}
     if isinstance(content, Mapping):
         return {key: _plain(value) for key, value in content.items()}
     return [_plain(value) for value in content] if isinstance(content, list | tuple) else content

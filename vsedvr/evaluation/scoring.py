@@ -8,7 +8,22 @@ from numpy.typing import NDArray
 
 from vsedvr.compare.metrics import WINDOW, psnr, rgb_to_y, ssim
 
-__all__ = ["Score", "Scoring"]
+__all__ = ["FLOW_SIDE", "Score", "Scoring", "Temporal"]
+
+FLOW_SIDE = 16
+"""Pixels that a picture needs in each direction for optical flow."""
+
+
+class Temporal(NamedTuple):
+    """How well a restored frame agrees with the one before, or the mean of several frames (see temporal.measure_temporal)."""
+
+    tof: float
+    """tOF: mean length of the difference of the optical flow to the ground truth's, in pixels. From 0; lower is better."""
+    warped_difference: float
+    """Mean squared difference to the frame before, warped by the truth's flow; 0 to 1 (black and white). Lower is steadier, but
+    what is below the truth's own warped difference is smoother than the truth."""
+    gt_warped_difference: float
+    """The warped difference of the ground truth itself, which nothing exact can be below."""
 
 
 class Score(NamedTuple):
@@ -18,6 +33,8 @@ class Score(NamedTuple):
     """PSNR in dB, at most MAX_PSNR."""
     ssim: float
     """SSIM, 1 for equal pictures."""
+    temporal: Temporal | None = None
+    """How the frame agrees with the one before; None where that was not measured, or there is no frame before in the scene."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,13 @@ class Scoring:
     """Pixels at every side that do not count."""
     left_out: tuple[int, int] = (0, 0)
     """Frames at the beginning and at the end of a clip that do not count."""
+    temporal: bool = False
+    """Whether temporal consistency is measured as well, of each two successive frames that both count."""
+
+    @property
+    def inside(self) -> slice:
+        """The rows, and the columns, that count."""
+        return slice(self.border, -self.border or None)
 
     def counted(self, num_frames: int) -> range:
         """The frames of a clip that count.
@@ -50,13 +74,22 @@ class Scoring:
         """Looks whether enough of a picture counts.
 
         Raises:
-            ValueError: if less than 11x11 pixels of a picture count, which SSIM needs.
+            ValueError: if less than 11x11 pixels of a picture count, which SSIM needs, or it is too small for optical flow.
         """
         if min(height, width) < 2 * self.border + WINDOW:
             raise ValueError(
                 f"a picture of {width}x{height} is too small: SSIM needs {WINDOW}x{WINDOW} pixels inside a border of "
                 f"{self.border}"
             )
+        if self.temporal and min(height, width) < FLOW_SIDE:
+            raise ValueError(
+                f"a picture of {width}x{height} is too small: optical flow needs {FLOW_SIDE}x{FLOW_SIDE} pixels; "
+                "leave out --temporal"
+            )
+
+    def channels(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float64]:
+        """What is compared of a picture (h, w, 3): the three colours or, (h, w), the luma."""
+        return rgb_to_y(picture) if self.y_channel else picture
 
     def measure(self, restored: NDArray[np.uint8], gt: NDArray[np.uint8]) -> Score:
         """Compares a restored frame with the ground truth.
@@ -70,9 +103,8 @@ class Scoring:
         if restored.shape != gt.shape:
             raise ValueError(f"pictures differ in size: {_size(restored)} restored, {_size(gt)} ground truth")
         self.check_size(*gt.shape[:2])
-        inside = slice(self.border, -self.border or None)
-        a, b = (rgb_to_y(picture) if self.y_channel else picture for picture in (restored, gt))
-        return Score(psnr(a[inside, inside], b[inside, inside]), ssim(a[inside, inside], b[inside, inside]))
+        a, b = (self.channels(picture)[self.inside, self.inside] for picture in (restored, gt))
+        return Score(psnr(a, b), ssim(a, b))
 
 
 def _size(picture: NDArray[np.uint8]) -> str:

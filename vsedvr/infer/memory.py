@@ -68,14 +68,14 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> i
     phases are counted in bytes per position of the features. Measurements are in benchmarks/cpu/memory.md.
     """
     config, item = tiling.config, dtype.itemsize
-    stride, num_feat = config.stride, config.num_feat
+    stride, num_feat, area = config.stride, config.num_feat, config.enlargement**2
     window = item * config.num_frame * num_feat
     first = 2 * item * num_feat * stride**2
     align = window + 8 * item * num_feat + _sampling_bytes(config, dtype, device)
     fuse = 3 * window + 4 * item * num_feat
-    trunk = item * (4 * num_feat + 2 * 16 * config.num_out_ch)  # residual blocks; then the output in strips, and joined
-    # Each position has 16 output pixels: a convolution's input, a copy of it in the layout it needs, and its output
-    enlarge = item * (16 * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
+    trunk = item * (4 * num_feat + 2 * area * config.num_out_ch)  # residual blocks; then the output in strips, and joined
+    # Each output pixel of a position: a convolution's input, a copy of it in the layout it needs, and its output
+    enlarge = item * (area * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
     height, width = tile.height // stride, tile.width // stride
     phases = (
@@ -100,7 +100,7 @@ def arena_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
     height, width = tile.height // config.stride, tile.width // config.stride
     window, some = dtype.itemsize * config.num_frame * config.num_feat, 4 * dtype.itemsize * config.num_feat
     predicted = 4 * 27 * config.deformable_groups
-    strip = min(height, ROWS_AT_A_TIME + 2) * width * dtype.itemsize * 2 * 16 * config.num_tail_feat
+    strip = min(height, ROWS_AT_A_TIME + 2) * width * dtype.itemsize * 2 * config.enlargement**2 * config.num_tail_feat
     positions = height * width
     return max(positions * (window + some + max(predicted, window)), positions * some + strip)
 

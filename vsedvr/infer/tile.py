@@ -119,8 +119,8 @@ class Tiling:
 def default_tile_pad(config: EDVRConfig) -> int:
     """The smallest pad, in input pixels, at which a real clip in tiles differs by at most 1/255 from the whole picture.
 
-    It was measured with x4 networks (benchmarks/cpu/halo.md). Networks with hr_in have features at a quarter of the input's
-    size, so their pad has four times as many pixels.
+    It was measured with x4 networks (benchmarks/cpu/halo.md). Networks of scale 1 have features at a quarter of the
+    input's size, so their pad has four times as many pixels.
     """
     return TILE_PAD * config.stride
 
@@ -135,7 +135,7 @@ def receptive_radius(config: EDVRConfig) -> int:
     """
     l1 = config.stride  # distances between positions of the pyramid's levels
     l2, l3 = 2 * l1, 4 * l1
-    first = 1 + (1 + 2 if config.hr_in else 0)
+    first = 1 + (1 + 2 if config.scale == 1 else 0)
     if config.with_predeblur:
         first += l1 + l2 + 2 * l3 + l3 + 4 * l2 + l2 + 3 * 2 * l1  # down twice, block, up, two blocks, up, three blocks
     extract = 2 * l1 * config.num_extract_block
@@ -147,7 +147,7 @@ def receptive_radius(config: EDVRConfig) -> int:
     spatial = l1 + l2 + 2 * l3 + l3 + l2 + l1  # two poolings, two convolutions, up, up, spatial_attn5
     fuse = temporal + spatial if config.with_tsa else 0
     reconstruct = 2 * l1 * config.num_reconstruct_block
-    tail = 2 * l1  # upconv1, then upconv2 at half, conv_hr and conv_last at a quarter of the distance
+    tail = 2 * l1  # each upconv at the distance of its input, conv_hr and conv_last at that of the output
     return first + extract + pyramid + offset + align + cascade + fuse + reconstruct + tail
 
 

@@ -27,7 +27,7 @@ MIN_SIDE = 16
 
 
 class PlaceView(NamedTuple):
-    """One place of the window. Pictures are as large as the features: the clip's size, a quarter of it with hr_in."""
+    """One place of the window. Pictures have the features' size: the clip's, or a quarter of it with scale 1."""
 
     number: int
     """Source frame number."""

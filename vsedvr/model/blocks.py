@@ -76,8 +76,15 @@ def lrelu(x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor, scale: int = 2) -> Tensor:
-    """Enlarges feature maps with bilinear interpolation: (b, c, h, w) -> (b, c, scale * h, scale * w)."""
-    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+    """Enlarges feature maps or pictures with bilinear interpolation: (b, c, h, w) -> (b, c, scale * h, scale * w).
+
+    On a CPU, PyTorch rounds differently with one thread and with several where there are fewer than 4 channels. So these get
+    channels of zeros, for a result that does not depend on the number of threads.
+    """
+    channels = x.shape[1]
+    if channels < 4 and x.device.type == "cpu":
+        x = F.pad(x, (0, 0, 0, 0, 0, 4 - channels))
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[:, :channels]
 
 
 class ResidualBlock(nn.Module):

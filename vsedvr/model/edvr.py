@@ -36,19 +36,22 @@ class EDVRConfig:
     """Number of residual blocks after the fusion."""
     center_frame_idx: int | None = None
     """Position of the restored frame in the window, from 0; None is the middle."""
-    hr_in: bool = False
-    """Whether the output has the input's size instead of 4 times it; features then have a quarter of the input's size."""
+    scale: int = 4
+    """How many times as high and as wide as the input the output is: 1, 2 or 4. With 1 (BasicSR calls it hr_in), features have
+    a quarter of the input's height and width, otherwise they have the input's size."""
     with_predeblur: bool = False
     """Whether the PreDeblur module cleans each frame before the alignment, for blurred or compressed input."""
     with_tsa: bool = True
     """Whether frames are fused with attention (TSA) instead of a 1x1 convolution."""
     num_tail_feat: int = 64
-    """Number of channels after the second upsampling: 64 in every published model."""
+    """Number of channels after the last upsampling: 64 in every published model."""
 
     def __post_init__(self) -> None:
         for name in ("num_in_ch", "num_out_ch", "num_feat", "deformable_groups", "num_tail_feat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.scale not in (1, 2, 4):
+            raise ValueError(f"scale must be 1, 2 or 4, got {self.scale}")
         for name in ("num_extract_block", "num_reconstruct_block"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -69,14 +72,14 @@ class EDVRConfig:
         return self.num_frame // 2 if self.center_frame_idx is None else self.center_frame_idx
 
     @property
-    def scale(self) -> int:
-        """How many times as high and as wide as the input the output is: 4, or 1 with hr_in."""
-        return 1 if self.hr_in else 4
+    def stride(self) -> int:
+        """Pixels of the input per position of the features, in each direction: 4 if scale is 1, otherwise 1."""
+        return 4 if self.scale == 1 else 1
 
     @property
-    def stride(self) -> int:
-        """Pixels of the input per position of the features, in each direction: 1, or 4 with hr_in."""
-        return 4 if self.hr_in else 1
+    def enlargement(self) -> int:
+        """How many times the reconstruction enlarges the features, in each direction: 2 if scale is 2, otherwise 4."""
+        return self.scale * self.stride
 
     @property
     def size_multiple(self) -> int:
@@ -106,11 +109,11 @@ class EDVR(nn.Module):
     def _add_layers(self, config: EDVRConfig) -> None:
         num_feat = config.num_feat
         if config.with_predeblur:
-            self.predeblur = PredeblurModule(config.num_in_ch, num_feat, config.hr_in)
+            self.predeblur = PredeblurModule(config.num_in_ch, num_feat, hr_in=config.scale == 1)
             self.conv_1x1 = make_conv(num_feat, num_feat, 1)
         else:
             self.conv_first = make_conv(config.num_in_ch, num_feat)
-            if config.hr_in:
+            if config.scale == 1:
                 self.stride_conv_hr1 = make_conv(num_feat, num_feat, stride=2)
                 self.stride_conv_hr2 = make_conv(num_feat, num_feat, stride=2)
         self.feature_extraction = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_extract_block)))
@@ -127,8 +130,11 @@ class EDVR(nn.Module):
         )
 
         self.reconstruction: nn.Module = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(config.num_reconstruct_block)))
-        self.upconv1 = Conv3x3(num_feat, num_feat * 4, shuffle=True)
-        self.upconv2 = Conv3x3(num_feat, config.num_tail_feat * 4, shuffle=True)
+        if config.enlargement == 4:
+            self.upconv1 = Conv3x3(num_feat, num_feat * 4, shuffle=True)
+            self.upconv2 = Conv3x3(num_feat, config.num_tail_feat * 4, shuffle=True)
+        else:
+            self.upconv1 = Conv3x3(num_feat, config.num_tail_feat * 4, shuffle=True)
         self.conv_hr = make_conv(config.num_tail_feat, config.num_tail_feat)
         self.conv_last = make_conv(config.num_tail_feat, config.num_out_ch)
 
@@ -193,35 +199,43 @@ class EDVR(nn.Module):
         return self._enlarge(feat, center) if rows is None else self._enlarge_in_strips(feat, center, rows)
 
     def _enlarge(self, feat: Tensor, center: Tensor) -> Tensor:
-        feat = self.upconv2(self.upconv1(feat, SLOPE), SLOPE)
-        residual = self.conv_last(self.conv_hr(feat, SLOPE))
-        return residual + (center if self.config.hr_in else upsample(center, 4))
+        for upconv in self._upconvs():
+            feat = upconv(feat, SLOPE)
+        return self.conv_last(self.conv_hr(feat, SLOPE)) + self._enlarged(center)
 
     def _enlarge_in_strips(self, feat: Tensor, center: Tensor, rows: int) -> Tensor:
         """Enlarges the features in strips of some rows and joins the strips, which takes less memory than all at once."""
         height = feat.shape[2]
         strips = [self._residual(feat, top, min(top + rows, height)) for top in range(0, height, rows)]
-        return torch.cat(strips, 2) + (center if self.config.hr_in else upsample(center, 4))
+        return torch.cat(strips, 2) + self._enlarged(center)
 
     def _residual(self, feat: Tensor, top: int, bottom: int) -> Tensor:
         """Computes the residual for feature rows top..bottom - 1; each convolution makes the rows that the next one reads."""
         height, first = feat.shape[2], 0  # first is the row of the picture, at its current size, that feat begins with
+        enlargement = self.config.enlargement
         for conv, scale, slope, more in (
-            (self.upconv1, 1, SLOPE, 1),
-            (self.upconv2, 2, SLOPE, 1),
-            (self.conv_hr, 4, SLOPE, 1),
-            (self.conv_last, 4, 1, 0),
+            *((upconv, 2**k, SLOPE, 1) for k, upconv in enumerate(self._upconvs())),
+            (self.conv_hr, enlargement, SLOPE, 1),
+            (self.conv_last, enlargement, 1, 0),
         ):
             begin, end = max(scale * top - more, 0), min(scale * bottom + more, scale * height)
             feat = conv(feat, slope, rows=(begin - first, end - begin))
             first = 2 * begin if conv.shuffle else begin
         return feat
 
+    def _upconvs(self) -> list[Conv3x3]:
+        """The convolutions that each double height and width of the features."""
+        return [self.upconv1, self.upconv2] if self.config.enlargement == 4 else [self.upconv1]
+
+    def _enlarged(self, center: Tensor) -> Tensor:
+        """Enlarges the centre frame to the size of the output; with scale 1 it is returned as it is."""
+        return center if self.config.scale == 1 else upsample(center, self.config.scale)
+
     def _first_features(self, frame: Tensor) -> Tensor:
         if self.config.with_predeblur:
             return self.conv_1x1(self.predeblur(frame))
         feat = self.conv_first(frame, SLOPE)
-        if self.config.hr_in:
+        if self.config.scale == 1:
             feat = lrelu(self.stride_conv_hr2(lrelu(self.stride_conv_hr1(feat))))
         return feat
 

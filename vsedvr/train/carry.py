@@ -44,9 +44,9 @@ def carry_pixels(model: EDVR) -> None:
         ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or is narrower than 32 features.
     """
     config = model.config
-    if not config.hr_in or config.with_predeblur or not config.with_tsa or config.num_feat < 2 * CELL:
+    if config.scale != 1 or config.with_predeblur or not config.with_tsa or config.num_feat < 2 * CELL:
         raise ValueError(
-            "train.carry_pixels is for networks with network.hr_in and TSA, without PreDeblur and of at least "
+            "train.carry_pixels is for networks with network.scale 1 and TSA, without PreDeblur and of at least "
             f"{2 * CELL} features, not {config}"
         )
     with torch.no_grad():

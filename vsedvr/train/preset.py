@@ -46,7 +46,7 @@ class Preset:
         if self.degradation and reduction != self.network.scale:
             raise ValueError(
                 f"the degradation reduces {reduction} times, but the network enlarges {self.network.scale} times "
-                f"(network.hr_in is {str(self.network.hr_in).lower()})"
+                "(network.scale)"
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,7 +101,13 @@ def change_tables(tables: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 
 
 def drop_unknown(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The tables of a record by another version without the settings that this version lacks, and the names of these."""
+    """The tables of a record by another version without the settings that this version lacks, and the names of these.
+
+    Older versions had network.hr_in instead of network.scale: true is scale 1, false is scale 4.
+    """
+    if "hr_in" in (network := tables.get("network", {})):
+        rest = {key: value for key, value in network.items() if key != "hr_in"}
+        tables = {**tables, "network": {**rest, "scale": 1 if network["hr_in"] else 4}}
     kept = {name: value for name, value in tables.items() if name in {"name", "degradation", *TABLES}}
     unknown = sorted(tables.keys() - kept.keys())
 

@@ -33,7 +33,7 @@ OLD_EDVR: list[Rule] = [
     (r"^pre_deblur\.RB_L3_1\.", "predeblur.resblock_l3."),
     (r"^pre_deblur\.RB_L2_(\d)\.", r"predeblur.resblock_l2_\1."),
     (r"^pre_deblur\.RB_L1_(\d)\.", lambda match: f"predeblur.resblock_l1.{int(match[1]) - 1}."),
-    # the second stage of super-resolution: hr_in without predeblur, which BasicSR has no names for
+    # the second stage of super-resolution: scale 1 without predeblur, which BasicSR has no names for
     (r"^conv_first_1\.", "conv_first."),
     (r"^conv_first_2\.", "stride_conv_hr1."),
     (r"^conv_first_3\.", "stride_conv_hr2."),

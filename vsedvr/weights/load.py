@@ -91,7 +91,7 @@ def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, pa
             num_extract_block=_count(state_dict, "feature_extraction"),
             num_reconstruct_block=_count(state_dict, "reconstruction"),
             center_frame_idx=center_frame_idx,
-            hr_in=any("stride_conv_hr1." in key for key in state_dict),
+            scale=_scale(state_dict),
             with_predeblur=with_predeblur,
             with_tsa=with_tsa,
             num_tail_feat=shapes["conv_hr.weight"][0],
@@ -100,6 +100,13 @@ def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, pa
         if center_frame_idx is not None and "center_frame_idx" in str(error):
             raise
         raise CheckpointError(f"{path} has shapes that make no EDVR: {error}") from error
+
+
+def _scale(state_dict: dict[str, Tensor]) -> int:
+    """Returns how many times a network enlarges: one that begins with strided convolutions does not, one upconv doubles."""
+    if any("stride_conv_hr1." in key for key in state_dict):
+        return 1
+    return 4 if "upconv2.weight" in state_dict else 2
 
 
 def _count(state_dict: dict[str, Tensor], blocks: str) -> int:

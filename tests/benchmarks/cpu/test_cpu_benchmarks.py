@@ -1,5 +1,7 @@
 """The benchmarks on a CPU run from end to end, at sizes at which figures tell nothing, and measure nothing that is wrong."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from benchmarks.answers import check_same, psnr
 from benchmarks.clips import clip_of
 from benchmarks.cpu import filter as cpu_filter
-from benchmarks.cpu import halo, memory, train_step
+from benchmarks.cpu import halo, jobs, kernels, memory, train_step
 from benchmarks.inputs import moving_texture
 from conftest import TINY, random_model
 from vsedvr.model import EDVRConfig
@@ -90,6 +92,22 @@ def test_a_step_with_other_gradients_is_not_timed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(native, "is_available", lambda: True)
     with pytest.raises(SystemExit, match=r"fp32: the gradients differ by 0\.01 of their norm; nothing is timed"):
         train_step.compare(model, lq, gt, "fp32", times=1)
+
+
+@pytest.mark.skipif(not native.is_available(), reason="the kernels are not compiled")
+def test_frames_with_and_without_the_kernels_are_the_same() -> None:
+    model, clip = random_model(TINY), moving_texture(5 + kernels.FRAMES, 32, 48)
+    (slow, plain), (fast, compiled) = (kernels.seconds_and_frame(model, clip, there) for there in (False, True))
+    assert slow > 0
+    assert fast > 0
+    check_same("a frame", plain, compiled)
+
+
+def test_segments_are_timed_when_all_runs_make_the_same_frames(tmp_path: Path) -> None:
+    film = jobs.write_film(tmp_path / "film.mkv", 12)
+    wall, processor_seconds = jobs.timed(film, 1, 0.2)
+    assert wall > 0
+    assert processor_seconds > 0
 
 
 def test_the_filter_is_timed() -> None:

@@ -22,7 +22,7 @@ HEIGHT, WIDTH = 48, 64
 class Half(nn.Module):
     """Takes half of an error of one sign and size off the centre frame, and tells which windows it saw."""
 
-    config = EDVRConfig(num_frame=5, hr_in=True)
+    config = EDVRConfig(num_frame=5, scale=1)
 
     def __init__(self) -> None:
         super().__init__()

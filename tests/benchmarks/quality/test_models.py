@@ -26,8 +26,8 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for clip in ("calendar", "walk"):
         sharp = open_pair(clip, (root / "eval/vid4/GT" / clip, None), root, 4)
         write_frames(root / "eval/vid4/BIx4" / clip, [sharp.lq_frame(n) for n in range(4)])
-    for name, hr_in in (("x4", False), ("x1", True)):
-        save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, hr_in=hr_in)), {})
+    for name, scale in (("x4", 4), ("x1", 1)):
+        save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, scale=scale)), {})
     files = {name: root / ("x4.safetensors" if name == "small" else "x1.safetensors") for name in EMBEDDED}
     paths = ["--eval", str(root / "eval"), "--output", str(root / "runs"), "--table", str(root / "models.md")]
     return [*paths, *(f"--model={name}={path}" for name, path in files.items())]
@@ -65,6 +65,24 @@ def test_blur_is_as_long_as_its_row_says(test: models.Test) -> None:
 def test_some_models_alone(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     models.main([*arguments, "--frames", "1", "--only", "denoise"])
     assert [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()] == ["denoise"] * 2
+
+
+def test_temporal_consistency_is_added_where_it_is_wanted(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    table = Path(arguments[arguments.index("--table") + 1])
+    models.main([*arguments, "--frames", "3", "--only", "denoise", "--temporal"])
+    for line in capsys.readouterr().out.splitlines():
+        tof_before, tof_restored, before, restored, truth = map(float, line.strip("| ").split(" | ")[6:])
+        assert tof_before > 0
+        assert tof_restored > 0
+        assert before > truth + 1, "noise: 2 (25 * 0.574 / 255)^2 = 0.006"
+        assert restored > truth
+    heads = next(line for line in table.read_text().splitlines() if line.startswith("| model "))
+    assert heads.endswith("| tOF before | tOF restored | warped before | warped restored | warped truth |")
+    assert "Temporal consistency" in table.read_text()
+    models.main([*arguments, "--frames", "1", "--only", "denoise", "--temporal"])
+    assert all(line.endswith("| - | - | - | - | - |") for line in capsys.readouterr().out.splitlines())
+    models.main([*arguments, "--frames", "1", "--only", "denoise"])
+    assert "Temporal consistency" not in table.read_text()
 
 
 def test_pictures_are_degraded_once(arguments: list[str]) -> None:

@@ -15,7 +15,7 @@ from vsedvr.evaluation.benchmarks import REDS4, VID4
 from vsedvr.weights import ZOO
 from vsedvr.weights.zoo import Figure
 
-X4 = replace(TINY, hr_in=False)
+X4 = replace(TINY, scale=4)
 
 
 @pytest.fixture
