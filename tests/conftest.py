@@ -73,7 +73,7 @@ def _own_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 def random_model(config: EDVRConfig = TINY) -> EDVR:
-    """An EDVR whose offsets reach a few pixels; a fresh one has none and tests little."""
+    """Makes an EDVR with offsets of a few pixels; a fresh one has no offsets and tests little."""
     torch.manual_seed(0)
     model = EDVR(config).eval()
     for name, parameter in model.named_parameters():
@@ -83,7 +83,7 @@ def random_model(config: EDVRConfig = TINY) -> EDVR:
 
 
 def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, int] = (1, 2)) -> list[NDArray[np.uint8]]:
-    """RGB frames of a smooth texture that moves by so many pixels (down, right) a frame."""
+    """Makes RGB frames of a smooth texture that moves by the given pixels (down, right) a frame."""
     (dy, dx), steps = shift, num_frames - 1
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, ((height + steps * abs(dy)) // 6 + 2, (width + steps * abs(dx)) // 6 + 2, 3), np.uint8)
@@ -93,7 +93,7 @@ def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, in
 
 
 class MemoryClip(list[NDArray[np.uint8]]):
-    """A clip like those that are read from files."""
+    """A clip in memory, with the methods of clips that are read from files."""
 
     lost = ()
 
@@ -106,7 +106,7 @@ class MemoryClip(list[NDArray[np.uint8]]):
         return [n for n in self.starts if first <= n <= last]
 
     def close(self) -> None:
-        """Frames in memory stay there."""
+        """Does nothing, because the frames stay in memory."""
 
 
 def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
@@ -122,14 +122,14 @@ def tiny_model() -> EDVR:
 
 @pytest.fixture(scope="session")
 def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
-    """A checkpoint file of a small x1 network: fast enough for 1080p."""
+    """Writes a checkpoint of a small x1 network, which is fast enough for 1080p."""
     path = tmp_path_factory.mktemp("model") / "tiny_x1.pth"
     torch.save({"params": tiny_model.state_dict()}, path)
     return path
 
 
 class Recorder(Engine):
-    """Notes the windows that the filter asks for, and gives zeros."""
+    """Records the windows that the filter requests, and returns zeros."""
 
     windows: dict[int, list[int]]
 
@@ -140,7 +140,7 @@ class Recorder(Engine):
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
-    """Window by frame number, as far as frames were requested; nothing is computed."""
+    """Returns the windows of requested frames by frame number, without computing anything."""
     monkeypatch.setattr("vsedvr.infer.build.Engine", Recorder)
     Recorder.windows = {}
     return Recorder.windows
@@ -148,7 +148,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
 
 @pytest.fixture(scope="session")
 def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Vspipe:
-    """Runs vspipe on the text of a script; VapourSynth's one-time configuration stays out of the user's home."""
+    """Runs vspipe with the text of a script. VapourSynth's one-time configuration is kept out of the user's home."""
     home = tmp_path_factory.mktemp("vspipe")
     env = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "APPDATA": str(home)}
     bin_dir = Path(sys.executable).parent

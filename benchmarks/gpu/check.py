@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def new_report(card: str) -> Report:
-    """A report in which nothing is measured yet."""
+    """Makes a report in which nothing is measured yet."""
     texts = {"card": card, "versions": versions(), "tests": "not run yet", "sanitizer": "not run yet"}
     return {**texts, "finished": False, "problems": [], "operator": [], "network": [], "filter": []}
 
@@ -160,7 +160,7 @@ def run(command: list[str], timeout: float) -> tuple[str, int]:
 
 
 def versions() -> str:
-    """The versions of Python, CUDA and the packages that figures may depend on."""
+    """Returns the versions of Python, CUDA and the packages on which figures may depend."""
     wanted = ("torch", "torchvision", "cupy-cuda12x", "cupy-cuda13x", "vapoursynth", "cccv")
     found = {str(distribution.name).lower(): distribution.version for distribution in distributions()}
     names = [f"{name} {found[name]}" for name in wanted if name in found]

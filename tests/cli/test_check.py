@@ -1,4 +1,4 @@
-"""`vsedvr check` as a whole: what each room finds has tests of their own."""
+"""`vsedvr check` as a whole; the checks of each sub-package have tests of their own."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from vsedvr.weights import findings as weights_findings
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """vspipe is configured, in a folder of the test."""
+    """Configures vspipe in a folder of the test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("APPDATA", str(tmp_path / "config"))
     program = Path(sys.executable).parent / "vapoursynth"
@@ -53,7 +53,7 @@ def test_this_machine_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_things_are_broken_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each is found beside the others, with its own advice; vspipe has no configuration, a model is damaged."""
+    """Each problem is found and has its own advice. Here vspipe has no configuration, and a model is damaged."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
     original = zoo.embedded_file

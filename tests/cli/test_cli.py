@@ -1,4 +1,4 @@
-"""The command itself: what it offers, and how it ends."""
+"""The command itself: its list of commands, and its exit status."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from vsedvr import __version__
 from vsedvr.cli import COMMANDS, EXTRAS, main
 
 LIBRARIES = ("av", "cv2", "matplotlib", "PIL", "skimage", "tensorboard")
-"""What only the extras bring."""
+"""Libraries that only the package's extras install."""
 
 
 def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
-    """A command that ends with an error."""
+    """Makes a command that ends with an error."""
 
     def fail(args: object) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""The command from its arguments to its files."""
+"""vsedvr eval, from its arguments to its files."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def tiny_x2(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips in the layout of Vid4; the low quality has to be made."""
+    """Writes two clips in the layout of Vid4, without low quality."""
     root = tmp_path_factory.mktemp("vid4")
     write_frames(root / "GT/calendar", moving_frames(4, 48, 64))
     write_frames(root / "GT/walk", moving_frames(6, 32, 48, (-1, 2)))
@@ -50,7 +50,7 @@ def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ctrl+C in the second clip."""
+    """Simulates Ctrl+C in the second clip."""
     restore = PairRestorer.__call__
 
     def press(self: PairRestorer, pair: ClipPair, n: int) -> Frame:
@@ -257,7 +257,7 @@ def test_ctrl_c_keeps_the_clips_that_are_done(
 def test_videos_with_damage_black_frames_and_hidden_files(
     tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder ~/clips; a black frame that is equal in both qualities counts as 100 dB."""
+    """The files are in ~/clips. A black frame that is equal in both qualities gets 100 dB."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     frames = moving_frames(12, 32, 40)

@@ -1,4 +1,4 @@
-"""Frames that a model restores for a page, on a clip in memory."""
+"""Versions of a clip that a model restores, with a clip in memory."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from vsedvr.model import EDVR
 
 
 class Counting(MemoryClip):
-    """A clip that notes which frames are asked for."""
+    """A clip that records which frames are requested."""
 
     def __getitem__(self, n: int) -> NDArray[np.uint8]:  # type: ignore[override]
         self.__dict__.setdefault("asked", set()).add(n)

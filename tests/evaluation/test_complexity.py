@@ -19,14 +19,14 @@ from vsedvr.ops import native
     ids=["M", "M woTSA", "L", "L of 7 frames", "SRblur L", "deblur L"],
 )
 def test_the_published_networks(config: EDVRConfig, size: tuple[int, int], parameters: int, thousands: int) -> None:
-    """MACs per input pixel, in thousands, as counted on the reference implementation by hooks on its convolutions."""
+    """The expected MACs per input pixel, in thousands, were counted by hooks on the reference implementation's convolutions."""
     complexity = measure_complexity(EDVR(config), size[1], size[0])
     assert complexity.parameters == parameters
     assert complexity.macs / (size[0] * size[1] * 1000) == pytest.approx(thousands, abs=1)
 
 
 def test_phases_of_edvr_m() -> None:
-    """In thousands per input pixel, added up from the layers' sizes."""
+    """The expected numbers are thousands of MACs per input pixel, added up from the layers' sizes."""
     extract, align, fuse, reconstruct = (macs / 57600 / 1000 for macs in measure_complexity(EDVR(), 180, 320)[1:])
     assert extract + align == pytest.approx(1967 + 4065, abs=1)
     shares = 9 * 64 * 64 / 1000 * (2 * (1 + 1 / 4 + 1 / 16) + 1)  # of offset_conv1 and of cas_offset_conv1, a frame

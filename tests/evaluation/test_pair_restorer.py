@@ -1,4 +1,4 @@
-"""What evaluation measures is what the filter gives: frame by frame, through VapourSynth."""
+"""Evaluation restores the same frames as the filter in VapourSynth."""
 
 from pathlib import Path
 

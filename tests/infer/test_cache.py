@@ -14,7 +14,7 @@ ONE = feature_bytes(X4, FOUR.tiles[0], torch.float32)
 
 
 def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
-    """Extractions a frame and tile while a clip plays on, and what comes out."""
+    """Returns the number of extractions per frame and tile while a clip plays, and the restored frames."""
     clip = torch.rand(40, 3, 32, 36, generator=torch.Generator().manual_seed(1))
     engine = Engine(random_model(X4), tiling=FOUR, cache_bytes=cache_bytes)
     calls = []
@@ -29,7 +29,7 @@ def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
     ("room", "kept"), [(0, 0), (3.9, 0), (4, 1), (5, 1), (8.5, 1), (9, 2), (12, 2), (14, 3), (17.5, 3), (19, 4), (100, 4)]
 )
 def test_work_falls_with_the_room_for_features(room: float, kept: int) -> None:
-    """Room for so many frames of a tile. A kept tile is extracted once a frame, and another one for every window."""
+    """`room` is the room for frames of a tile. A kept tile is extracted once per frame, other tiles once per window."""
     assert len(FOUR.tiles) == 4
     per_frame, frames = extractions(int(room * ONE), range(10, 18))
     _, expected = extractions(1 << 30, range(10, 18))

@@ -1,4 +1,4 @@
-"""Parts of films, sizes, sound from elsewhere, and containers that do not take all."""
+"""Parts of films, sizes, sound from other files, and file formats that cannot hold everything."""
 
 from fractions import Fraction
 from pathlib import Path

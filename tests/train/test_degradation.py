@@ -1,4 +1,4 @@
-"""Every degradation against an independent form of it."""
+"""Every degradation is compared with an independent implementation."""
 
 from collections.abc import Callable
 
@@ -80,7 +80,7 @@ def test_blur_decimate_takes_every_fourth_pixel_from_0_of_a_13x13_gaussian() -> 
 
 
 def stripes(num_frame: int, speed: float) -> tuple[Tensor, Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
-    """A smooth pattern that moves to the right by so many pixels a frame, and its luminance over x at time 0."""
+    """Makes a smooth pattern that moves to the right by `speed` pixels a frame; also returns its luminance by x at time 0."""
 
     def linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return 0.4 + 0.2 * np.sin(2 * np.pi * x / 21) + 0.1 * np.sin(2 * np.pi * x / 33 + 1)
@@ -138,7 +138,7 @@ def test_compression_loses_more_the_higher_the_crf(codec: str) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (720, 128)])
 def test_compression_moves_no_colour(codec: str, height: int, width: int) -> None:
-    """A network would learn to move it back, and nothing else."""
+    """If it did, a network would learn to move the colour back."""
     colour = torch.tensor([0.7, 0.4, 0.3]).view(3, 1, 1)
     window = colour + (clip(height, width, shift=(0, 0)) - 0.5) * 0.2
     moved = (Compression(codec, (4, 4))(window, rng()) - window).mean((0, 2, 3)) * 255

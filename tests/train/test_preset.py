@@ -1,4 +1,4 @@
-"""Presets: every one of the package, and every way to write one wrongly."""
+"""All presets of the package, and errors in presets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
+"""The command `vsedvr`: each of its commands is a module here with `add_arguments` and `run`."""
 
 import argparse
 import os
@@ -22,16 +22,16 @@ COMMANDS = {
 }
 
 EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
-"""The extra of the package that brings what a command needs. The others need none."""
+"""The package's extra that a command needs. Commands that are not listed need none."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit status.
 
-    0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C. Whatever else
-    goes wrong is a fault of ours and keeps its traceback.
+    The status is 0 for success, 1 for an error that its message explains, 2 for wrong usage (raised as SystemExit), and 130
+    after Ctrl+C. Any other error is a bug of vsedvr and keeps its traceback.
     """
-    # Before torch is loaded: its threads sleep while they wait, instead of keeping others off the cores
+    # Must be set before torch is loaded: its threads then sleep while they wait, instead of keeping the cores busy
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for known, summary in COMMANDS.items():
             subparser = subparsers.add_parser(known, help=summary, description=summary)
-            if known == name:  # the others need not be loaded: torch takes a second
+            if known == name:  # the other commands are not loaded, because torch takes a second
                 command = import_module(f"vsedvr.cli.{name}")
                 command.add_arguments(subparser)
         args = parser.parse_args(argv)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> str:
-    """An error in words: of the operating system's the path and the reason, without its number."""
+    """Describes an error in words; for errors of the operating system, the path and the reason without the error number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return str(error) or type(error).__name__

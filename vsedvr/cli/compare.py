@@ -1,6 +1,6 @@
-"""vsedvr compare: versions of a clip on one page, to look at.
+"""vsedvr compare: puts versions of a clip side by side on one page.
 
-What compares is imported when it runs, so that the help needs nothing but the package itself.
+Modules that compare are imported only when it runs, so that its help needs nothing but the package itself.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the page, and to stderr what readers of the page must know.
+    """Writes the page; prints to stderr what its readers must know.
 
     Raises:
         ValueError, OSError, MemoryError: if the clips cannot be compared, or the page cannot be written.
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if args.model:
         versions += _restored(versions[0], clips[0], truth, args)
     settings = ComparisonSettings(args.frames, args.measure, bool(args.model), args.enlarge, args.max_size * 1_000_000)
-    args.output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after an hour
+    args.output.parent.mkdir(parents=True, exist_ok=True)  # raises errors now, and not after an hour
     with Progress(count_steps(versions, truth, settings), "frames compared", args.quiet) as progress:
         comparison = compare(versions, truth, settings, progress.step)
     write_page(comparison, args.output)
@@ -102,9 +102,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """
+    """Checks the arguments.
+
     Raises:
-        ValueError: if arguments do not belong together; the message says how they would.
+        ValueError: if arguments do not go together; the message says how they would.
     """
     if args.model and len(args.clips) > 1:
         raise ValueError(f"--model restores one clip, and there are {len(args.clips)}; give one, or leave --model out")
@@ -117,7 +118,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: argparse.Namespace) -> list["Version"]:
-    """The clip as each model restores it."""
+    """Makes a version of the clip for each model, which restores it."""
     from vsedvr.compare.restored import restored_version
     from vsedvr.compare.version import clean_name
 
@@ -132,9 +133,10 @@ def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: ar
 
 
 def _at_least_one(text: str) -> int:
-    """
+    """Reads a whole number from 1 on.
+
     Raises:
-        argparse.ArgumentTypeError: if it is anything but a number from 1 on.
+        argparse.ArgumentTypeError: if it is anything else.
     """
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")

@@ -1,6 +1,6 @@
-"""vsedvr eval: models on benchmarks and on files of one's own.
+"""vsedvr eval: measures models on benchmarks and on your own files.
 
-What measures is imported when it runs, so that the help needs nothing but the package itself.
+Modules that measure are imported only when it runs, so that its help needs nothing but the package itself.
 """
 
 import argparse
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table; writes results.json, results.csv, psnr.png and details/<clip>.png to the output folder.
 
     Raises:
-        ValueError, OSError: if arguments, files and models do not belong together.
-        KeyboardInterrupt: after Ctrl+C; it says where the results so far lie.
+        ValueError, OSError: if arguments, files and models do not go together.
+        KeyboardInterrupt: after Ctrl+C; the message says where the results so far are.
     """
     from vsedvr.evaluation.complexity import measure_complexity
     from vsedvr.evaluation.evaluate import check_not_saved, open_pairs
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 class _Task(NamedTuple):
-    """What is measured, and how."""
+    """The clips to evaluate, and how they are scored."""
 
     title: str
     paths: PairPaths
@@ -135,7 +135,7 @@ def _find_task(args: argparse.Namespace) -> _Task:
     scoring = _scoring(args, usual)
     all_clips = benchmark.names(args.root)
     other_padding = args.padding not in (None, benchmark.padding)
-    if scoring != usual or other_padding or args.lq or args.frames:  # nothing published compares
+    if scoring != usual or other_padding or args.lq or args.frames:  # published scores would not compare
         return _Task(f"{args.dataset}{part}", paths, scoring, padding=benchmark.padding, all_clips=all_clips)
     published = PUBLISHED.get(args.dataset, ())
     return _Task(args.dataset, paths, scoring, benchmark.source, benchmark.padding, published, all_clips)

@@ -1,4 +1,4 @@
-"""Options that several commands have: which models, where they run, in which precision."""
+"""Options that several commands share: models, device and precision."""
 
 import argparse
 import re
@@ -27,7 +27,7 @@ MODEL_HELP = f"embedded model ({', '.join(EMBEDDED)}), published model (see `vse
 
 
 def file_path(text: str) -> Path:
-    """A path from the command line; ~ is the home folder."""
+    """Converts a path from the command line, in which ~ is the home folder."""
     return Path(text).expanduser()
 
 
@@ -35,14 +35,20 @@ def add_output_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
     """Adds --output and --quiet.
 
     Args:
-        folder: where results go by default.
+        parser: parser of the command.
+        folder: default folder for results.
     """
     parser.add_argument("--output", type=file_path, default=Path(folder), help=f"folder of the results; {folder} by default")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> None:
-    """Adds --model: the models' names or paths as the user wrote them."""
+    """Adds --model, which takes names or paths of models.
+
+    Args:
+        parser: parser of the command.
+        repeatable: whether the option may be given several times.
+    """
     text = f"{MODEL_HELP}; small by default"
     if repeatable:
         parser.add_argument("--model", action="append", metavar="MODEL", help=f"{text}; may be given several times")
@@ -57,10 +63,10 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_device(text: str) -> torch.device:
-    """The argument of --device as a device, which need not be there. CUDA without a number has index None.
+    """Converts the argument of --device to a device, which need not exist. "cuda" without a number has index None.
 
     Raises:
-        argparse.ArgumentTypeError: if it is anything but cpu, cuda or cuda:N.
+        argparse.ArgumentTypeError: if it is not cpu, cuda or cuda:N.
     """
     if not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", text):
         raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, such as cuda:0, got {text!r}")
@@ -68,7 +74,7 @@ def parse_device(text: str) -> torch.device:
 
 
 def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
-    """The device and the precision that were asked for, by default those of the filter for 8-bit clips.
+    """Returns the device and precision that were given; by default those of the filter for 8-bit clips.
 
     Raises:
         ValueError: if there is no such device.
@@ -79,15 +85,18 @@ def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype
 
 
 def load_models(names: Sequence[str]) -> dict[str, EDVR]:
-    """Loads models and gives each a short name that is good for a folder too: the model's own, or the file's stem.
+    """Loads models and gives each a short name that can name a folder too: the model's own, or the file's stem.
 
-    Files of one name, such as those of several trainings, have their folder's name before it.
+    Files with the same name, such as those of several trainings, get their folder's name in front.
 
     Args:
         names: names of models and paths of checkpoints; ~ is the home folder.
 
+    Returns:
+        Models by short name.
+
     Raises:
-        ValueError: if two names are left the same.
+        ValueError: if two names are still the same.
         OSError: if there is no such model.
     """
     short = [name if name in ZOO else Path(name).stem for name in names]

@@ -1,4 +1,4 @@
-"""vsedvr restore: a film into a film."""
+"""vsedvr restore: restores a film into a file."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
 __all__ = ["add_arguments", "run"]
 
 SECONDS_BETWEEN_LINES = 30
-"""How often a line tells the progress where there is no terminal."""
+"""Seconds between two lines of progress if stderr is not a terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Restores the film; the same command goes on after an interruption.
+    """Restores the film. After an interruption, the same command continues.
 
     Raises:
-        ValueError, OSError: if it cannot be done.
-        KeyboardInterrupt: after Ctrl-C; it says how far it is and how to go on.
+        ValueError, OSError: if the film cannot be restored.
+        KeyboardInterrupt: after Ctrl-C; the message tells the progress and how to continue.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     settings = _settings(args)
@@ -111,7 +111,7 @@ def _settings(args: argparse.Namespace) -> RestoreSettings:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[Status], None]]:
-    """Shows how far it is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """Shows the progress on stderr: a bar on a terminal, otherwise a line now and then."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield _Lines(quiet).show
@@ -122,7 +122,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[Status], None]]:
 
 
 class _Bar:
-    """A bar for each stage, so that frames of an earlier run do not count as speed."""
+    """Shows a bar for each stage, so that frames of an earlier run do not count as speed."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
@@ -142,7 +142,7 @@ class _Bar:
 
 
 class _Rate(ProgressColumn):
-    """Frames a second."""
+    """The column of the bar that shows frames per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -150,7 +150,7 @@ class _Rate(ProgressColumn):
 
 
 class _Lines:
-    """A plain line at each stage and now and then, for logs."""
+    """Prints a line at the beginning of each stage and now and then, for log files."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

@@ -1,4 +1,4 @@
-"""A clip as a model restores it: a frame is restored when it is asked for."""
+"""A clip restored by a model, as a version to compare; a frame is restored when it is read."""
 
 import torch
 
@@ -15,15 +15,16 @@ __all__ = ["restored_version"]
 def restored_version(
     source: Version, clip: Clip, name: str, purpose: str, model: EDVR, device: torch.device, dtype: torch.dtype
 ) -> Version:
-    """A clip as a model restores it. No frame is restored before it is asked for.
+    """Makes a version from a clip that a model restores. A frame is restored when it is read.
 
     Args:
-        source: the clip as a version, by whose name errors are told.
+        source: the clip as a version, whose name is in the messages of errors.
         clip: the same clip.
-        name: of the model.
-        purpose: what the model is for; "" where nobody knows.
+        name: name of the model.
+        purpose: what the model is for; "" if it is not known.
         model: the network.
-        device, dtype: of the engine.
+        device: device of the engine.
+        dtype: floating-point type in which the engine computes.
     """
     restored = _RestoredClip(source, clip, model, device, dtype)
     scale, parameters = model.config.scale, sum(parameter.numel() for parameter in model.parameters())
@@ -33,7 +34,7 @@ def restored_version(
 
 
 class _RestoredClip:
-    """Restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
+    """Restores frames as the filter does, with its windows, padding, scenes, tiles and 8-bit output."""
 
     def __init__(self, source: Version, clip: Clip, model: EDVR, device: torch.device, dtype: torch.dtype) -> None:
         self.source = source
@@ -53,5 +54,5 @@ class _RestoredClip:
         return to_frame(self.engine.restore(indices, lambda i: to_tensor(self.source.frame(i))))
 
     def close(self) -> None:
-        """Lets go of the engine with all that it keeps, so that one model at a time takes memory."""
+        """Drops the engine with all that it keeps, so that only one model at a time takes memory."""
         self.engine = None

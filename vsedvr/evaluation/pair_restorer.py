@@ -1,4 +1,4 @@
-"""What is evaluated: models in the engine that the filter runs, and the baseline that needs none."""
+"""Restores pairs of clips for evaluation: with a model, in the same engine as the filter, or with the baseline."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,21 +14,21 @@ from vsedvr.model import EDVR
 __all__ = ["PairRestorer", "Restore", "baseline", "baseline_name"]
 
 Restore = Callable[[ClipPair, int], Frame]
-"""A function that gives the restored frame of a number in a clip."""
+"""A function that returns a restored frame, from a pair of clips and the frame's number."""
 
 
 class _Running(NamedTuple):
-    """An engine while it goes through a clip."""
+    """An engine while it restores one clip."""
 
     pair: ClipPair
     size: tuple[int, int]
     engine: Engine
     first_number: int
-    """The engine's number of the clip's first frame: it keeps features by number, so numbers go on from clip to clip."""
+    """Number of the clip's first frame in the engine. It caches features by frame number, so each clip gets new numbers."""
 
 
 class PairRestorer:
-    """One model, which restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
+    """Restores frames with one model as the filter does: windows, padding, scenes, tiles and 8-bit output."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class PairRestorer:
         padding: str | None = None,
         tile: tuple[int, int] | None = None,
     ) -> None:
-        """Takes note of a model and how it is to run; memory is taken when the first frame is restored.
+        """Keeps the settings; memory is used only when the first frame is restored.
 
         Args:
             model: the network.
-            device, dtype: where, and in which type, it computes.
-            padding: one of timeline.PADDINGS; by default what models of the kind are tested with.
-            tile: (width, height) of tiles, (0, 0) for none; by default what the free memory allows.
+            device: device of the engine.
+            dtype: floating-point type in which the engine computes.
+            padding: one of timeline.PADDINGS; by default the one that such models are tested with.
+            tile: (width, height) of tiles in pixels, (0, 0) for none; by default as large as the free memory allows.
         """
         self.model = model
         self.device = device
@@ -54,7 +55,7 @@ class PairRestorer:
         self.running: _Running | None = None
 
     def __call__(self, pair: ClipPair, n: int) -> Frame:
-        """Restores frame n of a clip, (scale * h, scale * w, 3)."""
+        """Restores frame n of a clip, (scale * h, scale * w, 3), uint8."""
         if self.running is None or self.running.pair is not pair:
             self.running = self._start(pair)
         first = self.running.first_number
@@ -71,11 +72,11 @@ class PairRestorer:
 
 
 def baseline_name(scale: int) -> str:
-    """What the baseline is called in tables."""
+    """Returns the name of the baseline in tables."""
     return "input" if scale == 1 else "bicubic"
 
 
 def baseline(pair: ClipPair, n: int) -> Frame:
-    """What needs no model: MATLAB's bicubic enlargement, or the input itself where it has the output's size."""
+    """Returns the frame that models must beat: MATLAB's bicubic enlargement, or for scale 1 the input itself."""
     lq = pair.lq_frame(n)
     return lq if pair.scale == 1 else to_frame(enlarge(to_tensor(lq), pair.scale).clamp(0, 1))

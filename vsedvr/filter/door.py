@@ -1,4 +1,4 @@
-"""The door of the filter: its arguments, its errors, and what it says in the log."""
+"""The function `edvr`: checks the arguments, builds the filter, and turns failures into errors for the user."""
 
 import inspect
 import logging
@@ -43,52 +43,53 @@ def edvr(
 ) -> vs.VideoNode:
     """Restores a clip with EDVR: super-resolution, deblurring, denoising or whatever the model was trained for.
 
-    Frames are restored when they are requested, each from a window of its neighbours. Output n is the same in whatever
-    order frames are requested. Building the filter takes the same time for clips of any length. It renders frame 0 once,
-    unless `matrix` is given: its props tell matrix, range and field order.
+    Frames are restored when they are requested, each from a window of its neighbours. The result for a frame does not depend
+    on the order of requests. The filter is built equally fast for clips of any length. Unless `matrix` is given, building it
+    renders frame 0 once, because its props tell matrix, range and field order.
 
-    Colour: each frame is read as its props _Matrix, _Range and _ChromaLocation say; where it lacks one, that of frame 0
-    stands in. All frames are written, and tagged, as frame 0 is; with `matrix` frame 0 is not looked at, and each is written
-    as its own props say. All other props are kept; _Alpha is enlarged with the picture. Values outside of [0, 1], which
-    legal YUV and float clips have, are hidden from the network and given back in the result.
+    Colour: each frame is read as its props _Matrix, _Range and _ChromaLocation say. If one is missing, that of frame 0 is
+    used. All output frames are converted and tagged like frame 0. With `matrix`, frame 0 is not looked at, and each frame
+    is converted and tagged as its own props say. All other props are kept, and _Alpha is enlarged with the picture. Values
+    outside of [0, 1], which legal YUV and float clips have, are clamped for the network and added to its result.
 
     Args:
-        clip: RGB, YUV or GRAY, 8 to 16 bit or float, progressive, of constant format and size; any size from 1x1, any
-            length from 1 frame.
+        clip: RGB, YUV or GRAY with 8 to 16 bits or float, progressive, of constant format and size. Any size from 1x1 and any
+            length from 1 frame will do.
         model: name of an embedded or published model (`vsedvr models` lists them), path of an EDVR checkpoint (.pth, .pt,
-            .ckpt, .safetensors), or an EDVR. A model of one channel restores GRAY, and the luma of YUV; the chroma is passed
-            on, enlarged bicubically by x4 models.
+            .ckpt, .safetensors), or an EDVR. A model with one channel restores GRAY, and the luma of YUV; chroma is copied,
+            or enlarged bicubically by an x4 model.
         device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none.
-        num_streams: known from other filters, where it lets a GPU work on several frames at once. Here one is used so far,
-            whatever is given.
+        num_streams: exists because other filters have it, for working on several frames at once on a GPU. This filter uses
+            one stream so far, whatever is given.
         auto_download: whether a published model that is not on this computer is downloaded when the filter is created. It
             needs the extra "models" of the package: pip install "vsedvr[models]".
-        precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU fp16, and
-            without AMX bf16, are slower than fp32, which then takes their place.
-        padding: what stands in for frames before the first and after the last: "replicate", "reflection",
-            "reflection_circle" or "circle". By default what the published model was tested with, or what models of the kind
-            are tested with: reflection_circle, or replicate with predeblur.
-        sc: keep windows within a scene. Cuts are read from the props _SceneChangePrev and _SceneChangeNext of each frame
-            that has them and found in the picture elsewhere.
-        tile: (width, height) of the tiles that each picture is restored in, in pixels of the clip; (0, 0) restores it whole,
-            which is fastest. By default whole where the free memory allows it, else in the largest tiles that it does.
-            They are settled when the filter is created. If memory runs out later, smaller tiles take over, with a warning.
-        tile_pad: pixels of the clip that a tile sees around itself. By default 12, four times that where input and output
-            are of one size: what keeps tiles within 1/255 of the whole on a real clip.
-        matrix: of YUV frames that have no _Matrix, and of YUV that is made from RGB or GRAY: "709" (HD), "170m" (SD, NTSC),
-            "470bg" (SD, PAL), "2020ncl" (UHD), "fcc", "240m", "ycgco", or its number. A _Matrix that a frame has goes
-            first. In a player, where no frame can be had while the script is evaluated, YUV needs this argument. By default
-            YUV from RGB is made with the matrix of _Primaries, or BT.709.
-        output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default that of the clip.
-        unknown: there are no more arguments; others are an error that names the nearest of these.
+        precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU, fp16 is slower
+            than fp32, and so is bf16 without AMX; fp32 is used in their place there.
+        padding: how missing frames before the first and after the last one are filled in: "replicate", "reflection",
+            "reflection_circle" or "circle". By default the way that the published model, or such models, are tested
+            with: reflection_circle, or replicate for models with predeblur.
+        sc: keep windows within a scene. Scene cuts are read from the props _SceneChangePrev and _SceneChangeNext of frames
+            that have them; elsewhere they are detected in the pictures.
+        tile: (width, height) of the tiles in which each picture is restored, in pixels of the clip; (0, 0) restores it whole,
+            which is fastest. By default the picture is whole if the free memory allows it, else the tiles are as large as
+            it allows. The size is chosen when the filter is created. If memory runs out later, the filter switches to
+            smaller tiles, with a warning.
+        tile_pad: number of surrounding pixels of the clip that each tile sees on every side. By default 12, or 48 for models
+            whose input and output have the same size. This keeps tiles within 1/255 of the whole picture on a real clip.
+        matrix: matrix of YUV frames that have no prop _Matrix, and of YUV output that is made from RGB or GRAY: "709" (HD),
+            "170m" (SD, NTSC), "470bg" (SD, PAL), "2020ncl" (UHD), "fcc", "240m", "ycgco", or its number. A frame's own
+            _Matrix takes precedence. A player cannot render frames while it evaluates the script, so YUV clips need this
+            argument there. By default YUV output made from RGB has the matrix that belongs to _Primaries, or BT.709.
+        output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default the clip's format.
+        unknown: any other argument is an error; the message names the argument above that looks most like it.
 
     Returns:
-        The restored clip, four times the size with an x4 model, with all frame props of the clip.
+        The restored clip with all frame props of the source clip. An x4 model makes it four times as wide and high.
 
     Raises:
-        vapoursynth.Error: "edvr: ..." for every argument and clip that it cannot work with, when the filter is created. For
-            a later frame that it cannot work with (interlaced, of an unknown matrix, not finite) when that is requested,
-            with its number.
+        vapoursynth.Error: a message "edvr: ...", when the filter is created, for any argument or clip that it cannot work
+            with. When a frame is requested, for a frame that it cannot work with (interlaced, unknown matrix, not finite);
+            the message has the frame's number.
     """
     try:
         refuse_unknown(unknown, [name for name in inspect.signature(edvr).parameters if name != "unknown"])
@@ -121,9 +122,10 @@ def _optional[T, **P](
 
 
 def _check_streams(num_streams: object) -> None:
-    """
+    """Checks an argument that exists only because other filters have it.
+
     Raises:
-        ValueError: for less than one stream.
+        ValueError: if num_streams is less than 1.
     """
     streams = to_number(num_streams, "num_streams")
     if streams < 1:
@@ -134,7 +136,7 @@ def _check_streams(num_streams: object) -> None:
 
 @cache
 def _warn_of_slowness(device: torch.device) -> None:
-    """Once for a device."""
+    """Warns of missing kernels and spinning threads, only once for each device."""
     if lacks_kernels(device):
         logger.warning(
             "the compiled kernels are missing, so a CPU takes two to three times as long: install g++ or clang, then vsedvr"

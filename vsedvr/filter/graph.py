@@ -4,9 +4,9 @@
                    +- scene starts ------+                                                                           |
                                                              result -- props of frame n -- to the output format -----+
 
-A place of the window is a clip of its own: frame n of it is the source frame that stands there when n is restored. So the
-core fetches the frames ahead, renders each once, and no callback ever waits for a frame: that would deadlock when the
-core's cache is full. The graph has as many nodes for a clip of any length.
+Each place of the window is a clip of its own. Its frame n is the source frame at that place of the window when frame n is
+restored. So VapourSynth's core fetches the frames ahead and renders each once. No callback ever waits for a frame, which would
+deadlock when the core's cache is full. The number of nodes does not depend on the length of the clip.
 """
 
 import logging
@@ -32,10 +32,10 @@ logger = logging.getLogger("vsedvr")
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """The arguments of the filter, checked."""
+    """The checked arguments of the filter."""
 
     model: str
-    """For the log."""
+    """Name of the model, for the log."""
     device: torch.device
     dtype: torch.dtype
     output: vs.VideoFormat
@@ -47,16 +47,19 @@ class FilterSettings:
 
 
 def build(clip: vs.VideoNode, network: EDVR, settings: FilterSettings) -> vs.VideoNode:
-    """The restored clip.
+    """Builds the filter graph.
+
+    Returns:
+        The restored clip in the output format.
 
     Raises:
-        ValueError: if the tags of frame 0 are none that the filter can work with.
+        ValueError: if the filter cannot work with the tags of frame 0.
         MemoryError, RuntimeError: if the network cannot be built on the device.
     """
     luma = clip.format.color_family == vs.YUV and network.config.num_in_ch == 1
     reader = TagReader(clip.format, settings.matrix, needs_matrix=not luma or settings.output.color_family == vs.RGB)
     if settings.matrix is None:
-        # Before anything is made of the clip, or the core would keep the frame, which in a player is a black stand-in
+        # Must come before other filters on the clip: else the core caches the frame, which in a player is a black placeholder
         reader.look_at_first(clip)
     tagged = reader.tagged(clip)
     source = to_float(tagged, luma)
@@ -85,7 +88,7 @@ def build(clip: vs.VideoNode, network: EDVR, settings: FilterSettings) -> vs.Vid
 def _restored(
     source: vs.VideoNode, places: list[vs.VideoNode], engine: Engine, windows: Windows, output: vs.VideoFormat, luma: bool
 ) -> vs.VideoNode:
-    """The restored pictures: GRAYS where the result needs no more, else RGBS."""
+    """Makes the clip of restored pictures: GRAYS if the output format needs nothing else, otherwise RGBS."""
     scale = engine.config.scale
     gray = luma or source.format.color_family == output.color_family == vs.GRAY
     blank = source.std.BlankClip(
@@ -96,7 +99,7 @@ def _restored(
 
 
 def cache_may_grow() -> int:
-    """Bytes that the core's cache of frames may take beside what it holds now."""
+    """Returns by how many bytes the core's cache of frames may still grow."""
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
@@ -108,6 +111,6 @@ def _log(engine: Engine, settings: FilterSettings) -> None:
 
 
 def _clip_of(clip: vs.VideoNode, runs: Iterable[range]) -> vs.VideoNode:
-    """The frames of a clip with the numbers of the runs, in their order."""
+    """Joins the parts of a clip whose frame numbers are in the given runs, in this order."""
     parts = [clip[run.start : run.stop] for run in runs]
     return vs.core.std.Splice(parts) if len(parts) > 1 else parts[0]

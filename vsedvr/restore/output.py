@@ -1,4 +1,4 @@
-"""What comes out: size, pixel format, encoder and colour tags, and the restored clip in that form."""
+"""Plans the output: size, pixel format, encoder and colour tags; and makes the restored clip in that form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,18 +15,18 @@ from vsedvr.restore.settings import RestoreSettings, device_index
 __all__ = ["Output", "choose_codec", "plan_output", "restored_clip"]
 
 Tiles = Sequence[tuple[int, int]]
-"""(width, height) of the tiles of each model, (0, 0) for whole frames."""
+"""(width, height) of the tiles for each model; (0, 0) for whole frames."""
 
 WIDE = {vs.YUV: vs.YUV444P16, vs.RGB: vs.RGB48, vs.GRAY: vs.GRAY16}
-"""Formats of each colour family that lose nothing, for frames that are worked on further."""
+"""Lossless 16-bit formats for each colour family, for frames that are processed further."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How frames are encoded. It can be written to JSON."""
+    """Form of the encoded frames: size, codec, options and colour. It can be written to JSON."""
 
     codec: str
-    """A name of CODECS, or png."""
+    """Name of the codec: a key of CODECS, or "png"."""
     width: int
     height: int
     pix_fmt: str
@@ -47,10 +47,10 @@ class Output:
 
 
 def choose_codec(path: Path, settings: RestoreSettings) -> str:
-    """The name of the codec for an output file, or png for a folder.
+    """Returns the name of the codec for an output file, or "png" for a folder of pictures.
 
     Raises:
-        ValueError: if there is no such codec, or it does not go into such a file.
+        ValueError: if there is no such codec, or the file format cannot hold it.
     """
     suffix = path.suffix.lower()
     if not suffix:
@@ -69,10 +69,17 @@ def choose_codec(path: Path, settings: RestoreSettings) -> str:
 
 
 def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles) -> Output:
-    """Settles size, format and options for a source, from its clip.
+    """Chooses size, format and encoder options for a source.
+
+    Args:
+        codec_name: name of the codec.
+        source: facts of the source.
+        clip: source as a clip.
+        settings: settings of the user.
+        tiles: tiles of each model.
 
     Raises:
-        ValueError: if the clip cannot be restored, or the settings do not go together.
+        ValueError: if the clip cannot be restored, or settings contradict each other.
     """
     codec = CODECS.get(codec_name, PICTURES)
     pix_fmt = choose_pix_fmt(codec, source, settings.pix_fmt)
@@ -93,7 +100,7 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: R
 
 
 def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, output: Output) -> vs.VideoNode:
-    """The restored film in the size and format that is encoded."""
+    """Returns the restored film in the size and format in which it is encoded."""
     final = _final_clip(clip, source, settings, tiles, output.pix_fmt)
     assert (final.width, final.height) == (output.width, output.height)
     return final
@@ -119,7 +126,7 @@ def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, t
 
 
 def _restored(clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles, format: int) -> vs.VideoNode:
-    """The clip through the model, and then through the one that refines its result, in a format of the last one's choice."""
+    """Restores the clip with the model, then with the refining model if there is one; the result has the given format."""
     between = WIDE[clip.format.color_family]
     for k, (model, tile) in enumerate(zip(settings.models, tiles, strict=True), 1):
         clip = edvr(
@@ -134,7 +141,7 @@ def _restored(clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles, forma
 
 
 def _with_full_blocks(clip: vs.VideoNode, multiple_w: int, multiple_h: int) -> vs.VideoNode:
-    """Repeats the last column and row until the sizes are multiples; nothing is cut off."""
+    """Repeats the last column and row until width and height are multiples of the given numbers."""
     last = clip.std.Crop(left=clip.width - 1)
     clip = vs.core.std.StackHorizontal([clip] + [last] * (-clip.width % multiple_w))
     last = clip.std.Crop(top=clip.height - 1)

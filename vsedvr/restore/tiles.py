@@ -1,4 +1,4 @@
-"""The tiles of a job: settled once, for the smallest of the devices that will restore, so that all restore frames the same."""
+"""Chooses the tiles of a job once, so that they fit the smallest device and all processes restore frames in the same way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,22 @@ __all__ = ["Room", "choose_tiles", "room_of"]
 
 @dataclass(frozen=True)
 class Room:
-    """What a process has to restore in. It can be sent to another machine."""
+    """Device, precision and memory of a process that restores. It can be sent to another machine."""
 
     device: str
-    """cpu or cuda."""
+    """Type of the device: "cpu" or "cuda"."""
     precision: str
-    """The name of the type that integer samples are restored in."""
+    """Name of the floating-point type in which clips of integer samples are restored."""
     budget: int
-    """Bytes that its engine may take."""
+    """Number of bytes that the engine may use."""
 
 
 def room_of(device: str | None, precision: str | None) -> Room:
-    """What this process has.
+    """Returns device, precision and memory of this process.
 
     Args:
-        device, precision: as in RestoreSettings.
+        device: device, as in RestoreSettings.
+        precision: precision, as in RestoreSettings.
 
     Raises:
         ValueError: if there is no such device or precision.
@@ -42,12 +43,15 @@ def room_of(device: str | None, precision: str | None) -> Room:
 
 
 def choose_tiles(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
-    """(width, height) of the tiles of each model, (0, 0) for whole frames: what was asked for, or the largest that fit.
+    """Chooses the tiles of each model: those that the user gave, or the largest that fit in memory.
 
     Args:
-        source: what is restored.
-        settings: with which models.
-        rooms: of the processes that restore; the tiles fit into each.
+        source: facts of the source.
+        settings: settings of the user, with the models.
+        rooms: device and memory of each process that restores; the tiles fit into each.
+
+    Returns:
+        (width, height) in pixels for each model; (0, 0) for whole frames.
 
     Raises:
         ValueError: if a model cannot be loaded.

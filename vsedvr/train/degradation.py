@@ -1,4 +1,4 @@
-"""Degradations: they make low quality out of ground truth. A preset names them by their kinds, in order."""
+"""Degradations, which make low quality from ground truth. A preset lists them in order, by their kinds."""
 
 import io
 import math
@@ -27,18 +27,18 @@ Floats = NDArray[np.float32]
 """A picture (h, w, 3) in [0, 1], or a flow (h, w, 2) in pixels."""
 
 Limits = tuple[float, float]
-"""Smallest and largest value of a setting; for each window one between them is drawn."""
+"""Smallest and largest value of a setting; a value in between is drawn for each window."""
 
 ENCODERS = ("libx264", "libx265")
 BLOCK = 128
-"""Height and width of what encoders get are multiples of this. Smaller pictures, and 192x64 or 144x128, come out a little
-different each time with libx264 and libx265 (uninitialised memory, by the look of it), and 34x48 crashes libx265."""
+"""Encoded pictures are extended to multiples of this height and width, in pixels. Smaller pictures, and 192x64 or 144x128, come
+out slightly different each time with libx264 and libx265 (probably uninitialised memory), and 34x48 crashes libx265."""
 LEAST_FRAMES = 5
-"""Encoders get at least so many frames. With one or two, libx265 gives random time stamps that matroska sometimes refuses."""
+"""Minimum number of frames to encode. With one or two, libx265 writes random timestamps that Matroska sometimes refuses."""
 
 
 class Degradation(Protocol):
-    """One step: takes a window (t, 3, h, w) in [0, 1], float32, and gives it degraded, smaller perhaps."""
+    """One step of a degradation: a function that degrades a window (t, 3, h, w), float32 in [0, 1], and may make it smaller."""
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor: ...
 
@@ -48,11 +48,11 @@ def degrade(window: Tensor, steps: Sequence[Degradation], rng: np.random.Generat
 
     Args:
         window: (t, 3, h, w) in [0, 1], float32.
-        steps: of a preset.
-        rng: decides all that is random in them.
+        steps: steps of a preset.
+        rng: source of everything random in them.
 
     Returns:
-        (t, 3, h / scale, w / scale) in multiples of 1 / 255.
+        Degraded window (t, 3, h / scale, w / scale), in multiples of 1 / 255.
     """
     for step in steps:
         window = step(window, rng)
@@ -61,7 +61,7 @@ def degrade(window: Tensor, steps: Sequence[Degradation], rng: np.random.Generat
 
 @dataclass(frozen=True)
 class Bicubic:
-    """Bicubic reduction as the SR benchmarks do it (see resize.imresize)."""
+    """Bicubic reduction, as the SR benchmarks do it (see resize.imresize)."""
 
     scale: int = 4
 
@@ -74,7 +74,7 @@ class Bicubic:
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Blur as out of focus: a Gaussian. `sigma` is its standard deviation in pixels."""
+    """Blur like that of a picture out of focus: a Gaussian, whose standard deviation in pixels is `sigma`."""
 
     sigma: Limits = (0.2, 2.0)
 
@@ -87,7 +87,7 @@ class GaussianBlur:
 
 @dataclass(frozen=True)
 class BlurDecimate:
-    """Blur and decimation (BD), the other degradation of the SR literature: a Gaussian of 13x13, then every fourth pixel."""
+    """Blur and decimation (BD), the second degradation of the SR literature: a 13x13 Gaussian, then every fourth pixel."""
 
     scale: int = 4
     sigma: float = 1.6
@@ -102,19 +102,20 @@ class BlurDecimate:
 
 @dataclass(frozen=True)
 class MotionBlur:
-    """Motion blur: an exposure of a part of the frame interval, as the mean of sub-frames in linear light.
+    """Motion blur: an exposure during a part of the frame interval, as the mean of sub-frames in linear light.
 
-    REDS (Nah et al., CVPR workshops 2019) was made so from frames that a network interpolated. Of moving stills the sub-frames
-    are rendered (see times and mean). Of clips a frame is moved to the times between by DIS flow (Kroeger et al., ECCV 2016) to
-    both neighbours: what that uncovers is not modelled, and where motion is fast the flow is wrong near the border.
+    REDS (Nah et al., CVPR workshops 2019) was made in this way, from frames interpolated by a network. For moving stills the
+    sub-frames are rendered (see times and mean). For clips, a frame is moved to the times between frames by DIS flow to both
+    neighbours (Kroeger et al., ECCV 2016). This does not model what the motion uncovers, and near the border the flow of fast
+    motion is wrong.
     """
 
     exposure: Limits = (0.25, 1.0)
-    """Length of the exposure in frame intervals, centred on the frame."""
+    """Length of the exposure in frame intervals; its middle is the frame."""
     samples: int = 17
-    """Number of sub-frames; odd, so that one of them is the frame."""
+    """Number of sub-frames; odd, so that one of them is the frame itself."""
     gamma: float = 2.2
-    """Linear light is the sample to this power."""
+    """Exponent that converts samples to linear light."""
 
     def __post_init__(self) -> None:
         _check_limits("motion_blur: exposure", self.exposure)
@@ -124,11 +125,11 @@ class MotionBlur:
         _check_least("motion_blur: gamma", self.gamma, 1)
 
     def times(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draws an exposure and gives the times of its sub-frames: (samples,), in frame intervals from the frame."""
+        """Draws an exposure and returns the times of its sub-frames: (samples,), in frame intervals relative to the frame."""
         return np.linspace(-0.5, 0.5, self.samples) * rng.uniform(*self.exposure)
 
     def mean(self, frames: Tensor) -> Tensor:
-        """Averages sub-frames (t, samples, 3, h, w) in linear light; gives frames (t, 3, h, w). Both are in [0, 1]."""
+        """Averages sub-frames (t, samples, 3, h, w) in linear light to frames (t, 3, h, w). Both are in [0, 1]."""
         return (frames**self.gamma).mean(1) ** (1 / self.gamma)
 
     def __call__(self, window: Tensor, rng: np.random.Generator) -> Tensor:
@@ -138,7 +139,7 @@ class MotionBlur:
         return torch.from_numpy(np.stack(exposed)).permute(0, 3, 1, 2)
 
     def _expose(self, frame: Bytes, before: Floats, after: Floats, times: Floats) -> Floats:
-        """The mean of a frame over times of an exposure, in [0, 1]; `before` and `after` are flows to its neighbours."""
+        """Averages a frame, moved to the times of an exposure; in [0, 1]. `before` and `after` are flows to its neighbours."""
         linear = (frame / np.float32(255)) ** np.float32(self.gamma)
         y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
         mean = np.zeros_like(linear)
@@ -151,18 +152,18 @@ class MotionBlur:
 
 @dataclass(frozen=True)
 class Compression:
-    """Compression by a video encoder, at one quality for the whole window, and decoding.
+    """Compression by a video encoder, with the same quality for the whole window, and decoding.
 
-    Before the window its frames run backwards through the encoder: so its first frame is predicted as in the middle of a
-    stream, and not always the one that is coded whole. Frames are extended by their edge pixels to a multiple of BLOCK.
+    The window's frames are first encoded backwards, then forwards. So its first frame is predicted from others, as in a
+    stream's middle, and is not always an intra frame. Frames are extended by their edge pixels to a multiple of BLOCK.
     """
 
     codec: str = "libx264"
-    """FFmpeg's name of an encoder: libx264 or libx265."""
+    """FFmpeg's name of the encoder: libx264 or libx265."""
     crf: Limits = (23, 38)
-    """Quality by the encoder's scale: higher is worse, 51 is the worst."""
+    """Quality on the encoder's scale: higher is worse, and 51 is the worst."""
     preset: str = "medium"
-    """The encoder's name for its speed."""
+    """Speed, as the encoder names it."""
 
     def __post_init__(self) -> None:
         if self.codec not in ENCODERS:
@@ -181,7 +182,7 @@ class Compression:
         return same[..., :height, :width].float() / 255
 
     def _encode(self, frames: Sequence[Bytes], crf: float) -> io.BytesIO:
-        """The frames in a video file; if they are fewer than LEAST_FRAMES, the first is repeated."""
+        """Encodes frames to a video file in memory. If there are fewer than LEAST_FRAMES, the first one is repeated."""
         frames = [frames[0]] * (LEAST_FRAMES - len(frames)) + list(frames)
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as container:
@@ -202,14 +203,14 @@ class Compression:
             reformatter = VideoReformatter()
             frames = []
             for frame in container.decode(video=0):
-                frame.colorspace = Colorspace.ITU601  # as from_ndarray converted it, at any size
+                frame.colorspace = Colorspace.ITU601  # from_ndarray converts by this matrix at any size
                 frames.append(to_rgb(frame, reformatter))
             return frames
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise, independent in every sample. `sigma` is its standard deviation on a scale of 255."""
+    """Gaussian noise, independent in every sample, whose standard deviation on a scale of 255 is `sigma`."""
 
     sigma: Limits = (5, 50)
 
@@ -229,7 +230,7 @@ KINDS = {
     "compression": Compression,
     "noise": Noise,
 }
-"""The degradations by their names in presets."""
+"""The kinds of degradation, by their names in presets."""
 
 
 def _check_least(what: str, value: float, least: float) -> None:
@@ -243,12 +244,12 @@ def _check_limits(what: str, limits: Limits, most: float = math.inf) -> None:
 
 
 def _gaussian(window: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Gaussian blur of a window (t, c, h, w), which is extended by its edge pixels.
+    """Blurs a window (t, c, h, w) with a Gaussian; the window is extended by its edge pixels.
 
     Args:
-        window: of any values.
+        window: window with any values.
         sigma: standard deviation in pixels; 0 changes nothing.
-        radius: pixels from the middle of the kernel to its edge; by default three standard deviations.
+        radius: distance in pixels from the middle of the kernel to its edge; by default three standard deviations.
     """
     if sigma == 0:
         return window
@@ -266,9 +267,9 @@ def _to_bytes(window: Tensor) -> list[Bytes]:
 
 
 def _flows(frames: Sequence[Bytes]) -> tuple[list[Floats], list[Floats]]:
-    """Optical flow from each frame to the one before and to the one after, (h, w, 2) as (x, y) in pixels.
+    """Computes the optical flow from each frame to the one before and to the one after: (h, w, 2) as (x, y) in pixels.
 
-    At the ends of the window the motion goes on as it is on the other side.
+    At both ends of the window the motion is assumed to continue as on the other side of the frame.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     lumas = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]

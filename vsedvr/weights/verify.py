@@ -29,11 +29,11 @@ def published_problem(path: Path, entry: Entry) -> str:
     """
     sha256 = released_hashes()[entry.name] if entry.is_embedded else entry.sha256
     if not sha256:
-        return _network_problem(path, entry)
+        return _problem(path, entry)
     found = sha256_of(path)
     if found.startswith(sha256):
         return ""
-    return _damage(path) or f"is another file: its SHA-256 begins with {found[:8]}, not with {sha256[:8]}"
+    return _problem(path, None) or f"is another file: its SHA-256 begins with {found[:8]}, not with {sha256[:8]}"
 
 
 def file_problem(path: Path, entry: Entry | None) -> str:
@@ -51,13 +51,13 @@ def file_problem(path: Path, entry: Entry | None) -> str:
     """
     if entry and path.name == entry.file:
         return published_problem(path, entry)
-    damage = _damage(path)
-    if damage:
-        return damage
+    problem = _problem(path, entry)
+    if problem:
+        return problem
     recorded = read_metadata(path).get("weights_sha256")
     if recorded and recorded != hash_weights(read_state_dict(path)):
         return "holds weights that are damaged or were changed since they were imported"
-    return _network_problem(path, entry) if entry else ""
+    return ""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -75,7 +75,7 @@ def identify(path: Path) -> Entry | None:
     for entry in ZOO.values():
         if entry.sha256 and found.startswith(entry.sha256):
             return entry
-        if path.name == entry.file and not entry.sha256 and not entry.is_embedded and not _network_problem(path, entry):
+        if path.name == entry.file and not entry.sha256 and not entry.is_embedded and not _problem(path, entry):
             return entry
     return None
 
@@ -95,18 +95,10 @@ def hash_weights(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _network_problem(path: Path, entry: Entry) -> str:
-    damage = _damage(path)
-    if damage:
-        return damage
-    config = load_model(path, center_frame_idx=entry.network.center_frame_idx).config
-    return "" if config == entry.network else f"holds another network than {entry.name} has: {config}"
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with a file that cannot be loaded as an EDVR, or an empty string."""
+def _problem(path: Path, entry: Entry | None) -> str:
+    """What is wrong with a file that should be an EDVR, and that of the entry if there is one; or an empty string."""
     try:
-        load_model(path)
+        config = load_model(path, center_frame_idx=entry.network.center_frame_idx if entry else None).config
     except CheckpointError as error:
         return str(error).removeprefix(f"{path} ")
-    return ""
+    return "" if not entry or config == entry.network else f"holds another network than {entry.name} has: {config}"

@@ -51,7 +51,7 @@ class Entry:
     keys: str
     """Key format of the file: "BasicSR", "EDVR of 2019" or "mmagic"."""
     licence: str
-    """Licence of the publisher's repository; none of the publishers states another one for the weights."""
+    """Licence of the publisher's repository; no other one is known for the weights."""
     page: str = ""
     """Web page on which the file can be found by hand; empty for embedded models."""
     urls: tuple[str, ...] = ()

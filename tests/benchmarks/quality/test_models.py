@@ -1,4 +1,4 @@
-"""The figures of the embedded models: the script runs from end to end, on small clips and with networks of no use."""
+"""The script that measures the embedded models runs from end to end, on small clips and with untrained networks."""
 
 import dataclasses
 from pathlib import Path
