@@ -27,7 +27,8 @@ from vsedvr.data.clip import Frame, find_clips, open_clip
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
-from vsedvr.train.degradation import Compression, degrade
+from vsedvr.train.coding import Compression
+from vsedvr.train.degradation import degrade
 from vsedvr.train.synthesis import moving_still
 
 FRAMES = 30

@@ -30,7 +30,10 @@ from vsedvr.evaluation.report import Method
 from vsedvr.evaluation.scoring import Score, Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
-from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
+from vsedvr.train.blur import MotionBlur
+from vsedvr.train.coding import Compression
+from vsedvr.train.degradation import Degradation, degrade
+from vsedvr.train.noise import Noise
 from vsedvr.weights import EMBEDDED
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from vsedvr.data.clip import Clip, Frame, fingerprint
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
-from vsedvr.train.degradation import Degradation, MotionBlur, degrade
+from vsedvr.train.blur import MotionBlur
+from vsedvr.train.degradation import Degradation, degrade
 from vsedvr.train.preset import Preset
 from vsedvr.train.settings import DataConfig
 from vsedvr.train.sources import Scene, find_scenes, find_stills, span, told

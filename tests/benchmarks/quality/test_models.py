@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.quality import models
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
-from vsedvr.train.degradation import MotionBlur
+from vsedvr.train.blur import MotionBlur
 from vsedvr.train.state import save_model
 from vsedvr.weights import EMBEDDED
 
