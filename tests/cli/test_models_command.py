@@ -21,23 +21,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    """Has the only two published models: tiny, and broken, whose address answers 404."""
+def server(folder: Path, tmp_path: Path) -> Iterator[ModelServer]:
+    """Has the only two published models: broken, whose address answers 404, and tiny."""
     torch.save({"params": random_model().state_dict()}, tmp_path / "tiny.pth")
     content = (tmp_path / "tiny.pth").read_bytes()
     digits = hashlib.sha256(content).hexdigest()[:8]
-    for name in [name for name, entry in ZOO.items() if not entry.is_embedded]:
-        monkeypatch.delitem(ZOO, name)
+    original = dict(ZOO)
+    pattern = replace(ZOO["edvr_l_x4_reds"], sha256=digits, network=TINY)
     with model_server() as server:
         server.answers = {"/tiny": sends(content), "/broken": says(404)}
-        for name in ("tiny", "broken"):
-            urls = (server.url(f"/{name}"),)
-            file = f"{name.upper()}-{digits}.pth"
-            monkeypatch.setitem(ZOO, name, replace(PATTERN, name=name, file=file, urls=urls, sha256=digits, network=TINY))
-        yield server
-
-
-PATTERN = ZOO["edvr_l_x4_reds"]
+        for name, entry in original.items():
+            if not entry.is_embedded:
+                del ZOO[name]
+        for name in ("broken", "tiny"):
+            ZOO[name] = replace(pattern, name=name, file=f"{name.upper()}-{digits}.pth", urls=(server.url(f"/{name}"),))
+        try:
+            yield server
+        finally:  # in the same order as before
+            ZOO.clear()
+            ZOO.update(original)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -59,9 +61,7 @@ def test_the_list_has_every_model_and_where_it_is(folder: Path, capsys: pytest.C
     assert out.endswith(f"models folder: {folder}\n")
 
 
-def test_get_list_path_verify_show(
-    server: ModelServer, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_get_list_path_verify_show(server: ModelServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "get", "tiny")
     path = folder / ZOO["tiny"].file
     assert (status, out) == (0, "")
@@ -87,12 +87,7 @@ def test_get_list_path_verify_show(
     assert err == "vsedvr models: tiny: not whole; remove the file and get it again, embedded models by pip\n"
 
 
-def test_get_all_goes_on_after_one_that_fails(
-    server: ModelServer, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entries = dict(ZOO)
-    monkeypatch.delitem(ZOO, "tiny")
-    monkeypatch.setitem(ZOO, "tiny", entries["tiny"])  # broken comes first
+def test_get_all_goes_on_after_one_that_fails(server: ModelServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "get", "--all", "--quiet")
     assert status == 1
     assert "vsedvr models: broken cannot be downloaded: 127.0.0.1 answers 404 Not Found. By hand: download BROKEN-" in err
@@ -139,6 +134,16 @@ def test_what_is_shown_of_a_model_that_is_not_here(folder: Path, capsys: pytest.
         "figures:    none published for this file",
     ):
         assert line in shown, line
+
+
+def test_an_import_says_how_the_model_was_told(server: ModelServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ZOO["broken"] = replace(ZOO["broken"], sha256="0" * 8)
+    written = folder / "tiny.safetensors"
+    assert run(capsys, "import", "tiny.pth")[2] == f"{written}: the published tiny, by its SHA-256\n"
+    written.unlink()
+    ZOO["tiny"] = replace(ZOO["tiny"], file="tiny.pth", sha256="")
+    assert run(capsys, "import", "tiny.pth")[2] == f"{written}: the published tiny, by its name and network\n"
+    assert run(capsys, "verify", "tiny") == (0, "tiny: whole\n", "")
 
 
 def test_an_imported_model_is_used_by_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,8 +112,9 @@ def _path(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     written = import_checkpoint(args.file, args.output)
-    model = read_metadata(written).get("model")
-    print(f"{written}: {f'the published {model}' if model else 'no published model'}", file=sys.stderr)
+    entry = ZOO.get(read_metadata(written)["model"])
+    told = "by its SHA-256" if entry and entry.sha256 else "by its name and network"
+    print(f"{written}: {f'the published {entry.name}, {told}' if entry else 'no published model'}", file=sys.stderr)
 
 
 def _show(args: argparse.Namespace) -> None:
