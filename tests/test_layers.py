@@ -43,12 +43,20 @@ MAY_IMPORT = {
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
 ONLY_IN_FILE = {
+    "asyncio": "restore/cluster.py",
     "dask": "restore/cluster.py",
     "distributed": "restore/cluster.py",
+    "gdown": "weights/download.py",
     "onnx": "export.py",
     "onnxruntime": "export.py",
     "onnxscript": "export.py",
+    "requests": "weights/download.py",
 }
+NETWORK = {
+    *("aiohttp", "ftplib", "http", "httpx", "pooch", "smtplib", "socket", "socketserver", "ssl", "urllib3", "websockets"),
+    *("urllib.request", "torch.hub", "huggingface_hub", "xmlrpc"),
+}
+"""Modules that open connections. cluster.py leaves this to distributed, and download.py to gdown."""
 
 
 def room_of(path: Path) -> str:
@@ -98,6 +106,14 @@ def test_imports_follow_the_layering(path: Path) -> None:
 def test_some_libraries_are_behind_one_file(module: str, only: str) -> None:
     files = [path for path in PACKAGE.rglob("*.py") if [module] in (names[:1] for names in imports(path.read_text()))]
     assert [path.relative_to(PACKAGE).as_posix() for path in files] == [only]
+
+
+def test_nothing_else_opens_a_connection() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text()
+        for names in imports(source):
+            assert not {".".join(names[:k]) for k in (1, 2)} & NETWORK, path
+        assert "torch.hub" not in source, path
 
 
 @pytest.mark.parametrize(

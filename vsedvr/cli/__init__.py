@@ -13,6 +13,7 @@ __all__ = ["main"]
 COMMANDS = {
     "restore": "restore a film into a file, safe against interruptions",
     "check": "show what works on this machine, what does not, and what mends it",
+    "models": "list, download, check and import models",
     "bench": "measure how many frames a second this machine restores",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsedvr.cli.options import add_engine_arguments, engine_settings, file_path, load_models
+from vsedvr.cli.options import MODEL_HELP, add_engine_arguments, engine_settings, file_path, load_models
 from vsedvr.cli.progress import Progress
-from vsedvr.weights import EMBEDDED
+from vsedvr.weights import ZOO
 
 if TYPE_CHECKING:
     from vsedvr.compare.version import Version
@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"restore frames of CLIP with this embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given "
-        "several times",
+        help=f"restore frames of CLIP with this {MODEL_HELP}; may be given several times",
     )
     add_engine_arguments(parser)
     parser.add_argument("--frames", type=_at_least_one, default=8, metavar="N", help="show at most N frames; 8 by default")
@@ -129,7 +128,7 @@ def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: ar
         shown = clean_name(name)
         if shown in (source.name, truth and truth.name):
             shown += " (model)"
-        versions.append(restored_version(source, clip, shown, EMBEDDED.get(name, ""), model, device, dtype))
+        versions.append(restored_version(source, clip, shown, ZOO[name].task if name in ZOO else "", model, device, dtype))
     return versions
 
 

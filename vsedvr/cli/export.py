@@ -7,7 +7,7 @@ from pathlib import Path
 from vsedvr import __version__
 from vsedvr.cli.options import file_path
 from vsedvr.infer.build import published_padding
-from vsedvr.weights import EMBEDDED, load_model
+from vsedvr.weights import EMBEDDED, known_padding, load_model
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     metadata = {
         "vsedvr_version": __version__,
         "model": Path(args.model).name,
-        "padding": published_padding(config),
+        "padding": known_padding(args.model) or published_padding(config),
     }
     difference = export_onnx(model, args.output, metadata, args.concat, args.overwrite)
     print(

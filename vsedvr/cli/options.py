@@ -9,9 +9,10 @@ import torch
 
 from vsedvr import EDVR
 from vsedvr.infer import PRECISIONS, choose_device, choose_precision
-from vsedvr.weights import EMBEDDED, load_model
+from vsedvr.weights import EMBEDDED, ZOO, load_model
 
 __all__ = [
+    "MODEL_HELP",
     "add_engine_arguments",
     "add_model_argument",
     "add_output_arguments",
@@ -20,6 +21,9 @@ __all__ = [
     "load_models",
     "parse_device",
 ]
+
+
+MODEL_HELP = f"embedded model ({', '.join(EMBEDDED)}), published model (see `vsedvr models`) or checkpoint file"
 
 
 def file_path(text: str) -> Path:
@@ -45,7 +49,7 @@ def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> Non
         parser: parser of the command.
         repeatable: whether the option may be given several times.
     """
-    text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; small by default"
+    text = f"{MODEL_HELP}; small by default"
     if repeatable:
         parser.add_argument("--model", action="append", metavar="MODEL", help=f"{text}; may be given several times")
     else:
@@ -81,12 +85,12 @@ def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype
 
 
 def load_models(names: Sequence[str]) -> dict[str, EDVR]:
-    """Loads models and gives each a short name that can name a folder too: the embedded model's, or the file's stem.
+    """Loads models and gives each a short name that can name a folder too: the model's own, or the file's stem.
 
     Files with the same name, such as those of several trainings, get their folder's name in front.
 
     Args:
-        names: names of embedded models and paths of checkpoints; ~ is the home folder.
+        names: names of models and paths of checkpoints; ~ is the home folder.
 
     Returns:
         Models by short name.
@@ -95,8 +99,8 @@ def load_models(names: Sequence[str]) -> dict[str, EDVR]:
         ValueError: if two names are still the same.
         OSError: if there is no such model.
     """
-    short = [name if name in EMBEDDED else Path(name).stem for name in names]
-    full = [name if name in EMBEDDED else f"{file_path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
+    short = [name if name in ZOO else Path(name).stem for name in names]
+    full = [name if name in ZOO else f"{file_path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
     unique = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
     twice = next((name for name in unique if unique.count(name) > 1), None)
     if twice:

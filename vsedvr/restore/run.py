@@ -78,7 +78,7 @@ def restore(
     Args:
         source: a video file, a folder of pictures, or a VapourSynth script (.vpy), whose output 0 is restored.
         output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
-        model: name of an embedded model, or path of an EDVR checkpoint.
+        model: name of an embedded or published model, or path of an EDVR checkpoint.
         refine: a second model, which restores the result of the first again.
         device: "cpu", or the number of a GPU; by default the first GPU, or the CPU if there is none. "0,1" restores on two
             GPUs, with a process for each.
