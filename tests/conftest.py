@@ -1,17 +1,20 @@
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vsedvr.cli import main
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -33,6 +36,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Fails a test that looks up or connects to another machine. Addresses of this machine are allowed."""
+    own = {address.address.partition("%")[0] for card in psutil.net_if_addrs().values() for address in card}
+    names = {"localhost", socket.gethostname(), socket.getfqdn()}
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def check(host: object) -> None:
+        text = host.decode() if isinstance(host, bytes) else host
+        if text and text not in own | names and not str(text).startswith(("127.", "::1")):
+            raise AssertionError(f"a test asks for {text}, which is outside of this machine")
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
+            check(address[0])
+        connect(self, address)
+
+    def checked_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        check(host)
+        return look_up(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked_connect)
+        patch.setattr(socket, "getaddrinfo", checked_look_up)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty models folder in place of the user's, also for processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSEDVR_MODELS", str(tmp_path_factory.mktemp("models_folder")))
+        yield
 
 
 def random_model(config: EDVRConfig = TINY) -> EDVR:
@@ -88,6 +126,14 @@ def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
     """Writes a checkpoint of a small x1 network, which is fast enough for 1080p."""
     path = tmp_path_factory.mktemp("model") / "tiny_x1.pth"
     torch.save({"params": tiny_model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model "small", exported by the command for vs-mlrt."""
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    assert main(["export", "small", str(path), "--concat"]) == 0
     return path
 
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     },
     "docs/models.md": {
         "1.4": "millions of parameters, counted by `vsedvr eval`",
+        "Published models": "published, vsedvr/weights/zoo.toml; tests/weights/test_zoo.py holds the table against it",
     },
     "docs/training-diary.md": {
         "Architectures": ONCE,

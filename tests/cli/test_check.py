@@ -15,7 +15,7 @@ from vsedvr.filter import findings as filter_findings
 from vsedvr.filter import trial as trials
 from vsedvr.finding import Finding, reinstall_line
 from vsedvr.ops import native
-from vsedvr.weights import EMBEDDED, load
+from vsedvr.weights import EMBEDDED, zoo
 from vsedvr.weights import findings as weights_findings
 
 
@@ -56,7 +56,7 @@ def test_several_things_are_broken_at_once(
     """Each problem is found and has its own advice. Here vspipe has no configuration, and a model is damaged."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
-    original = load.embedded_file
+    original = zoo.embedded_file
 
     def harmed(name: str) -> Path:
         if name != "compression":
@@ -65,7 +65,7 @@ def test_several_things_are_broken_at_once(
         file.write_bytes(original(name).read_bytes()[:-100])
         return file
 
-    monkeypatch.setattr(load, "embedded_file", harmed)
+    monkeypatch.setattr(zoo, "embedded_file", harmed)
     monkeypatch.setattr(weights_findings, "embedded_file", harmed)
     monkeypatch.setattr(native, "LIBRARY", None)
     core = SimpleNamespace(plugins=list, std=SimpleNamespace(LoadPlugin=str))

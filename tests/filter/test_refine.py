@@ -76,6 +76,15 @@ class TestEqualsTwoCalls:
         ]
         assert all(torch.equal(pixels(result), pixels(results[0])) for result in results)
 
+    def test_each_with_the_padding_of_its_kind(self) -> None:
+        frames = torch.rand(6, 3, 16, 16)
+        second = random_model(EDVRConfig(3, 3, 4, 5, 2, 1, 1, scale=1, with_predeblur=True, num_tail_feat=4))
+        once = vsedvr.edvr(clip_of(frames), "denoise", refine=second, sc=False)
+        between = vsedvr.edvr(clip_of(frames), "denoise", sc=False, padding="reflection_circle")
+        twice = vsedvr.edvr(between, second, sc=False, padding="replicate")
+        for n in (0, 5):
+            assert torch.equal(pixels(once.get_frame(n)), pixels(twice.get_frame(n))), n
+
     @pytest.mark.parametrize("format", [vs.GRAYS, vs.YUV444PS], ids=lambda format: format.name)
     def test_of_networks_of_one_channel(self, format: Any) -> None:
         first, second = random_model(GRAY_X4), random_model(GRAY_X1)

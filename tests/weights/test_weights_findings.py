@@ -6,7 +6,7 @@ import pytest
 
 from vsedvr.finding import reinstall_line
 from vsedvr.weights import EMBEDDED, findings
-from vsedvr.weights.load import embedded_file
+from vsedvr.weights.zoo import embedded_file
 
 
 def test_the_hashes_are_in_step() -> None:

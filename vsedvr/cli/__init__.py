@@ -13,14 +13,16 @@ __all__ = ["main"]
 COMMANDS = {
     "restore": "restore a film into a file, safe against interruptions",
     "check": "show what works on this machine, what does not, and what mends it",
+    "models": "list, download, check and import models",
     "bench": "measure how many frames a second this machine restores",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
     "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
+    "export": "write a model as an ONNX file, for other programs",
 }
 
-EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
+EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval", "export": "export"}
 """The package's extra that a command needs. Commands that are not listed need none."""
 
 

@@ -14,7 +14,7 @@ import torch
 import vapoursynth as vs
 
 from vsedvr import EDVR
-from vsedvr.cli.options import add_engine_arguments, engine_settings, load_models
+from vsedvr.cli.options import MODEL_HELP, add_engine_arguments, engine_settings, load_models
 from vsedvr.cli.progress import Progress
 from vsedvr.evaluation.table import aligned_table
 from vsedvr.filter import edvr
@@ -57,7 +57,7 @@ class Speed:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given several times; all embedded by default"
+    text = f"{MODEL_HELP}; may be given several times; all embedded by default"
     parser.add_argument("--model", action="append", metavar="MODEL", help=text)
     add_engine_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the speeds as JSON")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsedvr.cli.options import (
+    MODEL_HELP,
     add_engine_arguments,
     add_ensemble_argument,
     add_refine_argument,
@@ -20,7 +21,7 @@ from vsedvr.cli.options import (
     methods_text,
 )
 from vsedvr.cli.progress import Progress
-from vsedvr.weights import EMBEDDED
+from vsedvr.weights import ZOO
 
 if TYPE_CHECKING:
     from vsedvr.compare.version import Version
@@ -53,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"restore frames of CLIP with this embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given "
-        "several times",
+        help=f"restore frames of CLIP with this {MODEL_HELP}; may be given several times",
     )
     add_refine_argument(parser)
     add_ensemble_argument(parser)
@@ -144,7 +144,7 @@ def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: ar
         shown = clean_name(name)
         if shown in (source.name, truth and truth.name):
             shown += " (model)"
-        purpose = EMBEDDED.get(name, "") + methods_text(args.refine, args.ensemble)
+        purpose = (ZOO[name].task if name in ZOO else "") + methods_text(args.refine, args.ensemble)
         restored = restored_version(
             source, clip, shown, purpose.removeprefix(", "), model, device, dtype, refine, args.ensemble
         )

@@ -9,9 +9,10 @@ import torch
 
 from vsedvr import EDVR
 from vsedvr.infer import ENSEMBLES, PRECISIONS, check_second_stage, choose_device, choose_precision
-from vsedvr.weights import EMBEDDED, load_model
+from vsedvr.weights import EMBEDDED, ZOO, load_model
 
 __all__ = [
+    "MODEL_HELP",
     "add_engine_arguments",
     "add_ensemble_argument",
     "add_model_argument",
@@ -24,6 +25,9 @@ __all__ = [
     "methods_text",
     "parse_device",
 ]
+
+
+MODEL_HELP = f"embedded model ({', '.join(EMBEDDED)}), published model (see `vsedvr models`) or checkpoint file"
 
 
 def file_path(text: str) -> Path:
@@ -49,7 +53,7 @@ def add_model_argument(parser: argparse.ArgumentParser, repeatable: bool) -> Non
         parser: parser of the command.
         repeatable: whether the option may be given several times.
     """
-    text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; small by default"
+    text = f"{MODEL_HELP}; small by default"
     if repeatable:
         parser.add_argument("--model", action="append", metavar="MODEL", help=f"{text}; may be given several times")
     else:
@@ -101,12 +105,12 @@ def engine_settings(args: argparse.Namespace) -> tuple[torch.device, torch.dtype
 
 
 def load_models(names: Sequence[str]) -> dict[str, EDVR]:
-    """Loads models and gives each a short name that can name a folder too: the embedded model's, or the file's stem.
+    """Loads models and gives each a short name that can name a folder too: the model's own, or the file's stem.
 
     Files with the same name, such as those of several trainings, get their folder's name in front.
 
     Args:
-        names: names of embedded models and paths of checkpoints; ~ is the home folder.
+        names: names of models and paths of checkpoints; ~ is the home folder.
 
     Returns:
         Models by short name.
@@ -115,8 +119,8 @@ def load_models(names: Sequence[str]) -> dict[str, EDVR]:
         ValueError: if two names are still the same.
         OSError: if there is no such model.
     """
-    short = [name if name in EMBEDDED else Path(name).stem for name in names]
-    full = [name if name in EMBEDDED else f"{file_path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
+    short = [name if name in ZOO else Path(name).stem for name in names]
+    full = [name if name in ZOO else f"{file_path(name).absolute().parent.name}-{Path(name).stem}" for name in names]
     unique = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
     twice = next((name for name in unique if unique.count(name) > 1), None)
     if twice:
@@ -128,7 +132,7 @@ def load_second_model(name: str | None, firsts: Mapping[str, EDVR]) -> EDVR | No
     """Loads the model of --refine; None where there is none.
 
     Args:
-        name: an embedded model, or the path of a checkpoint; ~ is the home folder.
+        name: name of a model, or the path of a checkpoint; ~ is the home folder.
         firsts: the models whose results it restores, by name.
 
     Raises:
@@ -145,5 +149,5 @@ def load_second_model(name: str | None, firsts: Mapping[str, EDVR]) -> EDVR | No
 
 def methods_text(refine: str | None, ensemble: int) -> str:
     """What is done to all models alike, for titles: ", refined by deblur, self-ensemble of 4"; "" for neither."""
-    stages = f", refined by {refine if refine in EMBEDDED else Path(refine).stem}" if refine else ""
+    stages = f", refined by {refine if refine in ZOO else Path(refine).stem}" if refine else ""
     return stages + (f", self-ensemble of {ensemble}" if ensemble > 1 else "")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from vsedvr.cli.options import add_ensemble_argument, add_refine_argument
+from vsedvr.cli.options import MODEL_HELP, add_ensemble_argument, add_refine_argument
 from vsedvr.restore.codecs import CODECS
 from vsedvr.restore.run import Status, plan_text, restore_film
 from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help="video, folder of pictures, or script (.vpy: its output 0)")
     parser.add_argument("output", type=Path, metavar="OUT", help=".mkv, .mp4 or .mov; without suffix a folder of PNG pictures")
     model = parser.add_argument_group("restoring")
-    model.add_argument("--model", default="small", help="embedded model or checkpoint file; small by default")
+    model.add_argument("--model", default="small", help=f"{MODEL_HELP}; small by default")
     add_refine_argument(model)
     add_ensemble_argument(model)
     model.add_argument("--device", help="cpu, or a GPU's number, or several: 0,1; by default the first GPU where there is one")

@@ -104,11 +104,11 @@ def to_matrix(value: object, name: str) -> int:
     return number
 
 
-def to_network(value: object) -> EDVR:
+def to_network(value: object, auto_download: bool) -> EDVR:
     """Returns the network for the argument `model`: an EDVR itself, or one loaded by model name or checkpoint path.
 
     Raises:
-        ValueError: if the name is unknown or the file is not an EDVR checkpoint.
-        OSError: if the file cannot be read.
+        ValueError: if the file is not an EDVR checkpoint.
+        OSError: if the name is unknown, or the file cannot be read or downloaded.
     """
-    return value if isinstance(value, EDVR) else load_model(value)  # type: ignore[arg-type]
+    return value if isinstance(value, EDVR) else load_model(value, auto_download=auto_download)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from vsedvr.infer import (
 )
 from vsedvr.model import EDVR
 from vsedvr.timeline import PADDINGS
+from vsedvr.weights import known_padding
 
 __all__ = ["edvr"]
 
@@ -64,8 +65,9 @@ def edvr(
     Args:
         clip: RGB, YUV or GRAY with 8 to 16 bits or float, progressive, of constant format and size. Any size from 1x1 and any
             length from 1 frame will do.
-        model: name of an embedded model, path of an EDVR checkpoint (.pth, .pt, .ckpt, .safetensors), or an EDVR. A model
-            with one channel restores GRAY, and the luma of YUV; chroma is copied, or enlarged bicubically by an x4 model.
+        model: name of an embedded or published model (`vsedvr models` lists them), path of an EDVR checkpoint (.pth, .pt,
+            .ckpt, .safetensors), or an EDVR. A model with one channel restores GRAY, and the luma of YUV; chroma is copied,
+            or enlarged bicubically by an x4 model.
         refine: a second model, which restores the result of the first one again, as in section 3.4 of the paper. It keeps the
             size and has as many channels as the first. Pictures stay in float between the two, and both use the cuts of the
             clip. It takes the same as `model`. By default there is none.
@@ -74,12 +76,13 @@ def edvr(
         device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none.
         num_streams: exists because other filters have it, for working on several frames at once on a GPU. This filter uses
             one stream so far, whatever is given.
-        auto_download: exists because other filters have it. This filter downloads nothing so far, so True is an error.
+        auto_download: whether a published model that is not on this computer is downloaded when the filter is created. It
+            needs the extra "models" of the package: pip install "vsedvr[models]".
         precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU, fp16 is slower
             than fp32, and so is bf16 without AMX; fp32 is used in their place there.
         padding: how missing frames before the first and after the last one are filled in: "replicate", "reflection",
-            "reflection_circle" or "circle". By default the way that such models are tested with: reflection_circle, or
-            replicate for models with predeblur.
+            "reflection_circle" or "circle". By default the way that the published model, or such models, are tested
+            with: reflection_circle, or replicate for models with predeblur.
         sc: keep windows within a scene. Scene cuts are read from the props _SceneChangePrev and _SceneChangeNext of frames
             that have them; elsewhere they are detected in the pictures.
         tile: (width, height) of the tiles in which each picture is restored, in pixels of the clip; (0, 0) restores it whole,
@@ -106,7 +109,7 @@ def edvr(
     try:
         refuse_unknown(unknown, [name for name in inspect.signature(edvr).parameters if name != "unknown"])
         check_clip(clip)
-        _check_habits(num_streams, auto_download)
+        _check_streams(num_streams)
         device = choose_device(_optional(device_index, to_number, "device_index"))
         asked = _optional(precision, to_word, "precision", PRECISIONS)
         tile = _optional(tile, to_tile, "tile")
@@ -118,15 +121,18 @@ def edvr(
         dtype = choose_precision(asked, device, exact_input=clip.format.id == vs.RGBS)
         versions = to_number(ensemble, "ensemble")
         check_ensemble(versions)
-        stages = [Stage(_name(model), to_network(model))]
+        download = to_flag(auto_download, "auto_download")
+        stages = [
+            Stage(_name(given), to_network(given, download), padding or known_padding(given))
+            for given in ([model] if refine is None else [model, refine])
+        ]
         first = stages[0].network.config
         check_channels(first, clip)
-        if refine is not None:
-            stages.append(Stage(_name(refine), to_network(refine)))
+        if len(stages) > 1:
             check_second_stage(first, stages[1].network.config)
         output = to_output_format(output_format, clip, first.scale)
         _warn_of_slowness(device)
-        return build(clip, stages, FilterSettings(device, dtype, output, padding, sc, tile, tile_pad, number, versions))
+        return build(clip, stages, FilterSettings(device, dtype, output, sc, tile, tile_pad, number, versions))
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         logger.debug("the filter cannot be created", exc_info=True)
         raise edvr_error(error) from None
@@ -143,19 +149,17 @@ def _optional[T, **P](
     return None if value is None else convert(value, *args, **kwargs)
 
 
-def _check_habits(num_streams: object, auto_download: object) -> None:
-    """Checks arguments that exist only because other filters have them.
+def _check_streams(num_streams: object) -> None:
+    """Checks an argument that exists only because other filters have it.
 
     Raises:
-        ValueError: if num_streams is less than 1, or auto_download is True.
+        ValueError: if num_streams is less than 1.
     """
     streams = to_number(num_streams, "num_streams")
     if streams < 1:
         raise ValueError(f"num_streams must be at least 1, got {streams}")
     if streams > 1:
         logger.info("num_streams is %d; one stream is used so far", streams)
-    if to_flag(auto_download, "auto_download"):
-        raise ValueError("auto_download is True, but nothing is downloaded so far; give the path of a checkpoint as model")
 
 
 @cache

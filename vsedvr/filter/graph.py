@@ -39,6 +39,8 @@ class Stage:
     name: str
     """How the log calls it."""
     network: EDVR
+    padding: str | None
+    """What stands in for frames beyond the ends of the clip; None for what such networks are tested with."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,6 @@ class FilterSettings:
     device: torch.device
     dtype: torch.dtype
     output: vs.VideoFormat
-    padding: str | None
     sc: bool
     tile: tuple[int, int] | None
     tile_pad: int | None
@@ -90,12 +91,12 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
     _log(stages, engines, settings)
     gray = luma or clip.format.color_family == output.color_family == vs.GRAY
     needs_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
-    for number, engine in enumerate(engines, 1):
+    for stage, engine in zip(stages, engines, strict=True):
         if starts is not None:
             restored = restored.std.CopyFrameProps(starts, props=SCENE_START)
-        is_last = number == len(engines)
+        is_last = stage is stages[-1]
         format = vs.GRAYS if (gray if is_last else gray_model) else vs.RGBS
-        windows = clip_windows(engine.config, clip.num_frames, settings.padding)
+        windows = clip_windows(engine.config, clip.num_frames, stage.padding)
         restored = _restored(restored, engine, windows, format, needs_beyond or not is_last)
     result = join_chroma(restored, tagged, output) if luma else restored
     result = in_output_format(result, clip, output, reader)

@@ -21,8 +21,20 @@ from vsedvr.restore.facts import Source
 from vsedvr.restore.output import Output
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import RestoreSettings
+from vsedvr.weights import EMBEDDED, find_model
 
-__all__ = ["Job", "find_job", "input_hashes", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
+__all__ = [
+    "Job",
+    "find_job",
+    "input_hashes",
+    "is_same_input",
+    "locked",
+    "model_file",
+    "models_hash",
+    "parts_folder",
+    "start_job",
+    "versions",
+]
 
 MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
 """Packages whose versions must not change until a job is done: another version may encode or count frames differently."""
@@ -172,7 +184,19 @@ def is_same_input(path: Path, before: Mapping[str, str]) -> bool:
 
 def models_hash(settings: RestoreSettings) -> list[str]:
     """Returns the hash of each model's file; for an embedded model, which only vsedvr's version decides, its name."""
-    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in settings.models]
+    files = [(model, model_file(model)) for model in settings.models]
+    return [_hash_of_content(file) if file else model for model, file in files]
+
+
+def model_file(model: str) -> Path | None:
+    """Returns the file of a model, or None if the model is embedded, and so the same in every vsedvr, or has no file here."""
+    if model in EMBEDDED:
+        return None
+    try:
+        file = find_model(model)
+    except (OSError, ValueError):
+        return None
+    return file if file.is_file() else None
 
 
 def versions() -> dict[str, str]:

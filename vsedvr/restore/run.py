@@ -79,7 +79,7 @@ def restore(
     Args:
         source: a video file, a folder of pictures, or a VapourSynth script (.vpy), whose output 0 is restored.
         output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
-        model: name of an embedded model, or path of an EDVR checkpoint.
+        model: name of an embedded or published model, or path of an EDVR checkpoint.
         refine: a second model, which restores the result of the first again. It keeps the size.
         ensemble: number of versions of each frame that are restored. The result is their mean: 1 is the frame alone, 4 its
             flips, 8 the flips and their transposes. A little better, but it takes 4 or 8 times the time.

@@ -16,7 +16,7 @@ import torch
 
 from vsedvr.atomic import write_whole
 from vsedvr.restore.cluster import Cluster, Joined, joined, started
-from vsedvr.restore.job import Job, versions
+from vsedvr.restore.job import Job, model_file, versions
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 from vsedvr.restore.tiles import Room
@@ -178,13 +178,14 @@ class Team:
 
 def _order(job: Job, ship: bool) -> Order:
     begun = json.loads((job.folder / "job.json").read_text())
+    files = [(model, model_file(model)) for model in job.settings.models]
     id = secrets.token_hex(8)
     return Order(
         id=id,
         folder=str(job.folder.absolute()),
         token=f".cluster.{id}.part",  # files with such names are removed if this process is killed
         begun=json.dumps({**begun, **job.json()}),
-        models=[str(Path(model).absolute()) if Path(model).is_file() else model for model in job.settings.models],
+        models=[str(file.absolute()) if file else model for model, file in files],
         ship=ship,
     )
 
