@@ -1,7 +1,7 @@
 import pytest
 
 from conftest import random_model
-from vsedvr.evaluation.complexity import measure_complexity
+from vsedvr.evaluation.complexity import measure_complexity, measure_stages
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.ops import native
 
@@ -46,3 +46,12 @@ def test_without_the_kernels_the_count_is_the_same(monkeypatch: pytest.MonkeyPat
 def test_the_input_is_padded_as_the_engine_does() -> None:
     assert measure_complexity(random_model(), 33, 16) == measure_complexity(random_model(), 48, 16)
     assert measure_complexity(random_model(), 48, 32).macs == 6 * measure_complexity(random_model(), 16, 16).macs
+
+
+def test_of_two_stages_and_an_ensemble_all_counts() -> None:
+    first, second = EDVR(), EDVR(EDVRConfig(num_feat=16, deformable_groups=2, num_reconstruct_block=1, scale=1))
+    one, two = measure_complexity(first, 45, 80), measure_complexity(second, 180, 320)
+    both = measure_stages([first, second], 45, 80, ensemble=4)
+    assert both.parameters == one.parameters + two.parameters
+    assert both.macs == 4 * (one.macs + two.macs)
+    assert measure_stages([first], 45, 80) == one
