@@ -30,12 +30,17 @@ def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
     ("room", "kept"), [(0, 0), (3.9, 0), (4, 1), (5, 1), (8.5, 1), (9, 2), (12, 2), (14, 3), (17.5, 3), (19, 4), (100, 4)]
 )
 def test_work_falls_with_the_room_for_features(room: float, kept: int) -> None:
-    """`room` is the room for frames of a tile. A kept tile is extracted once per frame, other tiles once per window."""
+    """`room` is the room for frames of a tile. A kept tile is extracted once per frame, other tiles once per window.
+
+    If there is no room for one whole tile, some frames of the first tile are found.
+    """
     assert len(FOUR.tiles) == 4
     per_frame, frames = extractions(int(room * ONE), range(10, 18))
     _, expected = extractions(1 << 30, range(10, 18))
-    first_window = kept * 4 / 8 / 4
-    assert per_frame == pytest.approx((kept * 1 + (4 - kept) * 5) / 4 + first_window)
+    first = 5 - min(4, int(room))
+    per_tile = [first, *(1 if k < kept else 5 for k in range(1, 4))]
+    first_window = sum(5 - number for number in per_tile) / 8
+    assert per_frame == pytest.approx((sum(per_tile) + first_window) / 4)
     assert torch.equal(frames, expected)
 
 

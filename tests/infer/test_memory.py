@@ -177,15 +177,38 @@ def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     config: EDVRConfig, dtype: torch.dtype, kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shapes are computed without data, so that the peak can be counted without a GPU. cuDNN's own memory is not included."""
+    peak, estimate = peak_and_estimate(monkeypatch, Tiling.whole(540, 960, config), dtype, 1 << 40)
+    assert peak <= estimate <= 1.5 * peak + OVERHEAD
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("config", [EDVRConfig(num_extract_block=1, num_reconstruct_block=1), X4], ids=["M", "tiny"])
+@pytest.mark.parametrize(("tile", "ensemble"), [((480, 540), 1), ((0, 0), 4), ((480, 540), 4)], ids=str)
+def test_it_covers_pictures_that_are_joined_on_a_gpu(
+    tile: tuple[int, int],
+    ensemble: int,
+    config: EDVRConfig,
+    dtype: torch.dtype,
+    kernels: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peak, estimate = peak_and_estimate(monkeypatch, Tiling(540, 960, tile, 12, config), dtype, 0, ensemble)
+    assert peak <= estimate <= 1.6 * peak + OVERHEAD
+
+
+def peak_and_estimate(
+    monkeypatch: pytest.MonkeyPatch, tiling: Tiling, dtype: torch.dtype, cache_bytes: int, ensemble: int = 1
+) -> tuple[int, int]:
+    """Restores a frame without data, as on a GPU; returns the peak of the bytes in tensors, and the estimate of it."""
+    config = tiling.config
     monkeypatch.setattr("vsedvr.infer.engine.start_download", lambda tensor: torch.ones(()).expand(tensor.shape))
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # which the meta device has not
-    tiling = Tiling.whole(540, 960, config)
-    engine = Engine(random_model(config), "meta", dtype, tiling, cache_bytes=1 << 40)
+    engine = Engine(random_model(config), "meta", dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble)
+    kept = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
     with LiveBytes() as live:
         engine.restore(range(config.num_frame), lambda i: torch.zeros(1, 1, 1).expand(3, 540, 960))
-    kept = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
-    assert engine.cache.nbytes == kept
-    assert live.peak <= kept + working_bytes(tiling, dtype, GPU) <= 1.5 * live.peak + OVERHEAD
+    assert engine.cache.nbytes == min(kept, cache_bytes)
+    return live.peak, kept + working_bytes(tiling, dtype, GPU, ensemble)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

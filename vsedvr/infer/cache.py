@@ -65,8 +65,11 @@ class FrameCache:
         return self.frames.get(key)
 
     def put(self, key: tuple[int, VersionTile], frame: FrameTile) -> None:
-        """Keeps a frame's tile if it belongs to the share of tiles that this cache holds; drops old tiles to make room."""
-        if key[1] not in self.tiles:
+        """Keeps a frame's tile if it belongs to the share of tiles that this cache holds; drops old tiles to make room.
+
+        A tile that is kept already becomes the most recently used one.
+        """
+        if key[1] not in self.tiles or self.get(key) is not None:
             return
         self.frames[key] = frame
         self.nbytes += frame.nbytes

@@ -2,7 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -24,9 +25,11 @@ from vsedvr.infer.memory import (
     working_bytes,
 )
 from vsedvr.infer.network import Network
+from vsedvr.infer.pending import Pending
 from vsedvr.infer.source import Load, checked, what_is_not_finite
+from vsedvr.infer.stream import Stream
 from vsedvr.infer.tile import Tile, Tiling
-from vsedvr.infer.transfer import start_download, upload, wait_for
+from vsedvr.infer.transfer import start_download, upload
 from vsedvr.model import EDVR
 
 __all__ = ["Engine"]
@@ -74,6 +77,8 @@ class Engine:
         self.versions = transforms(ensemble)
         self.network = Network.shared(model, device, dtype)
         self.model, self.device = self.network.model, self.network.device
+        self.stream = Stream(self.device)
+        self.lock = threading.Lock()
         self.exact: Engine | None = None
         self.arena: ops.Arena | None = None
         self.cache = self._new_cache(cache_bytes)
@@ -83,13 +88,40 @@ class Engine:
                 self._warm_up(tiling)
 
     @torch.inference_mode()
-    def restore(self, indices: Sequence[int], load: Load) -> Tensor:
-        """Restores the centre frame of a window.
+    def launch(self, indices: Sequence[int], load: Load) -> Pending:
+        """Starts to restore the centre frame of a window, and does not wait for the device. A CPU does all the work here.
+
+        It may be called from any thread. Launches of one engine take turns, and the device works in their order.
 
         Args:
             indices: the window's num_frame source frame numbers; the same number must always mean the same frame.
-            load: returns the frame with a given number, (num_in_ch, h, w) in [0, 1], in the size that the tiling is for.
-                It is called once for each frame whose features are not in the cache.
+            load: returns the source frame with a given number, (num_in_ch, h, w), on the CPU, in the size that the tiling is
+                for. Values are clamped to [0, 1]. It is called once for each frame whose features are not in the cache; if a
+                frame has to be restored anew it may be called later, when the result is fetched.
+
+        Returns:
+            The frame that is being restored.
+
+        Raises:
+            ValueError: if a frame has another size or number of channels.
+            MemoryError: if memory runs out even with the smallest tiles.
+        """
+        load = functools.cache(load)
+        with self.lock:
+            if self.tiling is None:
+                height, width = load(indices[self.config.center]).shape[-2:]
+                self.tiling = Tiling.whole(height, width, self.config)
+                self.cache = self._new_cache(self.cache.max_bytes)
+            load = checked(load, (self.config.num_in_ch, self.tiling.height, self.tiling.width))
+            picture, finite = self._in_tiles_that_fit(self.tiling, lambda tiling: self._picture(tiling, indices, load))
+            again = functools.partial(self._again, self.tiling, indices, load)
+            return Pending(picture, finite, self.stream.mark(), again)
+
+    def restore(self, indices: Sequence[int], load: Load) -> Tensor:
+        """Restores the centre frame of a window: launches it and waits for it.
+
+        Args:
+            indices, load: as for `launch`.
 
         Returns:
             The restored frame, (num_out_ch, scale * h, scale * w), float32, clamped to [0, 1], on the CPU.
@@ -97,64 +129,69 @@ class Engine:
         Raises:
             ValueError: if a frame has another size or number of channels.
             MemoryError: if memory runs out even with the smallest tiles.
-            RuntimeError: if the restored frame has NaN or infinity in it even in float32.
+            RuntimeError: if the restored frame has NaN or infinity in it even in float32, or if the device fails.
         """
-        load = functools.cache(load)
-        if self.tiling is None:
-            height, width = load(indices[self.config.center]).shape[-2:]
-            self.tiling = Tiling.whole(height, width, self.config)
-            self.cache = self._new_cache(self.cache.max_bytes)
-        load = checked(load, (self.config.num_in_ch, self.tiling.height, self.tiling.width))
-        try:
-            return self._in_tiles_that_fit(self.tiling, lambda tiling: self._picture(tiling, indices, load))
-        except FloatingPointError as error:
-            if self.network.exact_model is None:
-                raise RuntimeError(f"{error}: {what_is_not_finite(indices, load)}") from error
-            warning = str(error)
-        # This must come after the except block: the error keeps tensors alive
-        if self.exact is None:
-            logger.warning("%s; such frames are computed again in fp32. With precision fp32 all are, at once", warning)
-            self.exact = self._new_exact(self.network.exact_model, self.tiling)
-        return self.exact.restore(indices, load)
+        return self.launch(indices, load).result().float()
 
-    def _picture(self, tiling: Tiling, indices: Sequence[int], load: Load) -> Tensor:
-        """Returns the restored picture: the mean of all versions, clamped to [0, 1].
+    def _picture(self, tiling: Tiling, indices: Sequence[int], load: Load) -> tuple[Tensor, Tensor]:
+        """Launches a picture: all its tiles in all versions, their mean, and the copy to the CPU.
 
-        Raises:
-            FloatingPointError: if the network gave NaN or infinity.
+        A picture restored in one tile and one version keeps the data type of the network; all others are joined in float32.
+
+        Returns:
+            The picture, clamped to [0, 1], and whether all numbers that the network gave are finite. Both are on the CPU, and
+            have their values when the stream has done its work.
         """
+        finite: list[Tensor] = []
+        dtype = self.dtype if len(self.versions) == len(tiling.tiles) == 1 else torch.float32
 
         def restored(version: Transform) -> Tensor:
-            turned = version.tiling(tiling)
-            tiles = [VersionTile(version, tile) for tile in turned.tiles]
-            return turned.blend(self._parts(tiles, indices, functools.cache(lambda i: version.apply(load(i)))))
+            turned, of_version = version.tiling(tiling), functools.cache(lambda i: version.apply(load(i)))
+            tiles = (self._restore_tile(VersionTile(version, tile), indices, of_version, finite) for tile in turned.tiles)
+            return turned.blend((tile.to(dtype).contiguous() for tile in tiles), self.device)
 
-        return mean_of_versions(self.versions, restored).clamp(0, 1)
+        with self.stream.current():
+            picture = mean_of_versions(self.versions, restored).clamp(0, 1).contiguous()
+            return start_download(picture), start_download(torch.stack(finite).all())
 
-    def _parts(self, tiles: Sequence[VersionTile], indices: Sequence[int], load: Load) -> Iterator[Tensor]:
-        """Yields restored tiles, each as Tiling.blend takes it. `load` gives pictures in the version of the tiles.
+    @torch.inference_mode()
+    def _again(self, tiling: Tiling, indices: Sequence[int], load: Load, error: RuntimeError | None) -> Tensor:
+        """Restores a frame anew: in smaller tiles than `tiling` if an error says that memory ran out, else in float32."""
+        if error is not None:
+            with self.lock:
+                if self.tiling is tiling:  # else another frame has led to smaller tiles meanwhile
+                    self._use_tiles(smaller_tiling(tiling, error), tiling)
+            return self.restore(indices, load)
+        name = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+        message = f"frame {indices[self.config.center]} is not finite in {name}"
+        if self.network.exact_model is None:
+            raise RuntimeError(f"{message}: {what_is_not_finite(indices, load)}")
+        with self.lock:
+            if self.exact is None:
+                logger.warning("%s; such frames are computed again in fp32. With precision fp32 all are, at once", message)
+                self.exact = self._new_exact(self.network.exact_model, tiling)
+        return self.exact.restore(indices, load)
 
-        Raises:
-            FloatingPointError: if a restored tile has NaN or infinity in it.
+    def _restore_tile(self, tile: VersionTile, indices: Sequence[int], load: Load, finite: list[Tensor]) -> Tensor:
+        """Launches one tile of a frame, and adds to `finite` whether all its numbers are finite.
+
+        Returns:
+            The restored tile as the network gives it, on the device.
         """
-        for tile in tiles:
-            part, finite = self._restore_tile(tile, indices, load)
-            if not finite:
-                name = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
-                raise FloatingPointError(f"frame {indices[self.config.center]} is not finite in {name}")
-            yield part
-
-    def _restore_tile(self, tile: VersionTile, indices: Sequence[int], load: Load) -> tuple[Tensor, bool]:
-        """Restores one tile of a frame; returns it with whether all numbers that the network gave are finite."""
+        frames = {i: self.cache.get((i, tile)) for i in dict.fromkeys(indices)}
+        # Pictures are loaded here: while the settings of `computing` hold, other engines cannot launch
+        pictures = {i: self._upload(tile.tile, load(i)) for i, frame in frames.items() if frame is None}
         with computing(self.device, self.dtype):
-            frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
-            center = frames[indices[self.config.center]]
+            window: dict[int, FrameTile] = {}
+            for i, frame in frames.items():
+                window[i] = frame or self._extract(pictures.pop(i))
+                self.cache.put((i, tile), window[i])
+            del frames
+            center = window[indices[self.config.center]]
             with self._reused_memory():
-                restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
-            finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
-            part = start_download(restored.float().contiguous())
-        wait_for(self.device)
-        return part, bool(finite)
+                restored = self.model.reconstruct(self._fuse(indices, window), center.lq, ROWS_AT_A_TIME)[0]
+            finite.append(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
+        return restored
 
     def _reused_memory(self) -> AbstractContextManager[None]:
         """Context in which kernels on a CPU write their results to memory reused from tile to tile; none on a GPU."""
@@ -169,18 +206,14 @@ class Engine:
         aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
-    def _frame(self, i: int, tile: VersionTile, load: Load) -> FrameTile:
-        frame = self.cache.get((i, tile))
-        if frame is None:
-            frame = self._extract(tile.tile, load(i))
-            self.cache.put((i, tile), frame)
-        return frame
-
-    def _extract(self, tile: Tile, picture: Tensor) -> FrameTile:
-        lq = upload(tile.crop(picture)[None], self.device, self.dtype)
-        padding = 0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]
-        lq = F.pad(lq, padding, "replicate").contiguous(memory_format=torch.channels_last)
+    def _extract(self, lq: Tensor) -> FrameTile:
         return FrameTile(lq, self.model.extract(lq))
+
+    def _upload(self, tile: Tile, picture: Tensor) -> Tensor:
+        """Starts to copy a tile's pixels to the device, clamps them, and pads them to the tile's size."""
+        lq = upload(tile.crop(picture)[None], self.device, self.dtype).clamp(0, 1)
+        padding = 0, tile.width - lq.shape[3], 0, tile.height - lq.shape[2]
+        return F.pad(lq, padding, "replicate").contiguous(memory_format=torch.channels_last)
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
         """Calls `run` with the tiling, and with smaller ones while memory runs out; the engine keeps the tiling that fits.
@@ -198,14 +231,18 @@ class Engine:
                 if not is_out_of_memory(error):
                     raise
                 smaller = smaller_tiling(tiling, error)
-            # This must come after the except block: the error keeps tensors alive. The memory in use when it ran out is
-            # about all there is; from here on half of it is for features.
-            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device, len(self.versions))
-            self.tiling = tiling = smaller
-            self.arena = None
-            self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._use_tiles(smaller, tiling)  # after the except block, because the error keeps tensors alive
+            tiling = smaller
+
+    def _use_tiles(self, smaller: Tiling, before: Tiling) -> None:
+        """Changes to smaller tiles after memory ran out, and forgets the features of the tiles before."""
+        # The memory in use when it ran out is about all there is; from here on half of it is for features
+        in_use = self.cache.nbytes + working_bytes(before, self.dtype, self.device, len(self.versions))
+        self.tiling = smaller
+        self.arena = None
+        self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _warm_up(self, tiling: Tiling) -> None:
@@ -218,6 +255,8 @@ class Engine:
         One check is enough: later only the cache takes more memory, and that is bounded. A limit for the whole process
         (torch.cuda.set_per_process_memory_fraction) would also affect the other filters in the script.
         """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # memory that PyTorch keeps for another stream could not be used in this one
         capacity = torch.cuda.memory_allocated(self.device) + free_bytes(self.device)
         shape = self.config.num_in_ch, tiling.height, tiling.width
         black = torch.zeros((), dtype=torch.float32, device="cpu").expand(shape)
@@ -226,7 +265,9 @@ class Engine:
             for version in {version.transposed: version for version in self.versions}.values():
                 frames = dict.fromkeys(range(self.config.num_frame), version.apply(black))
                 tile = VersionTile(version, version.tiling(tiling).tiles[0])
-                self._restore_tile(tile, list(frames), frames.__getitem__)
+                with self.stream.current():
+                    self._restore_tile(tile, list(frames), frames.__getitem__, [])
+                self.stream.mark()()
             held = torch.cuda.memory_reserved(self.device)
             if held > capacity:
                 raise MemoryError(f"{held >> 20} MiB are more than the {capacity >> 20} MiB that were free on the GPU")

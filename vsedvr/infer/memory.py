@@ -91,12 +91,26 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device, ense
     )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
-        # Of the pictures only the result is on the device: as the network gave it, in float32, and planar
-        return max(*phases, tile.area * result * (item + 2 * 4)) + OVERHEAD
+        return _bytes_on_gpu(tiling, max(phases), item, ensemble) + OVERHEAD
     samples = config.num_frame * config.num_in_ch + 2 * result
     if ensemble > 1:  # the window's pictures in another version, the sum of the results, and that with one more added
         samples += config.num_frame * config.num_in_ch + 2 * result
     return max(phases) + 4 * samples * tiling.height * tiling.width + OVERHEAD
+
+
+def _bytes_on_gpu(tiling: Tiling, network: int, item: int, ensemble: int) -> int:
+    """Bytes of the network's work on one tile together with the pictures that are on a GPU meanwhile.
+
+    A picture restored in one tile and one version is there as the network gave it, and planar. Others are joined in float32:
+    a restored tile is there as the network gave it, in float32, and planar.
+    """
+    tile, result = tiling.tiles[0], tiling.config.num_out_ch * tiling.config.scale**2
+    tiled = len(tiling.tiles) > 1
+    if not tiled and ensemble == 1:
+        return max(network, 2 * item * result * tile.area)
+    picture = 4 * result * tiling.rows.size * tiling.columns.size
+    kept = picture * (tiled + (ensemble > 1))  # the tiles joined so far, and the sum of the versions
+    return max(kept + max(network, (item + 2 * 4) * result * tile.area), (2 if ensemble == 1 else 3) * picture)
 
 
 def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vsedvr.infer.transfer import upload
 from vsedvr.model import EDVRConfig
 
 __all__ = ["Tile", "Tiling", "default_tile_pad", "receptive_radius"]
@@ -95,24 +96,31 @@ class Tiling:
         """Returns the tiling of the transposed picture, whose tiles are these ones transposed."""
         return Tiling(self.width, self.height, self.tile[::-1], self.pad, self.config)
 
-    def blend(self, parts: Iterable[Tensor]) -> Tensor:
-        """Joins restored tiles to the restored picture.
+    def blend(self, parts: Iterable[Tensor], device: torch.device | str = "cpu") -> Tensor:
+        """Joins restored tiles to the restored picture, and does not wait for the device.
 
         Args:
-            parts: the restored tiles in the order of `tiles`, each (c, scale * tile height, scale * tile width), float32, on
-                the CPU; they are overwritten.
+            parts: the restored tiles in the order of `tiles`, each (c, scale * tile height, scale * tile width); they are
+                overwritten. If there are several, they are float32.
+            device: the device that the parts are on.
 
         Returns:
-            The restored picture, (c, scale * height, scale * width). Its values lie within those of the parts, except for
-            rounding.
+            The restored picture, (c, scale * height, scale * width), on the device. Its values lie within those of the parts,
+            except for rounding.
         """
         scale = self.config.scale
         if len(self.tiles) == 1:
             (picture,) = parts
         else:
-            row_weights, column_weights = (side.weights(self.config) for side in (self.rows, self.columns))
+            row_weights, column_weights = (
+                {
+                    start: upload(weights, torch.device(device), torch.float32)
+                    for start, weights in side.weights(self.config).items()
+                }
+                for side in (self.rows, self.columns)
+            )
             size = scale * self.rows.size, scale * self.columns.size
-            picture = torch.zeros(self.config.num_out_ch, *size, dtype=torch.float32, device="cpu")
+            picture = torch.zeros(self.config.num_out_ch, *size, dtype=torch.float32, device=device)
             for tile, part in zip(self.tiles, parts, strict=True):
                 part *= row_weights[tile.top][:, None]
                 part *= column_weights[tile.left]

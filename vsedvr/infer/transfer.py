@@ -3,27 +3,32 @@
 import torch
 from torch import Tensor
 
-__all__ = ["start_download", "upload", "wait_for"]
+__all__ = ["staging_memory", "start_download", "upload"]
+
+
+def staging_memory(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Returns a tensor on the CPU, without values, for a picture that goes to a device or comes from it.
+
+    For a GPU it is page-locked. PyTorch keeps such memory and gives it out again, but only when all copies are done. So a
+    picture may be given up as soon as its copy has been started.
+    """
+    return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=device.type == "cuda")
 
 
 def upload(picture: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Copies a picture of any data type and strides from the CPU to the device, and converts it to the given data type."""
+    """Copies a picture of any data type and strides from the CPU to the device, and converts it to the given data type.
+
+    It does not wait for a GPU. A picture that is contiguous and in page-locked memory already is copied from there.
+    """
     if device.type != "cuda":
         return picture.to(device, dtype)
-    # The staging memory comes from PyTorch's cache and may go back at once: the cache gives it out again only when the copy
-    # is done.
-    staged = torch.empty(picture.shape, dtype=dtype, device="cpu", pin_memory=True).copy_(picture)
-    return staged.to(device, non_blocking=True)
+    if not (picture.is_contiguous() and picture.is_pinned()):
+        picture = staging_memory(picture.shape, dtype, device).copy_(picture)
+    return picture.to(device, non_blocking=True).to(dtype)
 
 
 def start_download(tensor: Tensor) -> Tensor:
-    """Copies a tensor to the CPU. A copy from a GPU goes to page-locked memory and is complete only after `wait_for`."""
+    """Starts to copy a tensor to the CPU. A copy from a GPU is complete when the stream has done its work (see streams.py)."""
     if not tensor.is_cuda:
         return tensor.cpu()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-
-
-def wait_for(device: torch.device) -> None:
-    """Waits until the device has done all the work that this thread has started on it."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+    return staging_memory(tensor.shape, tensor.dtype, tensor.device).copy_(tensor, non_blocking=True)
