@@ -13,7 +13,7 @@ import vsedvr
 from conftest import TINY, random_model
 from oracle import array, meta, weights
 from vs_clips import blank, clip_of, pixels
-from vsedvr.infer import Engine, memory_budget
+from vsedvr.infer import Engine, Pending, memory_budget
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.weights import load_model
 
@@ -139,13 +139,13 @@ class TestScenes:
             rendered.append(n)
             return f
 
-        restore, first, second = Engine.restore, random_model(X4), second_model()
+        launch, first, second = Engine.launch, random_model(X4), second_model()
 
-        def counted(self: Engine, indices: Any, load: Any) -> Tensor:
+        def counted(self: Engine, indices: Any, load: Any) -> Pending:
             computed.append((self.config.scale, indices[self.config.center]))
-            return restore(self, indices, load)
+            return launch(self, indices, load)
 
-        monkeypatch.setattr(Engine, "restore", counted)
+        monkeypatch.setattr(Engine, "launch", counted)
         clip = source.std.ModifyFrame(source, note)
         for _ in vsedvr.edvr(clip, first, refine=second, matrix="709").frames(prefetch=2):
             pass

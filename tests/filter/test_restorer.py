@@ -10,7 +10,7 @@ from torch import Tensor
 import vsedvr
 from conftest import random_model
 from vs_clips import clip_of, pixels
-from vsedvr.infer import Engine
+from vsedvr.infer import Engine, Pending
 from vsedvr.model import EDVRConfig
 
 core = vs.core
@@ -23,13 +23,13 @@ class TestStills:
     def computed(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """Records the frames that an engine was asked for."""
         numbers: list[int] = []
-        restore = Engine.restore
+        launch = Engine.launch
 
-        def counted(self: Engine, indices: Any, load: Any) -> Tensor:
+        def counted(self: Engine, indices: Any, load: Any) -> Pending:
             numbers.append(indices[self.config.center])
-            return restore(self, indices, load)
+            return launch(self, indices, load)
 
-        monkeypatch.setattr(Engine, "restore", counted)
+        monkeypatch.setattr(Engine, "launch", counted)
         return numbers
 
     @pytest.mark.parametrize("sc", [True, False])
@@ -135,11 +135,11 @@ class TestErrors:
     def test_too_little_memory_for_a_frame(self, monkeypatch: pytest.MonkeyPatch) -> None:
         restored = vsedvr.edvr(clip_of(torch.rand(6, 3, 16, 16)), random_model())
 
-        def fail(self: Engine, indices: Any, load: Any) -> Tensor:
+        def fail(self: Engine, indices: Any, load: Any) -> Pending:
             raise MemoryError("out of memory, and tile (16, 16) cannot be smaller")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Engine, "restore", fail)
+            patch.setattr(Engine, "launch", fail)
             with pytest.raises(
                 vs.Error, match=r"edvr: frame 3 cannot be restored: out of memory, and tile \(16, 16\)"
             ) as caught:

@@ -1,5 +1,7 @@
 """Converts VapourSynth frames to arrays and tensors, and back."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import vapoursynth as vs
@@ -7,12 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["beyond", "enlarged", "same_picture", "to_frame", "to_tensor"]
+__all__ = ["beyond", "enlarged", "fill", "same_picture", "to_frame", "to_tensor", "writable_planes"]
+
+Memory = Callable[[tuple[int, ...]], Tensor]
+"""Function that returns a float32 tensor of a given shape on the CPU, without values."""
 
 
-def to_tensor(frame: vs.VideoFrame) -> Tensor:
-    """Copies a frame to a float32 tensor: RGBS to (3, h, w), GRAYS to (1, h, w)."""
-    return torch.from_numpy(np.stack(_planes(frame)))
+def to_tensor(frame: vs.VideoFrame, memory: Memory = torch.empty) -> Tensor:
+    """Copies a frame to a float32 tensor: RGBS to (3, h, w), GRAYS to (1, h, w).
+
+    Args:
+        frame: the frame.
+        memory: returns a tensor of a given shape that the frame is copied to, such as one in page-locked memory.
+    """
+    planes = _planes(frame)
+    picture = memory((len(planes), *planes[0].shape))
+    for copy, plane in zip(picture.numpy(), planes, strict=True):
+        np.copyto(copy, plane)
+    return picture
 
 
 def to_frame(planes: NDArray[np.generic], format: vs.VideoFormat) -> vs.VideoFrame:
@@ -21,6 +35,17 @@ def to_frame(planes: NDArray[np.generic], format: vs.VideoFormat) -> vs.VideoFra
     for k in range(format.num_planes):
         np.copyto(np.asarray(frame[k]), planes[min(k, len(planes) - 1)])
     return frame
+
+
+def writable_planes(frame: vs.VideoFrame) -> list[Tensor]:
+    """Returns the planes (h, w) of a new frame as tensors that share the frame's memory."""
+    return [torch.from_numpy(plane) for plane in _planes(frame)]
+
+
+def fill(planes: list[Tensor], picture: Tensor) -> None:
+    """Copies a picture (c, h, w) to planes (h, w), and converts it to their data type. One channel is copied to all planes."""
+    for k, plane in enumerate(planes):
+        plane.copy_(picture[min(k, len(picture) - 1)])
 
 
 def same_picture(a: vs.VideoFrame, b: vs.VideoFrame) -> bool:

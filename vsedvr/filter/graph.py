@@ -95,7 +95,7 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
         if starts is not None:
             restored = restored.std.CopyFrameProps(starts, props=SCENE_START)
         is_last = stage is stages[-1]
-        format = vs.GRAYS if (gray if is_last else gray_model) else vs.RGBS
+        format = _format(gray if is_last else gray_model, engine.dtype, output if is_last and not luma else None)
         windows = clip_windows(engine.config, clip.num_frames, stage.padding)
         restored = _restored(restored, engine, windows, format, needs_beyond or not is_last)
     result = join_chroma(restored, tagged, output) if luma else restored
@@ -110,7 +110,17 @@ def _restored(
     places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
     width, height = source.width * engine.config.scale, source.height * engine.config.scale
     blank = source.std.BlankClip(width=width, height=height, format=format, keep=True)
-    return blank.std.ModifyFrame(places, Restorer(engine, windows, blank.format, keep_beyond))
+    return blank.std.ModifyFrame(places, Restorer([engine], windows, blank.format, keep_beyond))
+
+
+def _format(gray: bool, dtype: torch.dtype, output: vs.VideoFormat | None) -> vs.PresetVideoFormat:
+    """Chooses the format of the restored pictures: float32, or float16 if a 16-bit network's result is written as that anyway.
+
+    Values outside of [0, 1] and frames that overflow are float32 until they are rounded, once, like in any other format.
+    """
+    if dtype.itemsize == 2 and output is not None and output.id in (vs.RGBH, vs.GRAYH) and gray == (output.id == vs.GRAYH):
+        return vs.GRAYH if gray else vs.RGBH
+    return vs.GRAYS if gray else vs.RGBS
 
 
 def cache_may_grow() -> int:

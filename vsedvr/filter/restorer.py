@@ -1,20 +1,22 @@
 """The callback that restores a frame when VapourSynth requests it."""
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import vapoursynth as vs
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vsedvr.filter.compute import compute
 from vsedvr.filter.errors import edvr_error
-from vsedvr.filter.frames import beyond, enlarged, same_picture, to_frame, to_tensor
+from vsedvr.filter.frames import beyond, enlarged, fill, same_picture, to_frame, to_tensor, writable_planes
 from vsedvr.filter.scenes import begins_scene
-from vsedvr.infer import Engine
+from vsedvr.infer import Engine, Pending, staging_memory
 from vsedvr.timeline import Windows, within_scene
 
 __all__ = ["Restorer"]
@@ -22,29 +24,43 @@ __all__ = ["Restorer"]
 logger = logging.getLogger("vsedvr")
 
 
+CPU = torch.device("cpu")
+
+
 class Still(NamedTuple):
     """A picture that filled a whole window (all its frames were equal), with its restored frame."""
 
     picture: vs.VideoFrame
-    result: vs.VideoFrame
+    result: Future[vs.VideoFrame]
 
 
 class Restorer:
-    """The callback of the graph's main node. VapourSynth calls it for one frame at a time, from any of its threads."""
+    """The callback of the graph's main nodes, called for several frames at a time if there are several nodes.
 
-    def __init__(self, engine: Engine, windows: Windows, format: vs.VideoFormat, keep_beyond: bool) -> None:
+    A frame is launched in the thread of its device, and its planes are copied in that of the CPU. The thread that VapourSynth
+    calls with only waits, so that the device can work on the next frame meanwhile.
+    """
+
+    def __init__(
+        self, engines: Sequence[Engine], windows: Windows, format: vs.VideoFormat, keep_beyond: bool, streams: int = 1
+    ) -> None:
         """
         Args:
-            engine: restores the frames.
+            engines: restore the frames; frame n is restored by engine n modulo their number.
             windows: tells which source frames are in the window of a frame.
-            format: format of the returned frames, RGBS or GRAYS.
+            format: format of the returned frames: RGBS or GRAYS, or RGBH or GRAYH.
             keep_beyond: whether to add values of the input outside of [0, 1] to the result.
+            streams: number of frames that the callback is called for at a time.
         """
-        self.engine = engine
+        self.engines = engines
+        self.config = engines[0].config
         self.windows = windows
         self.format = format
         self.keep_beyond = keep_beyond
+        self.streams = streams
+        self.lock = threading.Lock()
         self.still: Still | None = None
+        self.last_still = 0
 
     def __call__(self, n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         """Restores a frame.
@@ -69,32 +85,56 @@ class Restorer:
         """Restores a frame. If all frames of the window equal those of the last still window, returns the same result again."""
         here = frames[n]
         if not all(same_picture(frames[i], here) for i in set(indices) - {n}):
-            self.still = None
+            with self.lock:
+                if abs(n - self.last_still) >= self.streams:  # a frame that is restored at the same time may need it
+                    self.still = None
             return self._compute(indices, frames, n)
-        if self.still is None or not same_picture(self.still.picture, here):
-            self.still = Still(here, self._compute(indices, frames, n))
-        return self.still.result
+        with self.lock:
+            still, self.last_still = self.still, n
+            is_new = still is None or not same_picture(still.picture, here)
+            if still is None or is_new:
+                self.still = still = Still(here, Future())
+        if is_new:
+            try:
+                still.result.set_result(self._compute(indices, frames, n))
+            except BaseException as error:
+                with self.lock:
+                    self.still = None
+                still.result.set_exception(error)
+        return still.result.result()
 
     def _compute(self, indices: list[int], frames: dict[int, vs.VideoFrame], n: int) -> vs.VideoFrame:
-        planes = compute(self.engine.device, self._planes, indices, lambda i: to_tensor(frames[i]), n)
-        return to_frame(planes, self.format)
+        engine, here, scale = self.engines[n % len(self.engines)], frames[n], self.config.scale
+
+        @cache
+        def load(i: int) -> Tensor:
+            return to_tensor(frames[i], lambda shape: staging_memory(shape, torch.float32, engine.device))
+
+        pending = compute(engine.device, self._launch, engine, indices, load)
+        frame = vs.core.create_video_frame(self.format, here.width * scale, here.height * scale)
+        pending.wait()
+        compute(CPU, self._fill, writable_planes(frame), pending, lambda: load(n))
+        return frame
+
+    def _launch(self, engine: Engine, indices: list[int], load: Callable[[int], Tensor]) -> Pending:
+        return engine.launch(indices, lambda i: load(i).expand(self.config.num_in_ch, -1, -1))
 
     @torch.inference_mode()
-    def _planes(self, indices: list[int], load: Callable[[int], Tensor], n: int) -> NDArray[np.float32]:
-        channels, scale = self.engine.config.num_in_ch, self.engine.config.scale
-        planes = self.engine.restore(indices, lambda i: load(i).clamp_(0, 1).expand(channels, -1, -1))
-        outside = beyond(load(n), scale) if self.keep_beyond else None
+    def _fill(self, planes: list[Tensor], pending: Pending, source: Callable[[], Tensor]) -> None:
+        """Copies the restored picture to the planes of a frame, with the values of the source outside of [0, 1] added."""
+        picture = pending.result()
+        outside = beyond(source(), self.config.scale) if self.keep_beyond else None
         if outside is not None:
-            planes = planes + outside
-        return (planes.mean(0, keepdim=True) if self.format.num_planes < channels else planes).numpy()
+            picture = picture.float() + outside
+        fill(planes, picture.float().mean(0, keepdim=True) if len(planes) < len(picture) else picture)
 
     def _with_alpha(self, source: vs.VideoFrame, restored: vs.VideoFrame) -> vs.VideoFrame:
         """Adds the prop _Alpha to a restored frame, enlarged to its size, if the source frame has one."""
-        alpha, scale = source.props.get("_Alpha"), self.engine.config.scale
+        alpha, scale = source.props.get("_Alpha"), self.config.scale
         if not isinstance(alpha, vs.VideoFrame):
             return restored
         if scale > 1:
-            plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+            plane = compute(CPU, enlarged, np.asarray(alpha[0]), scale)
             alpha = to_frame(plane[None], alpha.format)
         frame = restored.copy()
         frame.props["_Alpha"] = alpha

@@ -6,13 +6,16 @@ from vsedvr.infer.engine import Engine
 from vsedvr.infer.ensemble import ENSEMBLES, check_ensemble
 from vsedvr.infer.kernels import lacks_kernels
 from vsedvr.infer.memory import choose_tiling, feature_bytes, free_bytes, working_bytes
+from vsedvr.infer.pending import Pending
 from vsedvr.infer.stages import build_stages, check_second_stage, in_stages
 from vsedvr.infer.tile import Tiling, default_tile_pad, receptive_radius
+from vsedvr.infer.transfer import staging_memory
 
 __all__ = [
     "ENSEMBLES",
     "PRECISIONS",
     "Engine",
+    "Pending",
     "Tiling",
     "build_engine",
     "build_stages",
@@ -32,5 +35,6 @@ __all__ = [
     "published_padding",
     "receptive_radius",
     "share_memory",
+    "staging_memory",
     "working_bytes",
 ]
