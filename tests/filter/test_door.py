@@ -105,6 +105,10 @@ class TestErrors:
             ({"device_index": -1.0}, "device_index must be a whole number, got -1.0"),
             ({"device_index": True}, "device_index must be a whole number, got True"),
             ({"device_index": -2}, "device_index"),
+            ({"device_index": []}, "device_index must be the number of a GPU, several such numbers, .*got none"),
+            ({"device_index": [-1, "one"]}, "device_index must be a whole number, got 'one'"),
+            ({"device_index": [-1, -2]}, "device_index"),
+            ({"device_index": [[-1]]}, r"device_index must be a whole number, got \[-1\]"),
             ({"tile": "16"}, r"tile must be \(width, height\).*got '16'"),
             ({"tile": (16, -1)}, r"tile must be \(width, height\).*got \(16, -1\)"),
             ({"tile": (16.0, 16.0)}, r"tile must be \(width, height\).*got \(16.0, 16.0\)"),
@@ -164,8 +168,7 @@ class TestLog:
         vsedvr.edvr(blank(width=64, height=64), random_model(), device_index=-1, tile=(16, 16), tile_pad=0, num_streams=3)
         assert [record.getMessage() for record in caplog.records if record.levelname == "INFO"] == [
             f"model {tiny_x1}, x1, on cpu in fp32, pictures whole",
-            "num_streams is 3; one stream is used so far",
-            "model (an EDVR), x1, on cpu in fp32, tiles of (16, 16), tile_pad 0",
+            "model (an EDVR), x1, on cpu in fp32, tiles of (16, 16), tile_pad 0, 3 streams",
         ]
 
     def test_a_cpu_without_the_compiled_kernels(

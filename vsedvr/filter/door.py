@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Concatenate
 
@@ -11,6 +11,7 @@ import torch
 import vapoursynth as vs
 
 from vsedvr.filter.arguments import refuse_unknown, to_flag, to_matrix, to_network, to_number, to_tile, to_word
+from vsedvr.filter.devices import to_devices, to_streams
 from vsedvr.filter.errors import edvr_error
 from vsedvr.filter.formats import check_channels, check_clip, to_output_format
 from vsedvr.filter.graph import FilterSettings, Stage, build
@@ -20,7 +21,6 @@ from vsedvr.infer import (
     check_ensemble,
     check_second_stage,
     check_tile,
-    choose_device,
     choose_precision,
     lacks_kernels,
 )
@@ -39,8 +39,8 @@ def edvr(
     *,
     refine: str | os.PathLike[str] | EDVR | None = None,
     ensemble: int = 1,
-    device_index: int | None = None,
-    num_streams: int = 1,
+    device_index: int | Sequence[int] | None = None,
+    num_streams: int | None = None,
     auto_download: bool = False,
     precision: str | None = None,
     padding: str | None = None,
@@ -73,9 +73,10 @@ def edvr(
             clip. It takes the same as `model`. By default there is none.
         ensemble: number of versions of each picture that are restored. The result is their mean: 1 is the picture alone, 4
             its flips, 8 the flips and their transposes. A little better, but it takes 4 or 8 times the time.
-        device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none.
-        num_streams: exists because other filters have it, for working on several frames at once on a GPU. This filter uses
-            one stream so far, whatever is given.
+        device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none. Several
+            numbers, such as [0, 1], restore frames in turn on several cards. Only equal cards give equal bits.
+        num_streams: number of frames that each device is given at a time. By default 2 on a GPU, which then works on a frame
+            while the one before is copied, and 1 on a CPU. It changes no pixel.
         auto_download: whether a published model that is not on this computer is downloaded when the filter is created. It
             needs the extra "models" of the package: pip install "vsedvr[models]".
         precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU, fp16 is slower
@@ -109,8 +110,8 @@ def edvr(
     try:
         refuse_unknown(unknown, [name for name in inspect.signature(edvr).parameters if name != "unknown"])
         check_clip(clip)
-        _check_streams(num_streams)
-        device = choose_device(_optional(device_index, to_number, "device_index"))
+        devices = to_devices(device_index)
+        streams = to_streams(num_streams, devices)
         asked = _optional(precision, to_word, "precision", PRECISIONS)
         tile = _optional(tile, to_tile, "tile")
         tile_pad = _optional(tile_pad, to_number, "tile_pad")
@@ -118,7 +119,7 @@ def edvr(
         padding = _optional(padding, to_word, "padding", PADDINGS)
         sc = to_flag(sc, "sc")
         number = _optional(matrix, to_matrix, "matrix")
-        dtype = choose_precision(asked, device, exact_input=clip.format.id == vs.RGBS)
+        dtype = choose_precision(asked, devices[0], exact_input=clip.format.id == vs.RGBS)
         versions = to_number(ensemble, "ensemble")
         check_ensemble(versions)
         download = to_flag(auto_download, "auto_download")
@@ -131,8 +132,8 @@ def edvr(
         if len(stages) > 1:
             check_second_stage(first, stages[1].network.config)
         output = to_output_format(output_format, clip, first.scale)
-        _warn_of_slowness(device)
-        return build(clip, stages, FilterSettings(device, dtype, output, sc, tile, tile_pad, number, versions))
+        _warn_of_slowness(devices[0])
+        return build(clip, stages, FilterSettings(devices, streams, dtype, output, sc, tile, tile_pad, number, versions))
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         logger.debug("the filter cannot be created", exc_info=True)
         raise edvr_error(error) from None
@@ -147,19 +148,6 @@ def _optional[T, **P](
     value: object, convert: Callable[Concatenate[object, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T | None:
     return None if value is None else convert(value, *args, **kwargs)
-
-
-def _check_streams(num_streams: object) -> None:
-    """Checks an argument that exists only because other filters have it.
-
-    Raises:
-        ValueError: if num_streams is less than 1.
-    """
-    streams = to_number(num_streams, "num_streams")
-    if streams < 1:
-        raise ValueError(f"num_streams must be at least 1, got {streams}")
-    if streams > 1:
-        logger.info("num_streams is %d; one stream is used so far", streams)
 
 
 @cache

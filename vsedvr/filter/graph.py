@@ -4,7 +4,8 @@
                    +- scene starts ------+                                                                           |
                                                              result -- props of frame n -- to the output format -----+
 
-With a second stage, what the Restorer gives goes through places and a Restorer once more, with the same scene starts.
+Several such ModifyFrame nodes may take turns, so that a device works on a frame while the one before is copied. With a second
+stage, what the Restorer gives goes through places and a Restorer once more, with the same scene starts.
 
 Each place of the window is a clip of its own. Its frame n is the source frame at that place of the window when frame n is
 restored. So VapourSynth's core fetches the frames ahead and renders each once. No callback ever waits for a frame, which would
@@ -20,6 +21,7 @@ import vapoursynth as vs
 
 from vsedvr.filter.colour import in_output_format, join_chroma, to_float
 from vsedvr.filter.compute import compute
+from vsedvr.filter.devices import warn_of_differences
 from vsedvr.filter.restorer import Restorer
 from vsedvr.filter.scenes import SCENE_START, mark_scene_starts
 from vsedvr.filter.tags import TagReader
@@ -47,7 +49,10 @@ class Stage:
 class FilterSettings:
     """The checked arguments of the filter."""
 
-    device: torch.device
+    devices: tuple[torch.device, ...]
+    """Frame n is restored on device n modulo their number."""
+    streams: int
+    """Number of frames that each device is given at a time."""
     dtype: torch.dtype
     output: vs.VideoFormat
     sc: bool
@@ -76,41 +81,62 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
     tagged = reader.tagged(clip)
     restored = to_float(tagged, luma)
     starts = mark_scene_starts(clip, tagged) if settings.sc else None
-    engines = compute(
-        settings.device,
-        build_stages,
-        [stage.network for stage in stages],
-        settings.device,
-        settings.dtype,
-        (clip.height, clip.width),
-        settings.tile,
-        settings.tile_pad,
-        cache_may_grow(),
-        settings.ensemble,
-    )
+    built = [
+        compute(
+            device,
+            build_stages,
+            [stage.network for stage in stages],
+            device,
+            settings.dtype,
+            (clip.height, clip.width),
+            settings.tile,
+            settings.tile_pad,
+            cache_may_grow(),
+            settings.ensemble,
+            settings.streams,
+            settings.devices.count(device),
+        )
+        for device in settings.devices
+    ]
+    engines = list(zip(*built, strict=True))
+    warn_of_differences(engines)
     _log(stages, engines, settings)
     gray = luma or clip.format.color_family == output.color_family == vs.GRAY
     needs_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
-    for stage, engine in zip(stages, engines, strict=True):
+    for stage, of_stage in zip(stages, engines, strict=True):
         if starts is not None:
             restored = restored.std.CopyFrameProps(starts, props=SCENE_START)
         is_last = stage is stages[-1]
-        format = _format(gray if is_last else gray_model, engine.dtype, output if is_last and not luma else None)
-        windows = clip_windows(engine.config, clip.num_frames, stage.padding)
-        restored = _restored(restored, engine, windows, format, needs_beyond or not is_last)
+        format = _format(gray if is_last else gray_model, settings.dtype, output if is_last and not luma else None)
+        windows = clip_windows(stage.network.config, clip.num_frames, stage.padding)
+        restored = _restored(restored, of_stage, windows, format, needs_beyond or not is_last, settings.streams)
     result = join_chroma(restored, tagged, output) if luma else restored
     result = in_output_format(result, clip, output, reader)
     return result if result.width == clip.width else result.std.CopyFrameProps(restored, props="_Alpha")
 
 
 def _restored(
-    source: vs.VideoNode, engine: Engine, windows: Windows, format: vs.PresetVideoFormat, keep_beyond: bool
+    source: vs.VideoNode,
+    engines: Sequence[Engine],
+    windows: Windows,
+    format: vs.PresetVideoFormat,
+    keep_beyond: bool,
+    streams: int,
 ) -> vs.VideoNode:
-    """Makes the clip of the pictures that one stage restores, in a float format."""
+    """Makes the clip of the pictures that one stage restores, in a float format.
+
+    VapourSynth calls a ModifyFrame node for one frame at a time. So there is one for each frame that is restored at a time.
+    """
     places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
-    width, height = source.width * engine.config.scale, source.height * engine.config.scale
-    blank = source.std.BlankClip(width=width, height=height, format=format, keep=True)
-    return blank.std.ModifyFrame(places, Restorer([engine], windows, blank.format, keep_beyond))
+    scale = engines[0].config.scale
+    blank = source.std.BlankClip(width=source.width * scale, height=source.height * scale, format=format, keep=True)
+    number = min(streams * len(engines), source.num_frames)
+    restorer = Restorer(engines, windows, blank.format, keep_beyond, number)
+    nodes = [blank.std.ModifyFrame(places, restorer) for _ in range(number)]
+    if number == 1:
+        return nodes[0]
+    in_turn = [node.std.SelectEvery(number, [k], modify_duration=False) for k, node in enumerate(nodes)]
+    return vs.core.std.Interleave(in_turn, modify_duration=False)
 
 
 def _format(gray: bool, dtype: torch.dtype, output: vs.VideoFormat | None) -> vs.PresetVideoFormat:
@@ -128,12 +154,14 @@ def cache_may_grow() -> int:
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
-def _log(stages: Sequence[Stage], engines: Sequence[Engine], settings: FilterSettings) -> None:
+def _log(stages: Sequence[Stage], engines: Sequence[Sequence[Engine]], settings: FilterSettings) -> None:
     models = " then ".join(f"{stage.name}, x{stage.network.config.scale}," for stage in stages)
+    devices = " and ".join(str(engine.device) for engine in engines[0])
     precision = next(name for name, dtype in PRECISIONS.items() if dtype == settings.dtype)
-    tiles = " then ".join(dict.fromkeys(_tiles(engine) for engine in engines))
+    tiles = " then ".join(dict.fromkeys(_tiles(of_stage[0]) for of_stage in engines))
     ensemble = f", self-ensemble of {settings.ensemble}" if settings.ensemble > 1 else ""
-    logger.info("model %s on %s in %s, %s%s", models, engines[0].device, precision, tiles, ensemble)
+    streams = f", {settings.streams} streams" if settings.streams > 1 else ""
+    logger.info("model %s on %s in %s, %s%s%s", models, devices, precision, tiles, ensemble, streams)
 
 
 def _tiles(engine: Engine) -> str:

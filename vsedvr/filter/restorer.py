@@ -26,6 +26,9 @@ logger = logging.getLogger("vsedvr")
 
 CPU = torch.device("cpu")
 
+NEAR = 32
+"""Distance in frames up to which a still picture may be needed by a frame that is restored at the same time."""
+
 
 class Still(NamedTuple):
     """A picture that filled a whole window (all its frames were equal), with its restored frame."""
@@ -86,7 +89,7 @@ class Restorer:
         here = frames[n]
         if not all(same_picture(frames[i], here) for i in set(indices) - {n}):
             with self.lock:
-                if abs(n - self.last_still) >= self.streams:  # a frame that is restored at the same time may need it
+                if self.streams == 1 or abs(n - self.last_still) > NEAR:
                     self.still = None
             return self._compute(indices, frames, n)
         with self.lock:

@@ -28,6 +28,7 @@ def build_engine(
     *,
     ensemble: int = 1,
     stages: int = 1,
+    streams: int = 1,
 ) -> Engine:
     """Builds an engine that takes half of the free memory. The other half is for frames, other filters and the encoder.
 
@@ -41,7 +42,8 @@ def build_engine(
         reserved_bytes: bytes of the computer's memory that are free now but will be taken by something else, such as
             VapourSynth's cache of frames while it grows. A GPU's memory is not affected.
         ensemble: number of versions of each picture whose mean is the result (see Engine).
-        stages: number of engines that a clip goes through one after the other; each takes an equal part of that half.
+        stages: number of engines on the device that a clip goes through; each takes an equal part of that half.
+        streams: number of frames that are restored at a time (see Engine).
 
     Raises:
         ValueError: if tile or tile_pad is invalid (see check_tile), or there is no such ensemble.
@@ -50,7 +52,8 @@ def build_engine(
     """
     check_tile(tile, tile_pad)
     try:
-        return _build(model, device, dtype, size, tile, tile_pad, memory_budget(device, reserved_bytes) // stages, ensemble)
+        budget = memory_budget(device, reserved_bytes) // stages
+        return _build(model, device, dtype, size, tile, tile_pad, budget, ensemble, streams)
     except RuntimeError as error:
         if device.type != "cuda":
             raise
@@ -85,6 +88,7 @@ def _build(
     tile_pad: int | None,
     budget: int,
     ensemble: int,
+    streams: int,
 ) -> Engine:
     config = model.config
     pad = default_tile_pad(config) if tile_pad is None else tile_pad
@@ -92,7 +96,7 @@ def _build(
     if tile is None:
         tiling = choose_tiling(tiling, dtype, device, budget, ensemble)
     cache_bytes = max(0, budget - working_bytes(tiling, dtype, device, ensemble))
-    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble)
+    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble, streams=streams)
 
 
 def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:

@@ -43,18 +43,19 @@ class FrameCache:
     cache.
     """
 
-    def __init__(self, tiles: Sequence[VersionTile], num_frame: int, tile_bytes: int, max_bytes: int) -> None:
+    def __init__(self, tiles: Sequence[VersionTile], num_frame: int, tile_bytes: int, max_bytes: int, streams: int = 1) -> None:
         """
         Args:
             tiles: the tiles that each version of a frame is divided into, all versions in a row.
             num_frame: number of frames in a window.
             tile_bytes: size of one FrameTile in bytes.
             max_bytes: upper bound of the whole cache in bytes.
+            streams: number of frames that are restored at a time.
         """
         # Each kept tile needs room for a window less one frame: when a new frame enters, the oldest is no longer needed.
         kept = (max_bytes // tile_bytes + 1) // num_frame
         self.tiles = frozenset(tiles[: max(1, kept)])
-        self.max_frames = (num_frame + 2) * len(self.tiles)
+        self.max_frames = (num_frame + 1 + streams) * len(self.tiles)
         self.max_bytes = max_bytes
         self.nbytes = 0
         self.frames: OrderedDict[tuple[int, VersionTile], FrameTile] = OrderedDict()

@@ -53,6 +53,7 @@ class Engine:
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
         ensemble: int = 1,
+        streams: int = 1,
     ) -> None:
         """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for it.
 
@@ -66,6 +67,7 @@ class Engine:
             cache_bytes: upper bound of the features kept between calls, in bytes. All others are computed again.
             ensemble: number of versions of each picture that are restored, whose mean is the result: 1, 4 (flips) or 8
                 (flips, and transposed). It takes so many times as long.
+            streams: number of frames that are restored at a time. Their order varies, so features are kept for a few more.
 
         Raises:
             ValueError: for another ensemble.
@@ -75,6 +77,7 @@ class Engine:
         self.dtype = dtype
         self.tiling = tiling
         self.versions = transforms(ensemble)
+        self.streams = streams
         self.network = Network.shared(model, device, dtype)
         self.model, self.device = self.network.model, self.network.device
         self.stream = Stream(self.device)
@@ -280,7 +283,7 @@ class Engine:
         ensemble = len(self.versions)
         budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, ensemble)
         tiling = choose_tiling(tiling, torch.float32, self.device, budget, ensemble)
-        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes, ensemble)
+        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes, ensemble, self.streams)
 
     def _new_cache(self, max_bytes: int) -> FrameCache:
         tiles: list[VersionTile] = []
@@ -288,4 +291,4 @@ class Engine:
         if self.tiling is not None:
             tiles = [VersionTile(version, tile) for version in self.versions for tile in version.tiling(self.tiling).tiles]
             tile_bytes = feature_bytes(self.config, tiles[0].tile, self.dtype)
-        return FrameCache(tiles, self.config.num_frame, tile_bytes, max_bytes)
+        return FrameCache(tiles, self.config.num_frame, tile_bytes, max_bytes, self.streams)

@@ -40,15 +40,18 @@ def build_stages(
     tile_pad: int | None = None,
     reserved_bytes: int = 0,
     ensemble: int = 1,
+    streams: int = 1,
+    sharing: int = 1,
 ) -> list[Engine]:
     """Builds an engine for each stage; together they take half of the free memory.
 
     Args:
         models: the networks, in the order in which they restore.
-        device, dtype, reserved_bytes, ensemble: as for build_engine.
+        device, dtype, reserved_bytes, ensemble, streams: as for build_engine.
         size: (height, width) of the clip.
         tile, tile_pad: as for build_engine, in pixels of the clip. Where a stage before has enlarged the picture, tiles are as
             much larger.
+        sharing: how often the stages are built on the device; together they take half of its free memory.
 
     Raises:
         ValueError, MemoryError, RuntimeError: as build_engine.
@@ -65,7 +68,8 @@ def build_stages(
             None if tile_pad is None else factor * tile_pad,
             reserved_bytes,
             ensemble=ensemble,
-            stages=len(models),
+            stages=len(models) * sharing,
+            streams=streams,
         )
         engines.append(engine)
         factor *= model.config.scale

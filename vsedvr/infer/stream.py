@@ -18,7 +18,7 @@ class Stream:
     def __init__(self, device: torch.device) -> None:
         self.cuda: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self.cuda = torch.cuda.Stream(device)
+            self.cuda = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self.cuda.wait_stream(torch.cuda.current_stream(device))  # which copies the weights
 
     def current(self) -> AbstractContextManager[object]:
@@ -34,7 +34,7 @@ class Stream:
         """
         if self.cuda is None:
             return _nothing_to_wait_for
-        event = torch.cuda.Event(blocking=True)
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(self.cuda)
         return event.synchronize
 
