@@ -19,6 +19,7 @@ from conftest import TINY, random_model
 from vs_clips import clip_of, pixels
 from vsedvr.filter.devices import to_devices, to_streams, warn_of_differences
 from vsedvr.infer import Engine, Pending
+from vsedvr.infer.cache import FrameTile
 from vsedvr.model import EDVRConfig
 
 core = vs.core
@@ -105,7 +106,12 @@ def test_pixels_are_the_same_in_any_order(num_frames: int, arguments: dict[str, 
 def test_each_frame_is_extracted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames, calls = random_model(), torch.rand(23, 3, 16, 16), []
     original = Engine._extract
-    monkeypatch.setattr(Engine, "_extract", lambda self, lq: calls.append(1) or original(self, lq))
+
+    def noted(self: Engine, lq: Tensor) -> FrameTile:
+        calls.append(1)
+        return original(self, lq)
+
+    monkeypatch.setattr(Engine, "_extract", noted)
     all_pixels(vsedvr.edvr(clip_of(frames), model, num_streams=2), prefetch=2)
     assert len(calls) == 23
 

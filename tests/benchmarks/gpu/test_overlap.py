@@ -1,0 +1,41 @@
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+import vapoursynth as vs
+
+from benchmarks.gpu import overlap
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    threads = vs.core.num_threads
+    vs.core.num_threads = 4
+    yield
+    vs.core.num_threads = threads
+
+
+CASE = overlap.Case(32, 24, 0, 0, 7)
+
+
+@pytest.mark.parametrize("num_streams", [1, 2, 3])
+def test_a_clip_is_played_and_checked(num_streams: int) -> None:
+    seconds, busy = overlap.measure(CASE, num_streams)
+    assert seconds > 0
+    assert 0 <= busy <= 1
+
+
+def test_wrong_frames_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "Pending", lambda picture, *rest: Wrong())
+    with pytest.raises(SystemExit, match="wrong frames with 2 streams"):
+        overlap.measure(CASE, 2)
+
+
+class Wrong:
+    def wait(self) -> None:
+        """The frame is here."""
+
+    def result(self) -> torch.Tensor:
+        return torch.zeros(3, 96, 128)
