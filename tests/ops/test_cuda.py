@@ -244,6 +244,27 @@ def test_a_read_only_home_keeps_the_cache_in_memory(
     assert environ.get("CUPY_CACHE_IN_MEMORY") == in_memory
 
 
+def test_a_home_without_room_for_its_cache_is_said_once(tmp_path: Path) -> None:
+    """CuPy makes the folder while it is imported, and then raises OSError instead of ImportError."""
+    pytest.importorskip("cupy", reason="no CuPy")
+    (tmp_path / "file").touch()
+    code = """
+import torch
+torch.version.cuda = torch.version.cuda or "13.0"
+from vsedvr.ops import prepare
+for index in (0, 0, 1):
+    prepare(torch.device("cuda", index))
+"""
+    env = {**os.environ, "HOME": str(tmp_path / "file" / "home")}
+    env.pop("CUPY_CACHE_DIR", None)
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.startswith("CuPy cannot be imported (NotADirectoryError: ")
+    assert run.stderr.endswith("runs: set the environment variable CUPY_CACHE_DIR to a folder that you may write to\n")
+    assert run.stderr.count("\n") == 1
+
+
 @pytest.mark.gpu
 def test_a_captured_graph_replays_the_same_frame() -> None:
     device = torch.device("cuda", 0)
