@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vsedvr.infer import Engine
@@ -47,6 +46,8 @@ def random_model(config: EDVRConfig = TINY) -> EDVR:
 
 def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, int] = (1, 2)) -> list[NDArray[np.uint8]]:
     """RGB frames of a smooth texture that moves by so many pixels (down, right) a frame."""
+    from PIL import Image  # here: the tests for GPUs do without Pillow
+
     (dy, dx), steps = shift, num_frames - 1
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, ((height + steps * abs(dy)) // 6 + 2, (width + steps * abs(dx)) // 6 + 2, 3), np.uint8)
@@ -73,6 +74,8 @@ class MemoryClip(list[NDArray[np.uint8]]):
 
 
 def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
+    from PIL import Image
+
     folder.mkdir(parents=True)
     for n, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"{n:08}.png")

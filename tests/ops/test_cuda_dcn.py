@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d as torchvision_form
 
 from cuda_runner import SCHEDULES, Runner, build, build_program
 from vsedvr.ops import columns, cuda, cuda_dcn
 from vsedvr.ops.dcn import _dcn_backward_cuda, _dcn_cuda
+
+torchvision_form = pytest.importorskip("torchvision.ops", reason="no torchvision").deform_conv2d
 
 Tensors = tuple[Tensor, ...]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]

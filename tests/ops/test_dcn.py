@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d as torchvision_form
 
 from vsedvr.ops import columns, cuda, dcn, native
 from vsedvr.ops.checks import check_dcn
+
+torchvision_form = pytest.importorskip("torchvision.ops", reason="no torchvision").deform_conv2d
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
