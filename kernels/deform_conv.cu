@@ -154,23 +154,23 @@ DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, 
                      channels, groups, kernel);                                                                         \
     }
 
-DCN_ANY(float, float, dcn_any_float32_float32)
-DCN_ANY(Half, float, dcn_any_float16_float32)
-DCN_ANY(Half, Half, dcn_any_float16_float16)
-DCN_ANY(BFloat16, float, dcn_any_bfloat16_float32)
-DCN_BACKWARD(float, dcn_backward_float32)
-DCN_BACKWARD(Half, dcn_backward_float16)
-DCN_BACKWARD(BFloat16, dcn_backward_bfloat16)
+DCN_ANY(float, float, vsedvr_any_float32_float32)
+DCN_ANY(Half, float, vsedvr_any_float16_float32)
+DCN_ANY(Half, Half, vsedvr_any_float16_float16)
+DCN_ANY(BFloat16, float, vsedvr_any_bfloat16_float32)
+DCN_BACKWARD(float, vsedvr_backward_float32)
+DCN_BACKWARD(Half, vsedvr_backward_float16)
+DCN_BACKWARD(BFloat16, vsedvr_backward_bfloat16)
 #if __CUDA_ARCH__ >= 750
-DCN_MMA(Half, float, 32, 4, dcn_mma_float16_float32_32_4)
-DCN_MMA(Half, float, 64, 8, dcn_mma_float16_float32_64_8)
-DCN_MMA(Half, float, 128, 8, dcn_mma_float16_float32_128_8)
-DCN_MMA(Half, Half, 32, 4, dcn_mma_float16_float16_32_4)
-DCN_MMA(Half, Half, 64, 8, dcn_mma_float16_float16_64_8)
-DCN_MMA(Half, Half, 128, 8, dcn_mma_float16_float16_128_8)
+DCN_MMA(Half, float, 32, 4, vsedvr_mma_float16_float32_32_4)
+DCN_MMA(Half, float, 64, 8, vsedvr_mma_float16_float32_64_8)
+DCN_MMA(Half, float, 128, 8, vsedvr_mma_float16_float32_128_8)
+DCN_MMA(Half, Half, 32, 4, vsedvr_mma_float16_float16_32_4)
+DCN_MMA(Half, Half, 64, 8, vsedvr_mma_float16_float16_64_8)
+DCN_MMA(Half, Half, 128, 8, vsedvr_mma_float16_float16_128_8)
 #endif
 #if __CUDA_ARCH__ >= 800
-DCN_MMA(BFloat16, float, 32, 4, dcn_mma_bfloat16_float32_32_4)
-DCN_MMA(BFloat16, float, 64, 8, dcn_mma_bfloat16_float32_64_8)
-DCN_MMA(BFloat16, float, 128, 8, dcn_mma_bfloat16_float32_128_8)
+DCN_MMA(BFloat16, float, 32, 4, vsedvr_mma_bfloat16_float32_32_4)
+DCN_MMA(BFloat16, float, 64, 8, vsedvr_mma_bfloat16_float32_64_8)
+DCN_MMA(BFloat16, float, 128, 8, vsedvr_mma_bfloat16_float32_128_8)
 #endif

@@ -176,7 +176,7 @@ def run_sanitizer(problems: list[str]) -> str:
 
 def sanitizer_command(tool: str, what: str) -> list[str]:
     """The command that watches our kernels alone: torch's would take minutes."""
-    return [tool, "--tool", what, "--report-api-errors", "no", "--error-exitcode", "9", "--kernel-regex", "kns=dcn_"]
+    return [tool, "--tool", what, "--report-api-errors", "no", "--error-exitcode", "9", "--kernel-regex", "kns=vsedvr_"]
 
 
 def versions() -> str:

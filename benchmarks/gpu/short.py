@@ -91,7 +91,7 @@ def ncu(seconds: float, path: Path) -> str:
     tool = shutil.which("ncu")
     if tool is None:
         return "not installed"
-    words = [tool, "--set", "full", "--clock-control", "none", "-k", "regex:dcn_mma", "-c", "2", "--page", "details"]
+    words = [tool, "--set", "full", "--clock-control", "none", "-k", "regex:vsedvr_mma", "-c", "2", "--page", "details"]
     return _written(processes.run([*words, sys.executable, "-m", "benchmarks.gpu.probe", "--launch"], seconds), path)
 
 

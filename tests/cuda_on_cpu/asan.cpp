@@ -69,24 +69,49 @@ void backward(const Shape& s, float reach) {
     const auto grad_columns = zeros<float>(count * taps * s.channels), columns = zeros<float>(count * taps * s.channels);
     const auto conv_offset = offsets<float>(s, reach), grad_conv_offset = zeros<float>(s.pixels() * 3 * s.groups * taps);
     cuda_cpu::launch({unsigned(count * taps * s.groups + 255) / 256}, {256}, 0, cuda_cpu::in_order, [&] {
-        dcn_backward_float32(x.get(), conv_offset.get(), grad_columns.get(), columns.get(), grad_x.get(),
+        vsedvr_backward_float32(x.get(), conv_offset.get(), grad_columns.get(), columns.get(), grad_x.get(),
                              grad_conv_offset.get(), first, count, s.height, s.width, s.channels, s.groups, s.kernel);
     });
     launches++;
 }
 
+void bias_act(int pixels, int channels) {
+    const auto x = zeros<Half>(size_t(pixels) * channels), add = zeros<Half>(size_t(pixels) * channels);
+    const auto bias = zeros<Half>(channels);
+    const unsigned blocks = (pixels * channels + 2047) / 2048;
+    for (const Half* added : {add.get(), static_cast<Half*>(nullptr)}) {
+        cuda_cpu::launch({blocks}, {256}, 0, cuda_cpu::in_order,
+                         [&] { vsedvr_bias_act_float16(x.get(), bias.get(), added, pixels, channels, .1f); });
+        launches++;
+    }
+}
+
+void bias_act_shuffle(int rows, int width, int channels) {
+    const size_t count = size_t(rows) * width * channels * 4;
+    const auto x = zeros<float>(count), out = zeros<float>(count), bias = zeros<float>(4 * channels);
+    const unsigned blocks = (rows * width * ((channels + 7) / 8) + 255) / 256;
+    cuda_cpu::launch({blocks}, {256}, 0, cuda_cpu::in_order, [&] {
+        vsedvr_bias_act_shuffle_float32(x.get(), bias.get(), out.get(), rows * width, width, channels, .1f);
+    });
+    launches++;
+}
+
 int main() {
+    for (int channels : {1, 3, 8, 12, 64}) {
+        for (int pixels : {1, 7, 300}) bias_act(pixels, channels);
+        bias_act_shuffle(3, 7, channels);
+    }
     const Shape shapes[] = {{1, 1, 1, 1, 1, 1, 3},   {2, 5, 7, 64, 64, 8, 3}, {1, 1, 13, 7, 5, 1, 3},
                             {1, 13, 1, 12, 20, 3, 1}, {3, 9, 20, 8, 3, 2, 5},  {1, 9, 9, 40, 70, 1, 3}};
     for (float reach : {0.f, 3.f, 1000.f}) {
         for (const Shape& s : shapes) {
-            any<float, float>(s, reach, dcn_any_float32_float32);
-            any<Half, Half>(s, reach, dcn_any_float16_float16);
+            any<float, float>(s, reach, vsedvr_any_float32_float32);
+            any<Half, Half>(s, reach, vsedvr_any_float16_float16);
             backward(s, reach);
         }
-        mma<Half, Half, 32, 4>(1, 1, 1, reach, dcn_mma_float16_float16_32_4);
-        mma<Half, float, 64, 8>(2, 9, 7, reach, dcn_mma_float16_float32_64_8);
-        mma<BFloat16, float, 128, 8>(1, 3, 10, reach, dcn_mma_bfloat16_float32_128_8);
+        mma<Half, Half, 32, 4>(1, 1, 1, reach, vsedvr_mma_float16_float16_32_4);
+        mma<Half, float, 64, 8>(2, 9, 7, reach, vsedvr_mma_float16_float32_64_8);
+        mma<BFloat16, float, 128, 8>(1, 3, 10, reach, vsedvr_mma_bfloat16_float32_128_8);
     }
     std::printf("%d launches\n", launches);
 }

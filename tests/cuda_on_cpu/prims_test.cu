@@ -1,6 +1,6 @@
 // Uses all of prims.cuh, for test_prims.py: eight warps, each with a matrix product of its own, and conversions.
 
-extern "C" __global__ void dcn_prims(const u16* a, const u16* b, const float* values, float* product, float* product_bfloat16,
+extern "C" __global__ void vsedvr_prims(const u16* a, const u16* b, const float* values, float* product, float* product_bfloat16,
                                      u32* packed, u32* packed_bfloat16, float* back) {
     SHARED_MEMORY(shared);
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;

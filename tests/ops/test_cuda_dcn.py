@@ -357,8 +357,9 @@ def test_memory_is_never_touched_outside_of_the_tensors(tmp_path: Path) -> None:
     """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own."""
     kernels = ["any_float32_float32", "any_float16_float16", "backward_float32", "mma_float16_float16_32_4"]
     kernels += ["mma_float16_float32_64_8", "mma_bfloat16_float32_128_8"]
+    kernels += ["bias_act_float16", "bias_act_shuffle_float32"]
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = build_program(tmp_path, "asan.cpp", kernels, flags)
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "63 launches\n"
+    assert result.stdout == "98 launches\n"

@@ -19,7 +19,7 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Sequence
     if request.param == "cuda":
         import cupy
 
-        kernel = cupy.RawModule(code=PRIMS + KERNEL, options=cuda.OPTIONS).get_function("dcn_prims")
+        kernel = cupy.RawModule(code=PRIMS + KERNEL, options=cuda.OPTIONS).get_function("vsedvr_prims")
 
         def on_gpu(tensors: Sequence[Tensor]) -> list[Tensor]:
             tensors = [tensor.cuda() for tensor in tensors]
@@ -62,4 +62,4 @@ def test_prims_are_what_they_say(launch: Callable[[Sequence[Tensor]], list[Tenso
 def test_the_text_for_a_gpu_compiles(arch: int) -> None:
     cubin, log = compile_for_gpu(PRIMS + KERNEL, arch)
     assert cubin
-    assert "Compiling entry function 'dcn_prims'" in log
+    assert "Compiling entry function 'vsedvr_prims'" in log

@@ -6,24 +6,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.ops import PackedConv3x3, conv3x3, dcn, pack_conv3x3
+from vsedvr.ops import PackedConv3x3, bias_act, conv3x3, dcn, pack_conv3x3, runs_bias_act
 
-__all__ = ["SLOPE", "Conv3x3", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
+__all__ = ["SLOPE", "Conv", "Conv3x3", "DCNPack", "ResidualBlock", "lrelu", "make_conv", "upsample"]
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU in EDVR."""
 
 
+class Conv(nn.Conv2d):
+    """A convolution with padding kernel_size // 2, and the LeakyReLU behind it."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, kernel_size // 2, dtype=torch.float32)
+        self.fused = False
+
+    def pack(self) -> None:
+        """From here on all that follows the convolution is one kernel on a GPU, in calls without gradients."""
+        self.fused = True
+
+    def forward(self, x: Tensor, slope: float = 1) -> Tensor:
+        """Computes leaky_relu(conv(x), slope) of x (b, c, h, w); a slope of 1 leaves the LeakyReLU out."""
+        if self.fused and runs_bias_act(x):
+            return bias_act(F.conv2d(x, self.weight, None, self.stride, self.padding), self.bias, slope)
+        out = super().forward(x)
+        return out if slope == 1 else F.leaky_relu(out, slope, inplace=True)
+
+
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution with stride 1 and padding 1, and the operations around it in EDVR, all in one pass on a CPU."""
+    """A 3x3 convolution with stride 1 and padding 1, and the operations around it in EDVR.
+
+    Once it is packed, and without gradients, they are one pass together on a CPU, and on a GPU all that follows the
+    convolution is one kernel.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, shuffle: bool = False) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, dtype=torch.float32)
         self.shuffle = shuffle
+        self.fused = False
         self.packed: PackedConv3x3 | None = None
 
     def pack(self) -> None:
-        """Packs the weights for calls on a CPU without gradients. They must not be changed afterwards."""
+        """Prepares calls without gradients: packs the weights for a CPU, which must not be changed afterwards."""
+        self.fused = True
         self.packed = pack_conv3x3(self.weight, self.bias, self.shuffle)
 
     def forward(
@@ -45,7 +70,10 @@ class Conv3x3(nn.Conv2d):
         """
         if self.packed is not None and self.packed.serves(x):
             return self.packed(x, slope, add, x2, rows)
-        out = self._convolve(x if x2 is None else torch.cat([x, x2], 1), rows)
+        x = x if x2 is None else torch.cat([x, x2], 1)
+        if self.fused and runs_bias_act(x):
+            return bias_act(self._convolve(x, None, rows), self.bias, slope, add, self.shuffle)
+        out = self._convolve(x, self.bias, rows)
         if self.shuffle:
             out = F.pixel_shuffle(out, 2)
         if add is not None:
@@ -54,20 +82,20 @@ class Conv3x3(nn.Conv2d):
             return F.relu(out, inplace=True)
         return out if slope == 1 else F.leaky_relu(out, slope, inplace=True)
 
-    def _convolve(self, x: Tensor, rows: tuple[int, int] | None) -> Tensor:
+    def _convolve(self, x: Tensor, bias: Tensor | None, rows: tuple[int, int] | None) -> Tensor:
         if rows is None:
-            return conv3x3(x, self.weight, self.bias)
+            return conv3x3(x, self.weight, bias)
         first, number = rows
         above = min(first, 1)  # the convolution reads one more row on either side, if there is one
         around = x[:, :, first - above : first + number + 1]
-        return conv3x3(around, self.weight, self.bias)[:, :, above : above + number]
+        return conv3x3(around, self.weight, bias)[:, :, above : above + number]
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
     """Makes a convolution layer in float32 with padding kernel_size // 2, so that the size is divided by the stride only."""
     if kernel_size == 3 and stride == 1:
         return Conv3x3(in_channels, out_channels)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, dtype=torch.float32)
+    return Conv(in_channels, out_channels, kernel_size, stride)
 
 
 def lrelu(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv, upsample
-from vsedvr.ops import PackedConv3x3, conv3x3, pack_conv3x3
+from vsedvr.ops import PackedConv3x3, bias_act, conv3x3, pack_conv3x3, runs_bias_act
 
 __all__ = ["FrameFeatures", "PCDAlignment", "SplitConv"]
 
@@ -50,17 +50,22 @@ class SplitConv(Conv3x3):
         """Convolves ref with its half of the weight, with the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_ref is not None and self.packed_ref.serves(ref):
             return self.packed_ref(ref)
+        if self.fused and runs_bias_act(ref):
+            return bias_act(conv3x3(ref, self._halves()[1]), self.bias)
         return conv3x3(ref, self._halves()[1], self.bias)
 
     def with_share(self, nbr: Tensor, ref_share: Tensor) -> Tensor:
         """Applies a LeakyReLU to the whole convolution, given nbr and the result of ref_share, all (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr, SLOPE, add=ref_share)
+        if self.fused and runs_bias_act(nbr):
+            return bias_act(self.nbr_share(nbr), None, SLOPE, add=ref_share)
         return lrelu(self.nbr_share(nbr) + ref_share)
 
     def pack(self) -> None:
         """Copies and packs the two halves of the weight, so that no call has to. The weight must not change afterwards."""
         nbr, ref = (half.detach().clone(memory_format=torch.channels_last) for half in self.weight.chunk(2, 1))
+        self.fused = True
         self.halves = nbr, ref
         self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import SLOPE, lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, make_conv, upsample
 from vsedvr.ops import empty_picture
 
 __all__ = ["TSAFusion"]
@@ -36,9 +36,9 @@ class TSAFusion(nn.Module):
     def forward(self, aligned: Sequence[Tensor]) -> Tensor:
         """Fuses num_frame aligned frames, each (b, c, h, w), into (b, c, h, w); h and w are multiples of 4."""
         weighted = self.temporal_attention(aligned)
-        feat = lrelu(self.feat_fusion(weighted))
+        feat = self.feat_fusion(weighted, slope=SLOPE)
         attn = self.spatial_attention(weighted)
-        attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
+        attn_add = self.spatial_attn_add2(self.spatial_attn_add1(attn, slope=SLOPE))
         return feat * attn.sigmoid() * 2 + attn_add  # with the factor 2, logits of 0 leave the features unchanged
 
     def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
@@ -55,13 +55,13 @@ class TSAFusion(nn.Module):
 
     def spatial_attention(self, weighted: Tensor) -> Tensor:
         """Computes the logits of the spatial attention, (b, c, h, w), with a pyramid that halves the size twice."""
-        attn = _halve(lrelu(self.spatial_attn1(weighted)))
-        attn = lrelu(self.spatial_attn2(attn))
-        level = lrelu(self.spatial_attn_l1(attn))
+        attn = _halve(self.spatial_attn1(weighted, slope=SLOPE))
+        attn = self.spatial_attn2(attn, slope=SLOPE)
+        level = self.spatial_attn_l1(attn, slope=SLOPE)
         level = self.spatial_attn_l2(_halve(level), SLOPE)
         level = upsample(self.spatial_attn_l3(level, SLOPE))
         attn = self.spatial_attn3(attn, SLOPE) + level
-        attn = upsample(lrelu(self.spatial_attn4(attn)))
+        attn = upsample(self.spatial_attn4(attn, slope=SLOPE))
         return self.spatial_attn5(attn)
 
 

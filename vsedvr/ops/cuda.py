@@ -30,6 +30,12 @@ KERNELS = {
         "backward_float32",
         "backward_float16",
         "backward_bfloat16",
+        "bias_act_float32",
+        "bias_act_float16",
+        "bias_act_bfloat16",
+        "bias_act_shuffle_float32",
+        "bias_act_shuffle_float16",
+        "bias_act_shuffle_bfloat16",
     ),
     (7, 5): (
         "mma_float16_float16_32_4",
@@ -47,11 +53,18 @@ KERNELS = {
 }
 """Names of the kernels by the compute capability that they need.
 
-A name has the kind of kernel and the type of x; after these the type of conv_offset_output, and for tensor cores (mma) the
-numbers of channels and of deformable groups.
+A name has the kind of kernel and the type of x. Those of the deformable convolution (any, mma) have after these the type of
+conv_offset_output, and for tensor cores (mma) the numbers of channels and of deformable groups.
 """
 
-SOURCES = ("prims.cuh", "deform_conv_samples.cuh", "deform_conv_mma.cuh", "deform_conv_backward.cuh", "deform_conv.cu")
+SOURCES = (
+    "prims.cuh",
+    "deform_conv_samples.cuh",
+    "deform_conv_mma.cuh",
+    "deform_conv_backward.cuh",
+    "deform_conv.cu",
+    "bias_act.cu",
+)
 OPTIONS = ("--std=c++17",)
 PACKAGE = Path(__file__).parent.parent
 FOLDERS = (PACKAGE / "kernels", PACKAGE.parent / "kernels")  # in a wheel, and in a checkout
@@ -85,7 +98,7 @@ def source() -> str:
     return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in SOURCES)
 
 
-def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float) -> None:
+def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float | None) -> None:
     """Starts a kernel on the current stream of its tensors' device and does not wait for it.
 
     Args:
@@ -93,7 +106,7 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         blocks: the grid; a block has THREADS threads.
         shared_bytes: dynamic shared memory of a block.
         args: as the kernel has them, with at least one tensor. A tensor goes as its address: type, shape and layout are the
-            caller's to check. An int goes as a C int, a float as a C float.
+            caller's to check. None goes as a null pointer, an int as a C int, a float as a C float.
 
     Raises:
         ValueError: if the tensors are not all on one GPU.
@@ -110,9 +123,9 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         kernel(blocks, (THREADS,), tuple(map(_argument, args)), shared_mem=shared_bytes, stream=_cupy_stream(stream))
 
 
-def _argument(value: Tensor | int | float) -> Any:
-    if isinstance(value, Tensor):
-        return value.data_ptr()  # 8 bytes, as CuPy passes every int of Python's
+def _argument(value: Tensor | int | float | None) -> Any:
+    if value is None or isinstance(value, Tensor):
+        return 0 if value is None else value.data_ptr()  # 8 bytes, as CuPy passes every int of Python's
     return np.int32(value) if isinstance(value, int) else np.float32(value)
 
 
@@ -157,7 +170,7 @@ def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
     device = torch.device("cuda", device_index)
     names = [name for needed, names in KERNELS.items() if capability(device) >= needed for name in names]
     with cupy.cuda.Device(device_index):
-        return {name: module.get_function(f"dcn_{name}").kernel for name in names}
+        return {name: module.get_function(f"vsedvr_{name}").kernel for name in names}
 
 
 @cache
