@@ -40,14 +40,16 @@ void forward(const Shape& s, float reach, dim3 blocks, size_t shared_bytes, Kern
     const auto bias = zeros<T>(s.out_channels);
     const auto weight = zeros<T>(size_t(s.out_channels) * s.channels * s.kernel * s.kernel);
     const auto conv_offset = offsets<O>(s, reach);
-    cuda_cpu::launch(blocks, {256}, shared_bytes, cuda_cpu::shuffled,
-                     [&] { kernel(x.get(), conv_offset.get(), weight.get(), bias.get(), out.get()); });
+    const auto offset_bias = zeros<O>(3 * s.groups * s.kernel * s.kernel);
+    cuda_cpu::launch(blocks, {256}, shared_bytes, cuda_cpu::shuffled, [&] {
+        kernel(x.get(), conv_offset.get(), offset_bias.get(), weight.get(), bias.get(), out.get());
+    });
     launches++;
 }
 
 template <typename T, typename O>
 void any(const Shape& s, float reach,
-         void (*kernel)(const T*, const O*, const T*, const T*, T*, int, int, int, int, int, int, float)) {
+         void (*kernel)(const T*, const O*, const O*, const T*, const T*, T*, int, int, int, int, int, int, float)) {
     const dim3 blocks{s.tiles(), unsigned(s.out_channels + 63) / 64};
     forward<T, O>(s, reach, blocks, 2 * 64 * any_row * sizeof(float), [&](auto... tensors) {
         kernel(tensors..., s.height, s.width, s.channels, s.out_channels, s.groups, s.kernel, .1f);
@@ -56,7 +58,7 @@ void any(const Shape& s, float reach,
 
 template <typename T, typename O, int C, int G>
 void mma(int batch, int height, int width, float reach,
-         void (*kernel)(const T*, const O*, const T*, const T*, T*, int, int, float)) {
+         void (*kernel)(const T*, const O*, const O*, const T*, const T*, T*, int, int, float)) {
     const Shape s{batch, height, width, C, C, G, 3};
     forward<T, O>(s, reach, {s.tiles()}, Mma<T, O, C, G>::shared_bytes,
                   [&](auto... tensors) { kernel(tensors..., height, width, .1f); });

@@ -187,6 +187,35 @@ def test_layouts_change_nothing_and_none_is_needed(run_all: RunAll) -> None:
     assert all(cuda_dcn._ready(t, t.dtype) is t for t in last), "a network in channels_last copies nothing"
 
 
+@pytest.mark.parametrize(("dtype", "offset_dtype"), TYPES)
+@pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[4], SHAPES[7], SHAPES[8]])
+def test_the_bias_of_the_offset_convolution(
+    run_all: RunAll, shape: Shape, dtype: torch.dtype, offset_dtype: torch.dtype
+) -> None:
+    """In float32 it gives what the sum gives, bit for bit; in float16 the sum is not rounded."""
+    x, predicted, weight, bias = typed(inputs(*shape), dtype, offset_dtype)
+    offset_bias = (3 * torch.randn(predicted.shape[1])).to(offset_dtype)
+    both = predicted.double() + offset_bias.double()[:, None, None]
+
+    def run(*tensors: Tensor) -> Tensors:
+        x, predicted, weight, bias, offset_bias = tensors
+        return (cuda_dcn.forward(x, predicted, weight, bias, 0.1, offset_bias),)
+
+    given = x, predicted, weight, bias
+    for (out,) in run_all(run, *given, offset_bias):
+        assert_close(out, expected(x, both, weight, bias, 0.1), TOLERANCE[dtype])
+        if offset_dtype == torch.float32:
+            added = x, predicted + offset_bias[:, None, None], weight, bias
+            ((sum_first,), *_) = run_all(forward(0.1), *added)
+            assert torch.equal(out, sum_first)
+
+
+def test_the_bias_of_the_offset_convolution_must_fit(run_all: RunAll) -> None:
+    x, predicted, weight, bias = inputs(1, 16, 16, 2, 3, 4, 3)
+    with pytest.raises(ValueError, match=r"offset_bias must have the shape \(54,\), got \(18,\)"):
+        cuda_dcn.forward(x, predicted, weight, bias, 0.1, torch.zeros(18))
+
+
 def test_batch_of_none(run_all: RunAll) -> None:
     x, conv_offset_output, weight, bias = inputs(0, 64, 64, 8, 5, 6, 3)
     for (out,) in run_all(forward(0.1), x, conv_offset_output, weight, bias):

@@ -140,13 +140,17 @@ class DCNPack(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_feat, num_feat, 3, 3, dtype=torch.float32))
         self.bias = nn.Parameter(torch.zeros(num_feat, dtype=torch.float32))
         nn.init.uniform_(self.weight, -1 / math.sqrt(9 * num_feat), 1 / math.sqrt(9 * num_feat))
-        self.conv_offset = make_conv(num_feat, 3 * deformable_groups * 9)
+        self.conv_offset = Conv3x3(num_feat, 3 * deformable_groups * 9)
         nn.init.zeros_(self.conv_offset.weight)  # so the layer starts as a plain convolution at half strength
         nn.init.zeros_(self.conv_offset.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, offset_feat: Tensor) -> Tensor:
         """Convolves x (b, c, h, w) with offsets and masks predicted from offset_feat (b, c, h, w); returns (b, c, h, w)."""
         # In bfloat16 an offset of 8 pixels could change only in steps of 1/16 pixel, so conv_offset stays in float32.
+        offset_feat = offset_feat.to(self.conv_offset.weight.dtype)
+        if self.conv_offset.fused and runs_bias_act(x):
+            conv_offset_output = conv3x3(offset_feat, self.conv_offset.weight)
+            return dcn(x, conv_offset_output, self.weight, self.bias, self.slope, self.conv_offset.bias)
         with torch.autocast(x.device.type, enabled=False):
-            conv_offset_output = self.conv_offset(offset_feat.to(self.conv_offset.weight.dtype))
+            conv_offset_output = self.conv_offset(offset_feat)
         return dcn(x, conv_offset_output, self.weight, self.bias, self.slope)

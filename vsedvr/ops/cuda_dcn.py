@@ -21,7 +21,14 @@ ANY_SHARED_BYTES = 4 * (64 + 64) * (32 + 4)
 """Shared memory of a block of the kernel that takes every number of channels and groups, without tensor cores."""
 
 
-def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+def forward(
+    x: Tensor,
+    conv_offset_output: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slope: float,
+    offset_bias: Tensor | None = None,
+) -> Tensor:
     """`vsedvr.ops.dcn` of x in one of DTYPES on a GPU; weight and bias are converted to the type of x.
 
     No tensor is copied that is channels_last, of the right type and aligned already, as those of a network in channels_last
@@ -30,22 +37,21 @@ def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor,
     Raises:
         ValueError: if tensors do not belong together, or x is of another type.
     """
-    groups = check_dcn(x, conv_offset_output, weight, bias)
+    groups = check_dcn(x, conv_offset_output, weight, bias, offset_bias)
     _check_dtype(x)
     b, c, h, w = x.shape
     out_channels, _, kernel, _ = weight.shape
+    predicted = 3 * groups * kernel * kernel
     both_half = x.dtype == conv_offset_output.dtype == torch.float16
     offset_dtype = torch.float16 if both_half else torch.float32
     out = torch.empty((b, out_channels, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    if offset_bias is not None:
+        offset_bias = _checked("offset_bias", _ready(offset_bias, offset_dtype), (predicted,), offset_dtype, x.device)
+    offsets = _ready(conv_offset_output, offset_dtype)
     tensors = (
         _checked("x", _ready(x, x.dtype), (b, c, h, w), x.dtype, x.device),
-        _checked(
-            "conv_offset_output",
-            _ready(conv_offset_output, offset_dtype),
-            (b, 3 * groups * kernel * kernel, h, w),
-            offset_dtype,
-            x.device,
-        ),
+        _checked("conv_offset_output", offsets, (b, predicted, h, w), offset_dtype, x.device),
+        offset_bias,
         _checked("weight", _ready(weight, x.dtype), (out_channels, c, kernel, kernel), x.dtype, x.device),
         _checked("bias", _ready(bias, x.dtype), (out_channels,), x.dtype, x.device),
         _checked("out", out, (b, out_channels, h, w), x.dtype, x.device),
