@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, choose_tiling, feature_bytes, free_bytes, working_bytes
-from vsedvr.infer.memory import OVERHEAD, RESERVE, is_out_of_memory
+from vsedvr.infer.memory import OVERHEAD, RESERVE, SMALL_STEPS, Steps, choose_steps, is_out_of_memory
+from vsedvr.infer.network import Network
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -160,8 +161,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return kernels
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(
+CONFIGS = pytest.mark.parametrize(
     "config",
     [
         EDVRConfig(),
@@ -173,6 +173,10 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     ],
     ids=["M", "without TSA", "small, 7 frames", "L", "x1", "x2"],
 )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@CONFIGS
 def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     config: EDVRConfig, dtype: torch.dtype, kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +190,49 @@ def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     kept = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
     assert engine.cache.nbytes == kept
     assert live.peak <= kept + working_bytes(tiling, dtype, GPU) <= 1.5 * live.peak + OVERHEAD
+
+
+@pytest.mark.parametrize("steps", [Steps(None, True), Steps(None, False), Steps(90, False)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@CONFIGS
+@pytest.mark.usefixtures("kernels")
+def test_in_other_steps_it_covers_every_tensor_too(
+    config: EDVRConfig, dtype: torch.dtype, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network alone, as the engine calls it."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+    tiling = Tiling.whole(540, 960, config)
+    model = Network(random_model(config), "meta", dtype).model
+    with torch.inference_mode():
+        lq = torch.empty(1, 3, tiling.tiles[0].height, 960, dtype=dtype, device="meta")
+        lq = lq.contiguous(memory_format=torch.channels_last)
+        frames = [model.extract(lq) for _ in range(config.num_frame)]
+        with LiveBytes() as live:
+            ref = frames[config.center]
+            aligned = model.align_all(frames, ref) if steps.at_once else [model.align(frame, ref) for frame in frames]
+            fused = model.fuse(aligned)
+            del aligned
+            model.reconstruct(fused, lq, steps.rows)
+    estimate = working_bytes(tiling, dtype, GPU, steps=steps)
+    assert live.peak <= estimate <= 1.7 * live.peak + OVERHEAD
+
+
+@CONFIGS
+@pytest.mark.parametrize("tile", [(0, 0), (320, 180)])
+@pytest.mark.usefixtures("kernels")
+def test_steps_are_the_fewest_that_leave_room_for_all_features(config: EDVRConfig, tile: tuple[int, int]) -> None:
+    tiling = Tiling(540, 960, tile, 12, config)
+    least = working_bytes(tiling, torch.float16, GPU)
+    kept = (config.num_frame + 2) * len(tiling.tiles) * feature_bytes(config, tiling.tiles[0], torch.float16)
+    chosen = [choose_steps(tiling, torch.float16, GPU, kept + (room << 20)) for room in range(0, 20000, 100)]
+    takes = [working_bytes(tiling, torch.float16, GPU, steps=steps) for steps in chosen]
+    assert all(bytes_ <= least + (room << 20) for bytes_, room in zip(takes, range(0, 20000, 100), strict=True))
+    assert chosen[-1] == Steps(None, True)
+    assert [steps.at_once for steps in chosen] == sorted(steps.at_once for steps in chosen)
+    heights = [steps.rows or 1 << 20 for steps in chosen]
+    assert heights == sorted(heights), "with more memory never more strips"
+    assert choose_steps(tiling, torch.float16, GPU, kept - 1) == SMALL_STEPS
+    assert choose_steps(tiling, torch.float16, CPU, 1 << 50) == SMALL_STEPS
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
