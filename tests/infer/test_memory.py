@@ -83,6 +83,24 @@ def test_out_of_memory_goes_on_in_smaller_tiles(error: Callable[[], Exception], 
     assert torch.equal(out, again)
 
 
+@pytest.mark.parametrize("tile_area", [1 << 20, 60 * 60])
+def test_out_of_memory_goes_on_in_small_steps_first(tile_area: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a word where these suffice, since only the rounding differs; then in smaller tiles."""
+    model, clip = random_model(X4), torch.rand(5, 3, 75, 141)
+    engine = Engine(model, tiling=Tiling(75, 141, (0, 0), 4, X4), steps=Steps(None, True))
+    can_allocate(tile_area, ERRORS["GPU"], engine)
+
+    def align_all(*given: object) -> Any:
+        raise ERRORS["GPU"]()
+
+    engine.model.align_all = align_all  # type: ignore[assignment,method-assign]
+    out = engine.restore(range(5), clip.__getitem__)
+    assert engine.steps == SMALL_STEPS
+    assert engine.tiling
+    assert len(caplog.records) == (0 if tile_area > 141 * 75 else 2)
+    assert torch.equal(out, Engine(model, tiling=engine.tiling).restore(range(5), clip.__getitem__))
+
+
 def test_a_full_cache_makes_room() -> None:
     """Else it would grow until the next tiles have no room either."""
     engine, clip = Engine(random_model(X4)), torch.rand(6, 3, 120, 130)

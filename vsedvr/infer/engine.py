@@ -13,7 +13,8 @@ from vsedvr import ops
 from vsedvr.infer.cache import FrameCache, FrameTile
 from vsedvr.infer.device import PRECISIONS, computing
 from vsedvr.infer.memory import (
-    ROWS_AT_A_TIME,
+    SMALL_STEPS,
+    Steps,
     arena_bytes,
     choose_tiling,
     feature_bytes,
@@ -38,7 +39,7 @@ class Engine:
 
     The features of a frame are computed when a window first needs them, and kept for later windows by source frame number
     and tile. A frame that occurs twice in a window is aligned once. The cache changes how long a frame takes but never its
-    pixels: as long as the tiles stay the same, output n depends on n alone.
+    pixels: as long as the tiles and steps stay the same, output n depends on n alone.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
+        steps: Steps = SMALL_STEPS,
     ) -> None:
         """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for it.
 
@@ -59,6 +61,7 @@ class Engine:
             tiling: how pictures are divided into tiles; by default they are restored whole. If memory runs out, smaller
                 tiles replace it; on a GPU that is tried out here already, so that the tiles do not change later.
             cache_bytes: upper bound of the features kept between calls, in bytes. All others are computed again.
+            steps: in what steps a tile is restored (choose_steps); the small ones replace them if memory runs out.
 
         Raises:
             MemoryError: if a GPU's memory runs out even with the smallest tiles.
@@ -66,6 +69,7 @@ class Engine:
         self.config = model.config
         self.dtype = dtype
         self.tiling = tiling
+        self.steps = steps
         self.network = Network.shared(model, device, dtype)
         self.model, self.device = self.network.model, self.network.device
         self.exact: Engine | None = None
@@ -130,7 +134,7 @@ class Engine:
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
             center = frames[indices[self.config.center]]
             with self._reused_memory():
-                restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, ROWS_AT_A_TIME)[0]
+                restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, self.steps.rows)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
             part = start_download(restored.float().clamp(0, 1).contiguous())
         wait_for(self.device)
@@ -146,7 +150,11 @@ class Engine:
     def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
         """Aligns and fuses a window's frames. The aligned frames are freed on return, before reconstruction needs memory."""
         center = frames[indices[self.config.center]]
-        aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
+        if self.steps.at_once:
+            features = [frame.features for frame in frames.values()]
+            aligned = dict(zip(frames, self.model.align_all(features, center.features), strict=True))
+        else:
+            aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
     def _frame(self, i: int, tile: Tile, load: Load) -> FrameTile:
@@ -163,7 +171,7 @@ class Engine:
         return FrameTile(lq, self.model.extract(lq))
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
-        """Calls `run` with the tiling, and with smaller ones while memory runs out; the engine keeps the tiling that fits.
+        """Calls `run` with the tiling, and while memory runs out in small steps, then with smaller tilings; keeps what fits.
 
         Returns:
             What the call that succeeded returned.
@@ -177,10 +185,11 @@ class Engine:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = smaller_tiling(tiling, error)
+                smaller = smaller_tiling(tiling, error) if self.steps == SMALL_STEPS else tiling
             # This must come after the except block: the error keeps tensors alive. The memory in use when it ran out is
             # about all there is; from here on half of it is for features.
-            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device)
+            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device, steps=self.steps)
+            self.steps = SMALL_STEPS
             self.tiling = tiling = smaller
             self.arena = None
             self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
@@ -211,7 +220,7 @@ class Engine:
 
     def _new_exact(self, model: EDVR, tiling: Tiling) -> "Engine":
         """Makes the float32 engine for frames that overflow here, with smaller tiles if float32 needs too much memory."""
-        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device)
+        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, steps=self.steps)
         tiling = choose_tiling(tiling, torch.float32, self.device, budget)
         return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes)
 
