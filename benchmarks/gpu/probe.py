@@ -23,7 +23,7 @@ from benchmarks.inputs import moving_texture
 from benchmarks.timing import medians
 from vsedvr import ops
 from vsedvr.atomic import write_whole
-from vsedvr.infer import Engine, Tiling
+from vsedvr.infer import build_engine
 from vsedvr.infer.device import computing
 from vsedvr.infer.network import Network
 from vsedvr.model import EDVR, EDVRConfig
@@ -128,7 +128,7 @@ def operator(place: Place, height: int, width: int) -> Figures:
 
 def frame(place: Place, height: int, width: int) -> Figures:
     """A clip that plays, as the filter has it; and each phase: on the device, launching it, and in a graph."""
-    engine = Engine(place.model, place.device, place.dtype, Tiling.whole(height, width, place.config))
+    engine = build_engine(place.model, place.device, place.dtype, (height, width))
     found: Figures = {"ms a frame": place.ms(network.playing(engine, moving_texture(8, height, width)))}
     model, lq = engine.model, place.picture(height, width)
     with computing(place.device, place.dtype):
@@ -138,6 +138,7 @@ def frame(place: Place, height: int, width: int) -> Figures:
         phases: dict[str, Callable[[], object]] = {
             "extract": lambda: model.extract(lq),
             "align one": lambda: model.align(features, features),
+            "align all at once": lambda: model.align_all([features] * place.config.num_frame, features),
             "fuse": lambda: model.fuse(aligned),
             "reconstruct": lambda: model.reconstruct(fused, lq),
         }
@@ -148,7 +149,7 @@ def frame(place: Place, height: int, width: int) -> Figures:
 
 def kernels(place: Place, height: int, width: int) -> Figures:
     """The kernels of one frame by name: how many, and how long in all."""
-    engine = Engine(place.model, place.device, place.dtype, Tiling.whole(height, width, place.config))
+    engine = build_engine(place.model, place.device, place.dtype, (height, width))
     run = network.playing(engine, moving_texture(8, height, width))
     for _ in range(3):
         run()
@@ -171,7 +172,8 @@ def graph(place: Place, height: int, width: int) -> Figures:
 
     def run() -> Tensor:
         features = model.extract(lq)
-        return model.reconstruct(model.fuse([model.align(features, features)] * place.config.num_frame), lq)
+        aligned = model.align_all([features] * place.config.num_frame, features)
+        return model.reconstruct(model.fuse(aligned), lq)
 
     with computing(place.device, place.dtype):
         eager = run().clone()
@@ -189,6 +191,8 @@ def convolution(place: Place, height: int, width: int) -> Figures:
         "bias": lambda: F.conv2d(x, weight, bias, padding=1),
         "bias, LeakyReLU": lambda: F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1, inplace=True),
     }
+    if ops.runs_bias_act(x):
+        runs["bias, LeakyReLU by our kernel"] = lambda: ops.bias_act(F.conv2d(x, weight, padding=1), bias, 0.1)
     found = {name: place.graph_ms(run) for name, run in runs.items()}
     found["TFLOP/s alone"] = round(2 * 9 * 64 * 64 * height * width / found["alone"] / 1e9, 2)
     return found

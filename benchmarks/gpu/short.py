@@ -114,7 +114,12 @@ def _written(outcome: processes.Outcome, path: Path) -> str:
     return f"exit {outcome.code}: {outcome.last_line}" if outcome.failed else outcome.last_line
 
 
-OPERATORS = ("tests/ops/test_cuda_dcn.py", "tests/ops/test_cuda.py", "tests/infer/test_transfer.py")
+OPERATORS = (
+    "tests/ops/test_bias_act.py",
+    "tests/ops/test_cuda_dcn.py",
+    "tests/ops/test_cuda.py",
+    "tests/infer/test_transfer.py",
+)
 ENGINE = ("tests/infer/test_engine.py", "tests/ops/test_dcn.py", "tests/infer/test_memory.py")
 
 RUNS: dict[str, dict[str, Step]] = {
