@@ -1,1 +1,1 @@
-"""Measurements that the project takes of itself, run as modules from the root of a checkout: see README.md there."""
+"""Measurements of the project, run as modules from the root of a checkout: see README.md in this folder."""

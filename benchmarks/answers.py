@@ -1,4 +1,4 @@
-"""How answers are compared before anything is timed: to rounding in float32, by PSNR in half precision."""
+"""Compares results before anything is timed: within rounding in float32, by PSNR in half precision."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 __all__ = ["MIN_PSNR", "check_same", "psnr"]
 
 MIN_PSNR = 55
-"""Least PSNR of a picture in float16 or bfloat16 to the same one in float32, in dB."""
+"""Smallest PSNR, in dB, of a picture in float16 or bfloat16 against the same one in float32."""
 
 
 def check_same(what: str, one: Tensor, other: Tensor, tolerance: float = 1e-4) -> None:
@@ -23,8 +23,8 @@ def check_same(what: str, one: Tensor, other: Tensor, tolerance: float = 1e-4) -
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """PSNR of two pictures in [0, 1], in dB, over all samples.
+    """Returns the PSNR of two pictures in [0, 1], in dB, over all samples.
 
-    vsedvr.evaluation has it for pictures of 8 bits, but needs scikit-image, without which the check of a GPU has to do.
+    vsedvr.evaluation has one for 8-bit pictures, but it needs scikit-image, which the GPU check does without.
     """
     return float(-10 * torch.log10((one - other).square().mean()))

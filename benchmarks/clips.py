@@ -1,4 +1,4 @@
-"""Clips from tensors and back, for races between VapourSynth filters."""
+"""Converts tensors to clips and back, for races between VapourSynth filters."""
 
 from collections.abc import Callable
 
@@ -25,9 +25,9 @@ def clip_of(frames: torch.Tensor) -> vs.VideoNode:
 
 
 def one_by_one(clip: vs.VideoNode) -> Callable[[], vs.VideoFrame]:
-    """A function that renders the next frame at each call, from frame 3 on.
+    """Returns a function that renders the next frame at each call, from frame 3 on.
 
-    Frame 2 is rendered at once, so that features of earlier frames are there, as in a clip that plays.
+    Frame 2 is rendered at once, so that features of earlier frames are cached, as in a clip that plays.
     """
     clip.get_frame(2)
     numbers = iter(range(3, clip.num_frames))
@@ -35,11 +35,11 @@ def one_by_one(clip: vs.VideoNode) -> Callable[[], vs.VideoFrame]:
 
 
 def pixels(frame: vs.VideoFrame) -> torch.Tensor:
-    """The three planes of a frame as one tensor (3, height, width), in the type of its samples."""
+    """Returns the three planes of a frame as one tensor (3, height, width), in the type of its samples."""
     return torch.from_numpy(np.stack([np.asarray(frame[plane]) for plane in range(3)]))
 
 
 def play(clip: vs.VideoNode) -> None:
-    """Renders all frames, one after the other, and keeps none."""
+    """Renders all frames in order, and keeps none."""
     for _ in clip.frames(prefetch=1, close=True, collect_garbage=False):
         pass

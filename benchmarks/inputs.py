@@ -1,4 +1,4 @@
-"""What all benchmarks of speed compute on: weights like those of a trained network, and a clip that moves."""
+"""Inputs of all speed benchmarks: weights like those of a trained network, and a moving clip."""
 
 import torch
 
@@ -6,7 +6,7 @@ __all__ = ["moving_texture", "random_weights"]
 
 
 def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Gives a network random weights under which offsets spread over a few pixels and the residual is small, as after training.
+    """Gives a network random weights with which, as after training, offsets spread over a few pixels and the residual is small.
 
     Returns:
         The state dict of the network.
@@ -21,7 +21,7 @@ def random_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
-    """A clip of smooth noise that moves by two pixels a frame: (num_frames, 3, height, width) in [0, 1], always the same."""
+    """Makes a clip (num_frames, 3, height, width) in [0, 1] of smooth noise that moves by two pixels a frame; always equal."""
     torch.manual_seed(1)
     noise = torch.rand(1, 3, -(-height // 4), (width + 2 * num_frames) // 4 + 1)
     texture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0]

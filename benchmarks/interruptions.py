@@ -33,7 +33,7 @@ def command(film: Path, output: Path, args: argparse.Namespace) -> list[str]:
 
 
 def content(path: Path) -> dict[int, list[tuple[int | None, str]]]:
-    """Time and hash of every packet of every stream."""
+    """Returns time and hash of every packet, by number of the stream."""
     with av.open(str(path)) as container:
         found: dict[int, list[tuple[int | None, str]]] = {stream.index: [] for stream in container.streams}
         for packet in container.demux():
@@ -76,7 +76,7 @@ def main() -> None:
             rows.append(f"| {kills} | {seconds:.2f} s | {segments} |")
             if not output.exists():
                 continue
-            status = 0  # the film was in its place, and only the process had not ended yet
+            status = 0  # the film was in its place already, and only the process had not ended yet
         equal = status == 0 and content(output) == expected
         print("\n".join(f"{row} {'yes' if equal else f'NO (status {status})'} |" for row in rows), flush=True)
         rows = []

@@ -1,6 +1,6 @@
-"""EDVR in its plain form, as BasicSR and the filters built on it run it: what vsedvr is measured against.
+"""EDVR in its plain form, as BasicSR and the filters built on it compute it; vsedvr is compared with it.
 
-All frames of a window are computed for every output, neighbour and reference are joined before every convolution, and the
+All frames of a window are computed for every output, neighbour and reference are concatenated before every convolution, and the
 deformable convolution is torchvision's, in the network's own type. The weights are those of a vsedvr.EDVR.
 """
 
@@ -19,8 +19,8 @@ def plain_form(model: EDVR, lq: Tensor) -> Tensor:
     """Restores the middle frame of one window.
 
     Args:
-        model: whose weights are used.
-        lq: (num_frame, 3, h, w) in [0, 1]; where h and w are no multiples of config.size_multiple, edges are repeated.
+        model: network whose weights are used.
+        lq: window (num_frame, 3, h, w) in [0, 1]; if h or w is not a multiple of config.size_multiple, edges are repeated.
 
     Returns:
         (3, scale * h, scale * w), not clamped.
@@ -56,7 +56,7 @@ def _dcn_pack(pack: torch.nn.Module, x: Tensor, offset_feat: Tensor) -> Tensor:
 
 
 def plain_dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """Computes what `vsedvr.ops.dcn` does by torchvision's operator; all of it, positions as well, in the type of x."""
+    """Computes the same as `vsedvr.ops.dcn` with torchvision's operator, everything, even positions, in the type of x."""
     from torchvision.ops import deform_conv2d
 
     y, x_offset, mask = conv_offset_output.to(x.dtype).chunk(3, 1)

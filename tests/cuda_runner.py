@@ -23,7 +23,7 @@ FLAGS = ("-std=c++17", "-march=native", "-fno-strict-aliasing", "-Wno-unknown-pr
 
 
 class Runner:
-    """Stands in for vsedvr.ops.cuda.launch, for tensors on the CPU."""
+    """Replaces vsedvr.ops.cuda.launch, for tensors on the CPU."""
 
     def __init__(self, library: Path) -> None:
         self.run = ctypes.CDLL(str(library)).run
@@ -33,7 +33,7 @@ class Runner:
         self.launched: list[str] = []
 
     def launch(self, name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float | None) -> None:
-        """Raises RuntimeError for what the kernel does wrong."""
+        """Runs a kernel; raises RuntimeError if it does something wrong."""
         values = [_c_value(arg) for arg in args]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         x, y = (*blocks, 1)[:2]
@@ -52,7 +52,7 @@ def _c_value(arg: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_int
 
 
 def compiler() -> str:
-    """g++, or the test is skipped."""
+    """Returns the path of g++; skips the test if there is none."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("the runner switches stacks as x86-64 Linux has them")
     path = shutil.which("g++")
@@ -62,7 +62,7 @@ def compiler() -> str:
 
 
 def build(folder: Path, names: Sequence[str], change: Callable[[str], str] = lambda text: text) -> Runner:
-    """A library of some of the kernels, in a folder of its own; `change` seeds a bug in their text."""
+    """Builds a library of some kernels in a folder of its own. `change` puts a bug into their text."""
     write_source(folder, names, change)
     library = folder / "kernels.so"
     flags = ["-O2", "-shared", "-fPIC", *FLAGS]
@@ -71,7 +71,7 @@ def build(folder: Path, names: Sequence[str], change: Callable[[str], str] = lam
 
 
 def write_source(folder: Path, names: Sequence[str], change: Callable[[str], str] = lambda text: text) -> None:
-    """The text that CuPy compiles, without prims.cuh and with some of the kernels only, for the C++ files to include."""
+    """Returns the text that CuPy compiles, without prims.cuh and with only some kernels, for the C++ files to include."""
     _, text = cuda.source().split('#line 1 "deform_conv_samples.cuh"\n')
     changed = change(text)
     wanted = {f"vsedvr_{name})" for name in names}
@@ -82,7 +82,7 @@ def write_source(folder: Path, names: Sequence[str], change: Callable[[str], str
 
 
 def build_program(folder: Path, file: str, names: Sequence[str], flags: Sequence[str]) -> Path:
-    """A program of its own from a file beside host.cpp."""
+    """Builds a program from a file beside host.cpp."""
     write_source(folder, names)
     program = folder / "program"
     subprocess.run([compiler(), *flags, *FLAGS, f"-I{folder}", FOLDER / file, "-o", program], check=True, timeout=300)
@@ -90,11 +90,11 @@ def build_program(folder: Path, file: str, names: Sequence[str], flags: Sequence
 
 
 def compile_for_gpu(text: str, arch: int) -> tuple[bytes, str]:
-    """What CuPy makes of a text for a compute capability such as 86, and what the assembler says of it."""
+    """Compiles a text as CuPy does, for a compute capability such as 86; returns the binary and the assembler's output."""
     compiler = pytest.importorskip("cupy.cuda.compiler", reason="no CuPy")
     log = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:  # CuPy asks the driver, which is not there without a GPU
+    with pytest.MonkeyPatch.context() as patch:  # CuPy asks the driver, which does not exist without a GPU
         patch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: (f"-arch=sm_{arch}", "cubin"))
-        options = (*cuda.OPTIONS, "-ftz=true", "--ptxas-options=-v")  # -ftz is CuPy's
+        options = (*cuda.OPTIONS, "-ftz=true", "--ptxas-options=-v")  # CuPy adds -ftz
         cubin, _ = compiler.compile_using_nvrtc(text, options, arch=str(arch), log_stream=log)
     return cubin, log.getvalue()

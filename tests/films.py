@@ -15,7 +15,7 @@ from conftest import moving_frames
 from vsedvr.restore.facts import exact
 
 VFR = [0, 40, 80, 133, 200, 210, 260, 300, 341, 400, 480, 500, 567, 600, 640, 680, 720, 760, 801, 840, 880, 920, 960, 1001]
-"""Uneven timestamps in milliseconds, as a phone or a screen recorder makes them."""
+"""Uneven timestamps in milliseconds, as phones and screen recorders write them."""
 SRT = "1\n00:00:00,100 --> 00:00:00,500\n<i>Hello</i> wörld\n\n2\n00:00:00,600 --> 00:00:00,900\nSecond\nline\n\n"
 
 
@@ -111,16 +111,16 @@ def _tone(stream: Any) -> Any:
 
 @dataclass
 class Film:
-    """What PyAV finds in a file."""
+    """Content of a film file, as PyAV reads it."""
 
     times: list[Fraction]
-    """Of the frames, in seconds."""
+    """Times of the frames, in seconds."""
     frames: list[av.VideoFrame]
     video: dict[str, Any]
     packets: dict[int, list[tuple[Fraction, bytes]]]
-    """Of all streams but the film: their times and contents, by the number of the stream."""
+    """(time, content) of the packets of all other streams, by the number of the stream."""
     streams: list[tuple[str, str, dict[str, str], int]]
-    """Type, codec, metadata and disposition."""
+    """(type, codec, metadata, disposition) of each stream."""
     metadata: dict[str, str]
     chapters: list[tuple[Fraction, Fraction, str]]
 
@@ -164,12 +164,12 @@ def planes(frame: vs.VideoFrame) -> list[NDArray[Any]]:
 
 
 def decoded_planes(path: Path) -> list[list[NDArray[Any]]]:
-    """The planes of every frame, as bestsource decodes them."""
+    """Returns the planes of every frame, as bestsource decodes them."""
     clip = vs.core.bs.VideoSource(str(path), cachemode=0, showprogress=False)
     return [planes(frame) for frame in clip.frames(close=False, collect_garbage=False)]
 
 
 def video_packets(path: Path) -> list[tuple[int | None, int | None, bytes]]:
-    """Timestamps and content of every packet of the video."""
+    """Returns timestamps and content of every packet of the video."""
     with av.open(str(path)) as container:
         return [(packet.pts, packet.dts, bytes(packet)) for packet in container.demux(video=0) if packet.size]

@@ -1,4 +1,4 @@
-"""Where the oracle data lies and how to read it (tests/data/README.md)."""
+"""Location of the oracle data, and functions that read it (tests/data/README.md)."""
 
 import json
 from pathlib import Path

@@ -8,10 +8,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import vapoursynth as vs
 from numpy.typing import NDArray
 
 import vsedvr
-from conftest import Vspipe
+from conftest import Vspipe, moving_frames
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HEADERS = {
@@ -77,7 +78,28 @@ def test_an_example_runs(vspipe: Vspipe, film: Path, name: str) -> None:
 
 
 def test_every_example_is_among_these() -> None:
-    assert sorted(path.name for path in EXAMPLES.glob("*.vpy")) == sorted(HEADERS)
+    assert sorted(path.name for path in EXAMPLES.glob("*.vpy")) == sorted([*HEADERS, "mlrt.vpy"])
+
+
+def test_vs_mlrt_restores_as_the_filter_does(vspipe: Vspipe, tmp_path: Path, small_onnx: Path) -> None:
+    """Of a film whose sizes the network does not take as they are."""
+    if not hasattr(vs.core, "ort"):
+        pytest.skip("no vapoursynth-mlrt-ort")
+    film = write_film(tmp_path / "in.mkv", moving_frames(4, 38, 50))
+    text = script("mlrt.vpy", film)
+    tail = text[text.index("right, bottom =") :]
+    filter = """import vsedvr
+restored = vsedvr.edvr(rgb, padding="replicate", sc=False, device_index=-1)
+restored.resize.Bicubic(format=vs.YUV420P8, matrix=matrix).set_output()"""
+    theirs, ours = (
+        vspipe(each, "-c", "y4m", "-a", f"source={film}", "-a", f"model={small_onnx}")
+        for each in (text, text.replace(tail, filter))
+    )
+    assert theirs.returncode == 0, theirs.stderr.decode()
+    assert theirs.stdout.startswith(b"YUV4MPEG2 C420 W200 H152 F24:1")
+    both = [lumas(result.stdout, 200, 152) for result in (theirs, ours)]
+    assert len(both[0]) == 4
+    assert max(np.abs(one - other).max() for one, other in zip(*both, strict=True)) <= 1
 
 
 def test_interlaced_film_becomes_one_picture_a_field(vspipe: Vspipe, tmp_path: Path) -> None:

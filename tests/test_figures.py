@@ -26,7 +26,7 @@ ONCE = "a diary: measured once, between two runs, by scripts that were not kept,
 ELSEWHERE = {
     "README.md": {
         "30.63": "printed by examples/picture.py",
-        "32.27": "printed by examples/picture.py",
+        "32.52": "printed by examples/picture.py",
     },
     "docs/evaluation.md": {
         "20.39": "published, vsedvr/evaluation/published.py",
@@ -39,9 +39,7 @@ ELSEWHERE = {
     },
     "docs/models.md": {
         "1.4": "millions of parameters, counted by `vsedvr eval`",
-    },
-    "docs/training.md": {
-        "1.7": "read from two logs of training, which the text says",
+        "Published models": "published, vsedvr/weights/zoo.toml; tests/weights/test_zoo.py holds the table against it",
     },
     "docs/training-diary.md": {
         "Architectures": ONCE,
@@ -73,7 +71,7 @@ class Section:
         return [target for target in resolved if target.is_relative_to(ROOT / "benchmarks")]
 
     def figures(self) -> Iterator[tuple[str, str, bool]]:
-        """Each figure with the name of its row ("" in text), and whether no text may have it without a source."""
+        """Yields each figure, the name of its row ("" in text), and whether text may not have it without a source."""
         name = ""
         for line in self.lines:
             if not line.lstrip().startswith("|"):
@@ -112,7 +110,7 @@ def cells_of(line: str) -> list[str]:
 
 @cache
 def table_rows(path: Path) -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
-    """Each line of a file of benchmarks: its cells ("" in text) and its figures."""
+    """Returns, for each line of a file below benchmarks/, its cells ("" in text) and its figures."""
     return tuple(
         (frozenset(cells_of(line) if line.startswith("|") else ()), frozenset(FIGURE.findall(line.replace("*", " "))))
         for line in path.read_text(encoding="utf-8").splitlines()
@@ -137,7 +135,7 @@ def value(figure: str) -> float:
 
 
 def without_source(page: Path, text: str, elsewhere: dict[str, str]) -> tuple[list[str], set[str]]:
-    """What is wrong with a page, a sentence each; and the entries of `elsewhere` that it needs."""
+    """Returns what is wrong with a page, one sentence each, and the entries of `elsewhere` that the page needs."""
     wrong, needed = [], set()
     for section in sections(text):
         paths = section.links(page)

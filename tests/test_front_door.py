@@ -60,7 +60,7 @@ assert not [name for name in sys.modules if name.startswith("vsedvr.")]
 
 @pytest.mark.parametrize("policy", [None, "ACTIVE"])
 def test_the_filter_lets_threads_sleep_while_they_wait(policy: str | None) -> None:
-    """Where nobody has decided otherwise, and before torch is loaded."""
+    """The setting is made only if nobody has made it, and before torch is loaded."""
     code = """
 import os, sys
 import vsedvr

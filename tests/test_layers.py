@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "train": {"model", "weights", "infer", "data", "compare", "evaluation", "atomic", "timeline"},
     "filter": {"model", "infer", "weights", "timeline", "finding"},
     "restore": {"filter", "infer", "weights", "timeline", "atomic", "data", "finding"},
+    "export": {"model", "ops", "weights", "atomic"},
     "cli": {
         "restore",
+        "export",
         "ops",
         "infer",
         "weights",
@@ -40,8 +42,21 @@ MAY_IMPORT = {
 }
 FRONT_DOOR = {"cli"}
 ONLY_IN = {"vapoursynth": {"filter", "restore", "cli"}, "cupy": {"ops"}, "torchvision": {"ops"}}
-
-ONLY_IN_FILE = {"dask": "restore/cluster.py", "distributed": "restore/cluster.py"}
+ONLY_IN_FILE = {
+    "asyncio": "restore/cluster.py",
+    "dask": "restore/cluster.py",
+    "distributed": "restore/cluster.py",
+    "gdown": "weights/download.py",
+    "onnx": "export.py",
+    "onnxruntime": "export.py",
+    "onnxscript": "export.py",
+    "requests": "weights/download.py",
+}
+NETWORK = {
+    *("aiohttp", "ftplib", "http", "httpx", "pooch", "smtplib", "socket", "socketserver", "ssl", "urllib3", "websockets"),
+    *("urllib.request", "torch.hub", "huggingface_hub", "xmlrpc"),
+}
+"""Modules that open connections. cluster.py leaves this to distributed, and download.py to gdown."""
 
 
 def room_of(path: Path) -> str:
@@ -93,9 +108,18 @@ def test_some_libraries_are_behind_one_file(module: str, only: str) -> None:
     assert [path.relative_to(PACKAGE).as_posix() for path in files] == [only]
 
 
+def test_nothing_else_opens_a_connection() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text()
+        for names in imports(source):
+            assert not {".".join(names[:k]) for k in (1, 2)} & NETWORK, path
+        assert "torch.hub" not in source, path
+
+
 @pytest.mark.parametrize(
     ("room", "source", "wrong"),
     [
+        ("export", "from vsedvr.infer import Engine", ["vsedvr.infer"]),
         ("model", "from vsedvr.weights import load_model", ["vsedvr.weights"]),
         ("infer", "def f():\n    import vapoursynth", ["vapoursynth"]),
         ("weights", "from vsedvr import EDVR", ["the front door (EDVR)"]),

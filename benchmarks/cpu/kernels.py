@@ -1,9 +1,9 @@
-"""What the compiled kernels are worth: processor seconds of a frame with them and without.
+"""Measures how much the compiled kernels save: CPU seconds per frame with them and without.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cpu.kernels
 
-vsedvr works without a compiler too, by PyTorch's operators. Both are run in turn in one process and with one thread; processor
-time hardly depends on what else the machine does. Prints the table in kernels.md.
+Without a compiler vsedvr uses PyTorch's operators. Both forms run in turn in one process with one thread. CPU time hardly
+depends on other programs. Prints the table in kernels.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from vsedvr.ops import native
 from vsedvr.weights import load_model
 
 FRAMES = 3
-"""Frames that are timed in a row. The one before them is not, in which most of their windows' features are computed."""
+"""Number of frames that are timed in a row. The frame before is not timed, because it computes most of their features."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Peak memory of restoring on a CPU, against the estimate that automatic tiles go by.
+"""Measures peak memory of restoring on a CPU, against the estimate by which automatic tiles are chosen.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cpu.memory
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(config: EDVRConfig, height: int, width: int, tile: tuple[int, int]) -> tuple[int, int]:
-    """Bytes that two windows are estimated to take, and those that they do take in a process that restored nothing before."""
+    """Returns the bytes that two windows are estimated to take, and those that they take in a fresh process."""
     model, tiling = EDVR(config).eval(), Tiling(height, width, tile, TILE_PAD, config)
     random_weights(model)
     window = config.num_frame * feature_bytes(config, tiling.tiles[0], torch.float32)
@@ -73,7 +73,7 @@ def measure(config: EDVRConfig, height: int, width: int, tile: tuple[int, int]) 
 
 
 def check_answer(model: EDVR, window: torch.Tensor, restored: torch.Tensor, whole: bool) -> None:
-    """Compares what was restored with the plain form: to rounding, or by PSNR where tiles cannot see the whole picture."""
+    """Compares a restored picture with the plain form: within rounding, or by PSNR if tiles cannot see the whole picture."""
     with torch.inference_mode():
         plain = plain_form(model, window).clamp(0, 1)
     if whole:

@@ -1,4 +1,4 @@
-"""Memory of several vspipes at once, as tools that encode scenes side by side start them.
+"""Measures the memory of several vspipes at once, as started by tools that encode scenes side by side.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cpu.processes
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def peaks(script: Path, outputs: list[Path]) -> tuple[float, float]:
-    """Runs a vspipe for each output; the largest PSS of one, and the largest sum at a time, in MiB."""
+    """Runs a vspipe for each output; returns the largest PSS of one, and the largest sum at any time, in MiB."""
     vspipe = Path(sys.executable).parent / "vspipe"
     processes = [
         psutil.Popen([vspipe, "-c", "y4m", script, output], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -63,7 +63,7 @@ def peaks(script: Path, outputs: list[Path]) -> tuple[float, float]:
 
 
 def proportional(process: psutil.Process) -> float:
-    """PSS in MiB with its children's, since vspipe may be a launcher; 0 for a process that has ended."""
+    """Returns a process's PSS in MiB, including its children, since vspipe may be a launcher; 0 if it has ended."""
     try:
         return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True))) / 2**20
     except psutil.Error:

@@ -77,8 +77,8 @@ def race_networks(times: int) -> None:
 
 
 def openvino_form(plain: torch.nn.Module, lq: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """Compiles the plain form with OpenVINO for this input, in float32, which takes some minutes; gives what runs it."""
-    with warnings.catch_warnings(action="ignore"):  # of tracing: the sizes are constant here
+    """Compiles the plain form with OpenVINO for this input, in float32, which takes minutes; returns a function to run it."""
+    with warnings.catch_warnings(action="ignore"):  # tracing warns of sizes that are constant here
         graph = openvino.convert_model(plain, example_input=lq, input=[list(lq.shape)])
     compiled = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda: torch.from_numpy(next(iter(compiled([lq.numpy()]).values()))).view(3, 4 * HEIGHT, 4 * WIDTH)
@@ -87,7 +87,7 @@ def openvino_form(plain: torch.nn.Module, lq: torch.Tensor) -> Callable[[], torc
 def race_filters(times: int) -> None:
     """Times whole chains through VapourSynth: cccv's filter and ours, with the same weights.
 
-    Answers are compared where cccv restores whole pictures; as it is installed it works in tiles, at whose edges it differs.
+    Results are compared with cccv restoring whole pictures. As it is installed it works in tiles, and differs at their edges.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "edvr_random.pth"

@@ -1,4 +1,4 @@
-"""One training step of the preset `small` on a CPU: with the compiled kernels, and with torch's own operators in their place.
+"""Measures a training step of the preset `small` on a CPU: with the compiled kernels, and with torch's own operators.
 
     python -m benchmarks.cpu.train_step
 
@@ -19,7 +19,7 @@ from vsedvr.train.preset import read_preset
 
 TIMES = 7
 TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
-"""Largest difference of the gradients, as a share of their norm; in bf16 about what rounding makes of it in either form."""
+"""Largest difference of the gradients relative to their norm; in bf16 about what rounding causes in either form."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def compare(model: EDVR, lq: Tensor, gt: Tensor, precision: str, times: int = TIMES) -> tuple[float, float]:
-    """Seconds of a step with torch's operators and with the kernels, after their gradients were found to be the same."""
+    """Returns the seconds of a step with torch's operators and with the kernels, after comparing their gradients."""
 
     def kernels() -> Tensor:
         return gradients(model, lq, gt, precision)
@@ -58,7 +58,7 @@ def compare(model: EDVR, lq: Tensor, gt: Tensor, precision: str, times: int = TI
 
 
 def gradients(model: EDVR, lq: Tensor, gt: Tensor, precision: str) -> Tensor:
-    """One step, forward and back, in fp32 or bf16: the gradients of all parameters in one vector."""
+    """Runs one step, forward and backward, in fp32 or bf16; returns the gradients of all parameters as one vector."""
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         restored = model(lq)

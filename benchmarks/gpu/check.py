@@ -180,7 +180,7 @@ def sanitizer_command(tool: str, what: str) -> list[str]:
 
 
 def versions() -> str:
-    """The versions of Python, CUDA and the packages that figures may depend on."""
+    """Returns the versions of Python, CUDA and the packages on which figures may depend."""
     wanted = ("torch", "torchvision", "cupy-cuda12x", "cupy-cuda13x", "vapoursynth", "cccv")
     found = {str(distribution.name).lower(): distribution.version for distribution in distributions()}
     names = [f"{name} {found[name]}" for name in wanted if name in found]

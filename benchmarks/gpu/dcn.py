@@ -1,6 +1,6 @@
-"""The deformable convolution on a GPU against torchvision's.
+"""Compares the deformable convolution on a GPU with torchvision's.
 
-Run as a module, it checks its answers alone, which compute-sanitizer watches.
+Run as a module, it only checks its results, under compute-sanitizer.
 """
 
 import math
@@ -26,13 +26,13 @@ SIZES = ((180, 320), (540, 960), (1080, 1920))
 GROUPS, SLOPE = 8, 0.1
 Operands = tuple[Tensor, Tensor, Tensor, Tensor]
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}
-"""Largest error that is right, as a share of the result's root mean square."""
+"""Largest allowed error, relative to the result's root mean square."""
 
 
 def operands(channels: int, height: int, width: int, dtype: torch.dtype, device: torch.device) -> Operands:
-    """Random x, conv_offset_output, weight and bias in the shapes and types of the network; offsets of about 2 pixels.
+    """Makes random x, conv_offset_output, weight and bias in the network's shapes and types; offsets are about 2 pixels.
 
-    Neighbouring offsets have nothing to do with each other, which is the worst case for a cache.
+    Neighbouring offsets are independent of each other, which is the worst case for a cache.
     """
     generator = torch.Generator(device).manual_seed(0)
 
@@ -100,7 +100,7 @@ def operator_row(
 
 
 def runs_of(precision: str, given: Operands) -> dict[str, Callable[[], object]]:
-    """Our operator and torchvision's, where it is installed and knows the precision, with operands in the layout of each."""
+    """Returns functions that run our operator and, if it is installed and has the precision, torchvision's, by name."""
     runs: dict[str, Callable[[], object]] = {precision: partial(ops.dcn, *given, SLOPE)}
     if precision != "bf16" and find_spec("torchvision"):
         x, predicted, weight, bias = (tensor.contiguous() for tensor in given)
@@ -109,10 +109,10 @@ def runs_of(precision: str, given: Operands) -> dict[str, Callable[[], object]]:
 
 
 def ceilings(device: torch.device, nbytes: int = 1 << 28, side: int = 8192) -> dict[str, float]:
-    """Measures what the card does at best.
+    """Measures the card's limits.
 
     Returns:
-        copy: bytes a second that a copy reads and writes; matrix: operations a second of a product of matrices in float16.
+        copy: bytes per second that a copy reads and writes; matrix: operations per second of a matrix product in float16.
     """
     source = torch.zeros(nbytes, dtype=torch.uint8, device=device)
     target, matrix = torch.empty_like(source), torch.rand(side, side, device=device).half()
@@ -122,7 +122,7 @@ def ceilings(device: torch.device, nbytes: int = 1 << 28, side: int = 8192) -> d
 
 
 def relative_error(given: Tensor, expected: Tensor) -> float:
-    """Largest error as a share of the root mean square of what is expected."""
+    """Returns the largest error relative to the root mean square of the expected values."""
     return float((given.double() - expected).abs().max() / expected.square().mean().sqrt())
 
 

@@ -46,7 +46,7 @@ def check_answers(name: str, config: EDVRConfig, device: torch.device, size: tup
     """
     model, clip = random_model(config), moving_texture(config.num_frame, *size)
     restored = Engine(model, device).restore(range(config.num_frame), clip.__getitem__)
-    with computing(device, torch.float32):  # for the plain form, which has no settings of its own
+    with computing(device, torch.float32):  # the plain form does not set the precision itself
         plain = plain_run(model, clip, device, torch.float32)()
     difference = float((plain - restored).abs().max())
     return [] if difference < 1e-4 else [f"{name} in fp32 differs from the plain form by {difference:.1e}"]
@@ -84,7 +84,7 @@ def network_row(
         answers[precision] = engine.restore(range(config.num_frame), clip.__getitem__)
         until = time.monotonic() + (deadline - time.monotonic()) / (4 - k)
         seconds |= medians({precision: playing(engine, clip)}, times, device, until)
-        del engine  # its features shall not shrink the next one's tiles
+        del engine  # frees its features, which would make the next engine's tiles smaller
     plain = plain_run(model, clip, device, torch.float16)
     seconds |= medians({"plain fp16": plain}, times, device, deadline)
     if not math.isnan(seconds["plain fp16"]):
@@ -103,7 +103,7 @@ def network_row(
 
 
 def problems_of(quality: dict[str, float], memory: dict[str, tuple[int, int]]) -> Iterator[str]:
-    """Says what is wrong: a PSNR to float32 (dB) below MIN_PSNR, or memory (bytes measured, estimated) above the estimate."""
+    """Yields what is wrong: a PSNR to float32 (dB) below MIN_PSNR, or memory (bytes measured, estimated) above the estimate."""
     for precision in ("fp16", "bf16"):
         if not quality[precision] >= MIN_PSNR:
             yield f"{precision}: {quality[precision]:.1f} dB to fp32, at least {MIN_PSNR} expected"
@@ -113,14 +113,14 @@ def problems_of(quality: dict[str, float], memory: dict[str, tuple[int, int]]) -
 
 
 def random_model(config: EDVRConfig) -> EDVR:
-    """A network with the random weights that all benchmarks of speed use."""
+    """Makes a network with the random weights that all speed benchmarks use."""
     model = EDVR(config).eval()
     random_weights(model)
     return model
 
 
 def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
-    """A function that restores the next frame of an endless clip at each call; every call meets one new frame."""
+    """Returns a function that restores the next frame of an endless clip at each call; every call sees one new frame."""
 
     def numbers() -> Iterator[int]:
         n = engine.config.num_frame
@@ -138,7 +138,7 @@ def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
 
 
 def plain_run(model: EDVR, clip: Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
-    """A function that restores the clip's first window in the plain form: it goes to the device, and the result comes back."""
+    """Returns a function that restores the clip's first window in the plain form, with transfers to the device and back."""
     config = model.config
     network = copy.deepcopy(model).to(device, dtype)
 
@@ -152,13 +152,13 @@ def plain_run(model: EDVR, clip: Tensor, device: torch.device, dtype: torch.dtyp
 
 @functools.cache
 def flop_per_pixel(config: EDVRConfig) -> float:
-    """Operations for each pixel of the input in a clip that plays.
+    """Returns the operations for each input pixel in a clip that plays.
 
-    Those of one extraction, an alignment for each frame of the window, the fusion and the reconstruction.
+    It counts one extraction, an alignment for each frame of the window, the fusion and the reconstruction.
     """
     model, side = EDVR(config), 64
     frame = torch.rand(1, config.num_in_ch, side, side)
-    with FlopCounterMode(display=False) as counter:  # with gradients, for which all is done by operators that it knows
+    with FlopCounterMode(display=False) as counter:  # with gradients, so that only operators that it knows are used
         features = model.extract(frame)
         model.reconstruct(model.fuse([model.align(features, features) for _ in range(config.num_frame)]), frame)
     return counter.get_total_flops() / side**2

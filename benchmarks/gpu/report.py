@@ -1,4 +1,4 @@
-"""What the check of a GPU found, as a text for people and as JSON."""
+"""Reports of the GPU check, as Markdown and as JSON."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def shortfalls(report: Report) -> list[str]:
 
 
 def markdown(report: Report) -> str:
-    """The report as Markdown: what is wrong first, then a table for each part that has figures."""
+    """Formats the report as Markdown: problems first, then a table for each part that has figures."""
     parts = [f"# {report['card']}\n`make gpu-check`; {report['versions']}; medians, each ratio within one run."]
     states = ("Inline PTX", "prims"), ("Tests", "tests"), ("Compute-sanitizer", "sanitizer")
     parts.append(" ".join(f"{name}: {report[key]}." for name, key in states))
@@ -141,7 +141,7 @@ def _filter(report: Report) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    """A cell with a figure: empty for what was not measured; NaN stands for too little memory."""
+    """Formats a figure for a cell: empty if it was not measured; NaN means too little memory."""
     if value is None:
         return ""
     return "out of memory" if math.isnan(value) else f"{value:.{digits}f}"
@@ -156,7 +156,7 @@ def _percent(value: float) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same content with None in place of NaN and infinity, which JSON does not have."""
+    """Returns the same content with None instead of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,1 +1,1 @@
-"""How near the embedded models come to the ground truth, and what the parts of the network are worth."""
+"""Measures how close the embedded models come to the ground truth, and how much each part of the network contributes."""

@@ -1,10 +1,10 @@
-"""What alignment, fusion, depth, a second stage and the training data are worth: the paper's table 4 on the small network.
+"""Measures how much alignment, fusion, depth, a second stage and training data contribute: the paper's table 4 for `small`.
 
     python -m benchmarks.quality.ablation --root data --test valid=data/valid --output runs/ablation
 
-Every network is trained by the preset `small` on clips and stills below --root, for the same number of iterations, on the same
-samples in the same order, and measured on the first frames of the clips of each --test. What is there already is not trained
-again, and what was stopped goes on. The table goes to ablation.md beside this script.
+Every network is trained with the preset `small` on clips and stills below --root, for the same number of iterations, on the
+same samples in the same order, and measured on the first frames of the clips of each --test. Finished trainings are not
+repeated, and interrupted ones are resumed. The table is written to ablation.md beside this script.
 """
 
 import argparse
@@ -44,13 +44,13 @@ Y = Scoring(y_channel=True)
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: how its training differs from that of the preset `small`."""
+    """One row of the table: a training that differs from that of the preset `small`."""
 
     name: str
     changes: tuple[str, ...] = ()
-    """Changes of the preset, in the form that --set takes."""
+    """Changes to the preset, in the form that --set takes."""
     one_level: bool = False
-    """Whether a single deformable convolution at full size stands in for PCD."""
+    """Whether a single deformable convolution at full size replaces PCD."""
 
 
 FULL = Variant("PCD, TSA")
@@ -66,7 +66,7 @@ SECOND_STAGE = Variant("two stages: PCD, TSA, then 5 blocks on its results")
 
 
 class LeftOut(nn.Module):
-    """Stands in for a convolution and its LeakyReLU, and changes nothing."""
+    """Replaces a convolution and its LeakyReLU by the identity."""
 
     def forward(self, x: Tensor, slope: float = 1) -> Tensor:
         return x
@@ -117,20 +117,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[ClipPair]]:
-    """Takes NAME=FOLDER apart: the name, and the clips below the folder with their bicubic reduction."""
+    """Splits NAME=FOLDER into the name and the clips below the folder, with their bicubic reduction."""
     name, _, folder = test.partition("=")
     found = find_pairs(Path(folder), None)
     return name, [open_pair(clip, paths, args.output / "cache", 4, args.frames) for clip, paths in found.items()]
 
 
 def first_stage(variant: Variant, args: argparse.Namespace) -> Preset:
-    """The preset that a variant is trained by: `small` with the iterations and changes of the command line, and its own."""
+    """Returns the preset of a variant: `small` with the iterations and changes of the command line, and the variant's own."""
     budget = (f"train.iterations={args.iterations}", f"train.periods=[{args.iterations}]")
     return read_preset("small", [*budget, *args.set, *variant.changes])
 
 
 def train(variant: Variant, preset: Preset, args: argparse.Namespace) -> EDVR:
-    """Trains a network, or goes on where its training stopped before; gives the moving average of its weights."""
+    """Trains a network, or resumes its training; returns the network with the moving average of its weights."""
     output = args.output / "".join(c if c.isalnum() else "_" for c in variant.name)
     data = TrainingData(preset, args.root, args.output / "cache")
     torch.manual_seed(preset.train.seed)
@@ -144,7 +144,7 @@ def train(variant: Variant, preset: Preset, args: argparse.Namespace) -> EDVR:
 
 
 def use_one_level(model: EDVR) -> None:
-    """Puts one deformable convolution in place of PCD. The upper levels, which are not looked at any more, get no weights."""
+    """Replaces PCD by one deformable convolution. The upper levels, which are no longer used, get no weights."""
     model.pcd_align = OneLevelAlignment(model.config.num_feat, model.config.deformable_groups)  # type: ignore[assignment]
     for level in ("l2", "l3"):
         setattr(model, f"conv_{level}_1", nn.AvgPool2d(2))
@@ -152,7 +152,7 @@ def use_one_level(model: EDVR) -> None:
 
 
 def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Namespace) -> list[str]:
-    """Trains a second network on what the first one makes of the training clips; gives the row of both in a chain."""
+    """Trains a second network on results of the first one for the training clips; returns the row of both in a chain."""
     preset = first_stage(FULL, args)
     restore(first, training_clips(preset, args), args.output / "stage1" / "train")
     second = train(SECOND_STAGE, second_stage(preset, args.output / "stage1" / "train"), args)
@@ -164,7 +164,7 @@ def two_stages(first: EDVR, tests: dict[str, list[ClipPair]], args: argparse.Nam
 
 
 def training_clips(preset: Preset, args: argparse.Namespace) -> list[ClipPair]:
-    """The clips that the preset learns from, under the names that pairs of data.gt and data.lq have."""
+    """Returns the clips that the preset trains on, named as pairs of data.gt and data.lq are."""
     cache = args.output / "cache"
     names = {str(path): name for folder in preset.data.gt for name, path in find_clips(args.root / folder).items()}
     clips = dict.fromkeys(scene.gt for scene in find_scenes(preset.data, preset.network, args.root, cache))
@@ -172,14 +172,14 @@ def training_clips(preset: Preset, args: argparse.Namespace) -> list[ClipPair]:
 
 
 def restore(first: EDVR, pairs: Sequence[ClipPair], folder: Path) -> list[ClipPair]:
-    """Restores clips with the first stage, unless that was done before; gives them with its results as the low quality."""
+    """Restores clips with the first stage, unless this was done before; returns them with the results as low quality."""
     missing = [pair for pair in pairs if not (folder / pair.name).exists()]
     evaluate(PairRestorer(first, CPU, torch.float32), missing, Y, save=folder)
     return [dataclasses.replace(pair, lq=FrameFolder(folder / pair.name)) for pair in pairs]
 
 
 def second_stage(preset: Preset, lq: Path) -> Preset:
-    """The preset of the second stage: 5 blocks, input of the output's size, and the folder of results as low quality."""
+    """Returns the preset of the second stage: 5 blocks, scale 1, and the folder of results as low quality."""
     tables = preset.as_dict()
     tables["network"] |= {"scale": 1, "num_reconstruct_block": 5}
     tables["data"] |= {"lq": [str(lq.absolute())], "stills": [], "reduce": 1}
@@ -187,18 +187,18 @@ def second_stage(preset: Preset, lq: Path) -> Preset:
 
 
 def measure(restore: Restore, pairs: Sequence[ClipPair]) -> str:
-    """PSNR of luma in dB: the mean over the frames of each clip, and then over clips."""
+    """Returns the PSNR of luma in dB: the mean over the frames of each clip, and then over clips."""
     return f"{Method('', evaluate(restore, pairs, Y)).mean.psnr:.2f}"
 
 
 def size(first: EDVR, second: EDVR | None = None) -> list[str]:
-    """Two cells of the table: parameters in millions, and GMACs for a frame of 180x144 that becomes 720x576, of all stages."""
+    """Returns two cells of the table, for all stages: millions of parameters, and GMACs from a 180x144 to a 720x576 frame."""
     stages = [measure_complexity(first, 144, 180), *([measure_complexity(second, 576, 720)] if second else [])]
     return [f"{sum(stage.parameters for stage in stages) / 1e6:.2f}", f"{sum(stage.macs for stage in stages) / 1e9:.1f}"]
 
 
 def page(rows: Sequence[Sequence[str]], tests: Sequence[str], args: argparse.Namespace) -> str:
-    """The file that the table stands in: what was measured, and how to measure it again."""
+    """Returns the Markdown page with the table: what was measured, and how to measure it again."""
     changes = "".join(f" --set {change}" for change in args.set)
     return f"""# Ablation
 {args.iterations} iterations each of the preset `small`, on the same samples; PSNR of luma in dB on the first {args.frames}

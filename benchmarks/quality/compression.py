@@ -1,13 +1,13 @@
-"""What models against H.264 gain on clips that move and on slow ones, and whether they correct too little or too much.
+"""Measures what models against H.264 gain on moving and on slow clips, and whether they correct too little or too much.
 
     python -m benchmarks.quality.compression --clips data/train/valid --output runs/compression [MODEL ...]
 
-For choosing weights of `compression` and `compression_light`: MODEL is one of them or a file; the clips are those for
-validation. Of each clip the first 30 frames, or what it has, are encoded whole and six of them restored, the middle
-416x288. A slow clip is the first or the last of these frames as a picture of which 256x256 move, with what comes in
-front of them, by 0.3 to 2 pixels a frame: of that an encoder repeats much, and less is to be corrected at the same crf.
-Three of its 30 frames are restored. The gain in luma PSNR is that of the correction as it is, and of 0.8 and 1.2 times
-it. The table goes to compression.md beside this script.
+It serves to choose weights of `compression` and `compression_light`. MODEL is one of these names or a file; the clips are those
+for validation. The first 30 frames of each clip (or fewer, if it is shorter) are encoded whole, and the middle 416x288 pixels
+of six of them are restored. A slow clip is made from the first or last of these frames, on which 256x256 pixels move, with
+things in front, by 0.3 to 2 pixels per frame. An encoder repeats much of it, and less has to be corrected at the same crf.
+Three of its 30 frames are restored. The gain in luma PSNR is measured for the correction as it is, and for 0.8 and 1.2 times
+the correction. The table is written to compression.md beside this script.
 """
 
 import argparse
@@ -27,16 +27,17 @@ from vsedvr.data.clip import Frame, find_clips, open_clip
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
-from vsedvr.train.degradation import Compression, degrade
+from vsedvr.train.coding import Compression
+from vsedvr.train.degradation import degrade
 from vsedvr.train.synthesis import moving_still
 
 FRAMES = 30
 MOVING, MOVING_SIZE, LEAST_FRAMES = 6, (288, 416), 12
 SLOW, SLOW_SIZE, SPEED = (6, 13, 22), 256, (0.3, 2.0)
 BORDER = 8
-"""Pixels that do not count at each side."""
+"""Width in pixels of the border that does not count."""
 SHARES = (0.8, 1.0, 1.2)
-"""Shares of the correction that are tried: where the whole of it is right, less and more of it gain less."""
+"""Factors by which the correction is multiplied: if the correction is right, smaller and larger factors gain less."""
 CRF = (20, 24, 28, 32, 36)
 TABLE = Path(__file__).with_suffix(".md")
 
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def moving_clips(root: Path, cache: Path) -> Iterator[Clip]:
-    """All clips below a folder, as they are.
+    """Yields all clips below a folder.
 
     Raises:
         ValueError: if one is too short or too small; the message names it.
@@ -98,14 +99,14 @@ def moving_clips(root: Path, cache: Path) -> Iterator[Clip]:
 
 
 def slow_clip(still: Frame, seed: int) -> Clip:
-    """A clip of a picture that moves slowly; the seed decides how."""
+    """Makes a clip of a picture that moves slowly; the seed decides how."""
     times = np.arange(FRAMES, dtype=np.float64) - FRAMES // 2
     frames = moving_still(still, times, SLOW_SIZE, SPEED, np.random.default_rng(seed))
     return Clip(list(frames), SLOW, (SLOW_SIZE, SLOW_SIZE))
 
 
 def mean_gains(models: Collection[EDVR], clips: Sequence[Clip], crf: float) -> Gains:
-    """The mean gains of each model over all clips: (models, SHARES)."""
+    """Returns the mean gains in dB of each model over all clips: (models, SHARES)."""
     gains = []
     for clip in clips:
         gt = torch.stack([to_tensor(frame) for frame in clip.frames])
@@ -116,7 +117,7 @@ def mean_gains(models: Collection[EDVR], clips: Sequence[Clip], crf: float) -> G
 
 @torch.inference_mode()
 def gain(model: EDVR, lq: Tensor, gt: Tensor, n: int) -> Gains:
-    """The gains of a model at frame n of a clip.
+    """Returns the gains in dB of a model at frame n of a clip: (SHARES,).
 
     Args:
         model: a network that keeps the size.
@@ -131,14 +132,14 @@ def gain(model: EDVR, lq: Tensor, gt: Tensor, n: int) -> Gains:
 
 
 def luma_psnr(restored: Tensor, gt: Tensor) -> float:
-    """PSNR of luma in dB of two pictures (3, h, w) in [0, 1], rounded to 8 bits, without their borders."""
+    """Returns the PSNR of luma in dB of two pictures (3, h, w) in [0, 1], rounded to 8 bits, without their borders."""
     inside = slice(BORDER, -BORDER)
     a, b = (rgb_to_y(to_frame(picture.clamp(0, 1)))[inside, inside] for picture in (restored, gt))
     return psnr(a, b)
 
 
 def page(rows: Sequence[list[str]], clips: dict[str, list[Clip]]) -> str:
-    """The file that the table stands in: what was measured, and how to measure it again."""
+    """Returns the Markdown page with the table: what was measured, and how to measure it again."""
     heads = [kind if share == 1 else f"{kind}, times {share}" for kind in clips for share in SHARES]
     moving, slow = len(clips["moving"]), len(clips["slow"])
     return f"""# What models against H.264 gain on moving and on slow clips

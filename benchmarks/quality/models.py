@@ -1,13 +1,13 @@
-"""What the embedded models reach: the figures that users read, and those that weights are chosen by.
+"""Measures what the embedded models reach: the figures that users read, and those by which weights are chosen.
 
     python -m benchmarks.quality.models --eval data/eval --output runs/models
     python -m benchmarks.quality.models --valid data/train/valid --frames 3 --output runs/valid
 
-Below --eval lie vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with car-roundabout) and
-other/park_joy_480x270_420p_50fps.y4m; below --valid any clips. No model is trained on any of it. Clips are restored by the
-engine that the filter runs; figures are PSNR of luma in dB, the mean over frames. With --eval they go to models.md beside this
-script, with --valid to models_valid.md, which has the mean over all clips as well. --temporal adds temporal consistency, and
-half a second for a frame of each row.
+The folder of --eval contains vid4/ (GT and BIx4 with calendar and walk, as distributed), deblur/ (GT and blur with
+car-roundabout) and other/park_joy_480x270_420p_50fps.y4m; that of --valid any clips. No model is trained on any of these. Clips
+are restored by the engine that the filter uses. Figures are PSNR of luma in dB, the mean over frames. With --eval they are
+written to models.md beside this script, with --valid to models_valid.md, which has the mean over all clips as well. --temporal
+adds temporal consistency, which takes half a second more for each frame of a row.
 """
 
 import argparse
@@ -30,7 +30,10 @@ from vsedvr.evaluation.report import Method
 from vsedvr.evaluation.scoring import Score, Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
-from vsedvr.train.degradation import Compression, Degradation, MotionBlur, Noise, degrade
+from vsedvr.train.blur import MotionBlur
+from vsedvr.train.coding import Compression
+from vsedvr.train.degradation import Degradation, degrade
+from vsedvr.train.noise import Noise
 from vsedvr.weights import EMBEDDED
 
 CPU = torch.device("cpu")
@@ -54,11 +57,11 @@ class Test:
 
     model: str
     what: str
-    """The kind of input, as the table names it."""
+    """Kind of input, as the table names it."""
     gt: str = "."
     """Folder of the clips in full quality, below --eval or --valid."""
     lq: str = ""
-    """Folder of the same clips in low quality; where it is "", they are made by the degradation, or by bicubic reduction."""
+    """Folder of the same clips in low quality; "" makes them by the degradation, or else by bicubic reduction."""
     degradation: Degradation | None = None
 
 
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair]:
-    """Opens the clips of a test; those in low quality are made first where the test has a degradation and they are missing."""
+    """Opens the clips of a test. If the test has a degradation and its low-quality clips are missing, they are made first."""
     root = args.valid or args.eval
     found = find_pairs(root / test.gt, root / test.lq if test.lq else None)
     cache = args.output / "cache"
@@ -132,7 +135,7 @@ def save_degraded(sharp: ClipPair, degradation: Degradation, folder: Path) -> No
 
 
 def measure(test: Test, pairs: Sequence[ClipPair], model: EDVR, scoring: Scoring, with_mean: bool) -> list[Row]:
-    """Rows of the table for one test: one for each clip and, if it is wanted, one for their mean."""
+    """Returns the table's rows for a test: one for each clip and, with `with_mean`, one for their mean."""
     restores = (baseline, PairRestorer(model, CPU, torch.float32))
     before, restored = (Method(test.model, evaluate(restore, pairs, scoring)) for restore in restores)
     scores = {clip: (before.clip_means[clip], restored.clip_means[clip]) for clip in before.scores}
@@ -149,7 +152,7 @@ def _psnr_cells(before: Score, restored: Score) -> list[str]:
 
 
 def _temporal_cells(before: Score, restored: Score) -> list[str]:
-    """tOF and warped difference, the latter in thousandths; a clip of one frame has none."""
+    """Returns the cells for tOF and warped difference, the latter times 1000; "-" for a clip of a single frame."""
     a, b = before.temporal, restored.temporal
     if a is None or b is None:
         return ["-"] * len(TEMPORAL_HEAD)
@@ -158,7 +161,7 @@ def _temporal_cells(before: Score, restored: Score) -> list[str]:
 
 
 def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
-    """The file that the table stands in: what was measured, and how to measure it again."""
+    """Returns the Markdown page with the table: what was measured, and how to measure it again."""
     part = f"the first {args.frames} frames of each clip" if args.frames else "whole clips"
     option, clips = ("--valid", "clips that weights are chosen by") if args.valid else ("--eval", "clips for final figures")
     head, temporal = [*HEAD], ""

@@ -1,4 +1,4 @@
-"""`vsedvr bench`: for real with tiny pictures, and the shares of time by a clock that is made up."""
+"""`vsedvr bench`, for real with tiny pictures, and its division of time with a simulated clock."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from vsedvr.weights import EMBEDDED
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures that take no time."""
+    """Uses pictures that take hardly any time."""
     monkeypatch.setattr(bench, "SIZES", ((32, 16), (34, 18)))
     monkeypatch.setattr(bench, "SMALL_SIZES", ((16, 16),))
     monkeypatch.setattr(bench, "MAX_FRAMES", 3)
@@ -67,7 +67,7 @@ SIZES: tuple[Size, ...] = (720, 480), (1280, 720), (1920, 1080)
 
 
 class Machine:
-    """A clock, and a filter that takes its time by the number of pixels."""
+    """Simulates a clock, and a filter whose time is proportional to the number of pixels."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pixels_per_second: float, pixels_in_memory: float = math.inf) -> None:
         self.now = 1000.0

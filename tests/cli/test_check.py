@@ -1,4 +1,4 @@
-"""`vsedvr check` as a whole: what each room finds has tests of their own."""
+"""`vsedvr check` as a whole; the checks of each sub-package have tests of their own."""
 
 import json
 import re
@@ -15,13 +15,13 @@ from vsedvr.filter import findings as filter_findings
 from vsedvr.filter import trial as trials
 from vsedvr.finding import Finding, reinstall_line
 from vsedvr.ops import native
-from vsedvr.weights import EMBEDDED, load
+from vsedvr.weights import EMBEDDED, zoo
 from vsedvr.weights import findings as weights_findings
 
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """vspipe is configured, in a folder of the test."""
+    """Configures vspipe in a folder of the test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("APPDATA", str(tmp_path / "config"))
     program = Path(sys.executable).parent / "vapoursynth"
@@ -53,10 +53,10 @@ def test_this_machine_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_things_are_broken_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each is found beside the others, with its own advice; vspipe has no configuration, a model is damaged."""
+    """Each problem is found and has its own advice. Here vspipe has no configuration, and a model is damaged."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
-    original = load.embedded_file
+    original = zoo.embedded_file
 
     def harmed(name: str) -> Path:
         if name != "compression":
@@ -65,7 +65,7 @@ def test_several_things_are_broken_at_once(
         file.write_bytes(original(name).read_bytes()[:-100])
         return file
 
-    monkeypatch.setattr(load, "embedded_file", harmed)
+    monkeypatch.setattr(zoo, "embedded_file", harmed)
     monkeypatch.setattr(weights_findings, "embedded_file", harmed)
     monkeypatch.setattr(native, "LIBRARY", None)
     core = SimpleNamespace(plugins=list, std=SimpleNamespace(LoadPlugin=str))

@@ -1,4 +1,4 @@
-"""The command itself: what it offers, and how it ends."""
+"""The command itself: its list of commands, and its exit status."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 from vsedvr import __version__
 from vsedvr.cli import COMMANDS, EXTRAS, main
 
-LIBRARIES = ("av", "cv2", "matplotlib", "PIL", "skimage", "tensorboard")
-"""What only the extras bring."""
+LIBRARIES = ("av", "cv2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "PIL", "skimage", "tensorboard")
+"""Libraries that only the package's extras install."""
 
 
 def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def run_without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
-    """A command that ends with an error."""
+    """Makes a command that ends with an error."""
 
     def fail(args: object) -> None:
         raise error
@@ -49,14 +49,14 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
     assert COMMANDS[command] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["eval", "inspect"])
+@pytest.mark.parametrize("command", ["eval", "export", "inspect"])
 def test_help_needs_no_extra(command: str) -> None:
     result = run_without_extras(command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert COMMANDS[command] in result.stdout
 
 
-@pytest.mark.parametrize(("command", "arguments"), [("eval", ["--gt"]), ("inspect", [])])
+@pytest.mark.parametrize(("command", "arguments"), [("eval", ["--gt"]), ("export", ["small"]), ("inspect", [])])
 def test_without_the_extra_it_names_the_extra(tmp_path: Path, command: str, arguments: list[str]) -> None:
     (tmp_path / "clip.mkv").touch()
     result = run_without_extras(command, *arguments, str(tmp_path / "clip.mkv"))

@@ -1,4 +1,4 @@
-"""vsedvr compare from its arguments to its page."""
+"""vsedvr compare, from its arguments to its page."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of 12 frames as a folder and as a video, and the same with noise."""
+    """Writes a clip of 12 frames as a folder and as a video, and the same clip with noise."""
     folder = tmp_path_factory.mktemp("clips")
     frames = moving_frames(12, 32, 48)
     write_frames(folder / "clean", frames)
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pictures(page: Path) -> dict[tuple[int, int], np.ndarray]:
-    """The pictures of a page by frame and version."""
+    """Reads the pictures of a page, by frame and version."""
     pattern = r'<figure data-frame="(\d+)" data-version="(\d+)".*?src="data:image/webp;base64,([^"]*)"'
     found = re.findall(pattern, page.read_text("utf-8"))
     return {(int(n), int(k)): np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) for n, k, content in found}
@@ -77,7 +77,7 @@ def test_two_videos_and_their_truth(
 
 
 def test_models_restore_the_frames_that_are_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the engine restores them; models of scale 1 and 4 at one size."""
+    """The page shows frames as the engine restores them, with models of scale 1 and 4 resized to the same size."""
     models: dict[str, EDVR] = {"x1": random_model(), "x4": random_model(X4)}
     for name, model in models.items():
         torch.save({"params": model.state_dict()}, tmp_path / f"{name}.pth")
@@ -110,6 +110,18 @@ def test_an_embedded_model_by_its_name_and_a_folder_of_that_name(tmp_path: Path)
     assert main(["compare", str(tmp_path / "denoise"), *args]) == 0
     assert names(page) == ["denoise", "denoise (model)"]
     assert "Gaussian noise, of the luma, x1, " in page.read_text("utf-8")
+
+
+def test_a_second_stage_and_an_ensemble_stand_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_frames(tmp_path / "clip", moving_frames(2, 16, 16))
+    page = tmp_path / "page.html"
+    args = ["compare", str(tmp_path / "clip"), "--refine", "deblur", "--ensemble", "4", "-o", str(page), "--device", "cpu"]
+    assert main([*args, "--model", "denoise", "--frames", "1"]) == 0
+    assert "Gaussian noise, of the luma, refined by deblur, self-ensemble of 4, x1, " in page.read_text("utf-8")
+    assert main([*args, "--model", "denoise", "--refine", "small"]) == 1
+    assert "refine must be a model that keeps the size" in capsys.readouterr().err
+    assert main([*args, "--truth", str(tmp_path / "clip")]) == 1
+    assert "--refine and --ensemble are for frames that --model restores" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

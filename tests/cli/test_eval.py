@@ -1,4 +1,4 @@
-"""The command from its arguments to its files."""
+"""vsedvr eval, from its arguments to its files."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def tiny_x2(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips in the layout of Vid4; the low quality has to be made."""
+    """Writes two clips in the layout of Vid4, without low quality."""
     root = tmp_path_factory.mktemp("vid4")
     write_frames(root / "GT/calendar", moving_frames(4, 48, 64))
     write_frames(root / "GT/walk", moving_frames(6, 32, 48, (-1, 2)))
@@ -50,7 +50,7 @@ def vid4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ctrl+C in the second clip."""
+    """Simulates Ctrl+C in the second clip."""
     restore = PairRestorer.__call__
 
     def press(self: PairRestorer, pair: ClipPair, n: int) -> Frame:
@@ -119,6 +119,23 @@ def test_saved_frames_are_the_input_of_a_second_stage(
     assert table_2[3].split()[1:] == table_1[4].split()[3:], "the second stage's input is the first one's result"
     assert "published" not in "".join(table_2)
     assert "tiny_x4/calendar exists already" in error_of(capsys, *first[1:])
+
+
+def test_a_second_stage_and_an_ensemble(
+    tmp_path: Path, vid4: Path, tiny_x4: str, tiny_x1: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["eval", "vid4", str(vid4), "--model", tiny_x4, "--frames", "2", "--output", str(tmp_path)]
+    assert main(command) == 0
+    alone = json.loads((tmp_path / "results.json").read_text())["methods"][1]
+    assert main([*command, "--refine", str(tiny_x1), "--ensemble", "4"]) == 0
+    content = json.loads((tmp_path / "results.json").read_text())
+    both = content["methods"][1]
+    assert content["title"] == "vid4, the first 2 frames, refined by tiny_x1, self-ensemble of 4"
+    assert both["parameters"] > alone["parameters"]
+    assert both["macs"] > 4 * alone["macs"]
+    assert both["mean"] != alone["mean"]
+    capsys.readouterr()
+    assert "refine must be a model that keeps the size" in error_of(capsys, *command[1:], "--refine", tiny_x4)
 
 
 @pytest.mark.parametrize("options", ["--frames 2", "--channel rgb", "--border 1", "--leave-out 1 0", "--padding replicate"])
@@ -257,7 +274,7 @@ def test_ctrl_c_keeps_the_clips_that_are_done(
 def test_videos_with_damage_black_frames_and_hidden_files(
     tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder ~/clips; a black frame that is equal in both qualities counts as 100 dB."""
+    """The files are in ~/clips. A black frame that is equal in both qualities gets 100 dB."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     frames = moving_frames(12, 32, 40)

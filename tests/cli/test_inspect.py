@@ -1,4 +1,4 @@
-"""The command from its arguments to its files."""
+"""vsedvr inspect, from its arguments to its files."""
 
 import csv
 import signal
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Moves by two pixels a frame to the right."""
+    """Writes a clip that moves by two pixels a frame to the right."""
     path = tmp_path_factory.mktemp("clips") / "clip"
     write_frames(path, moving_frames(10, 64, 96, (0, 2)))
     return path
@@ -58,7 +58,7 @@ def test_a_range_gives_sheets_clips_and_numbers(
 
 
 def test_a_single_frame_gives_a_sheet(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The last one: its window is padded with frames before it. By the embedded model."""
+    """The last frame, whose window is padded with frames before it, is inspected with the embedded model."""
     assert main(["inspect", str(clip), "--frame", "9", "--output", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lengths.csv", "sheet_9.png"]
     rows = list(csv.DictReader((tmp_path / "lengths.csv").read_text().splitlines()))
@@ -70,7 +70,7 @@ def test_a_single_frame_gives_a_sheet(tmp_path: Path, clip: Path, capsys: pytest
 def test_a_frame_far_inside_a_video(
     tmp_path: Path, checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same as of a folder; only what is near is decoded, and nothing is written beside the results."""
+    """A video gives the same as a folder of its frames. Only nearby frames are decoded, and nothing else is written."""
     frames = [moving_frames(10, 64, 96, (0, 2))[n % 10] for n in range(300)]
     write_frames(tmp_path / "folder", frames)
     video = write_rgb(tmp_path / "film.mkv", frames, "ffv1", {"g": "10"}, "bgr0")

@@ -20,7 +20,7 @@ def parsed(*args: str) -> argparse.Namespace:
 
 
 def test_the_defaults_are_those_of_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """fp32 on a CPU and fp16 on a GPU: what is measured is what the filter gives."""
+    """The default is fp32 on a CPU and fp16 on a GPU, as in the filter."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert engine_settings(parsed()) == (torch.device("cpu"), torch.float32)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -1,4 +1,4 @@
-"""How far a command is: lines in a file, a bar on a terminal, nothing when it is to be quiet."""
+"""Progress of a command: lines in a file, a bar on a terminal, and nothing with quiet."""
 
 import io
 import sys
@@ -9,7 +9,7 @@ from vsedvr.cli.progress import Progress
 
 
 class Terminal(io.StringIO):
-    """Stands for a terminal on stderr."""
+    """Makes stderr look like a terminal."""
 
     def isatty(self) -> bool:
         return True

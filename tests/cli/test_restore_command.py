@@ -30,6 +30,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "in.srt"]
 
 
+def test_two_stages_and_an_ensemble_stand_in_the_plan(
+    tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = make_film(tmp_path / "in.mkv", VFR[:6])
+    line = ["restore", str(film), str(tmp_path / "out.mkv"), "--model", str(tiny_x1), "--device", "cpu", "--dry-run"]
+    assert main([*line, "--refine", str(tiny_x1), "--ensemble", "4"]) == 0
+    assert f"model:    {tiny_x1} then {tiny_x1}, self-ensemble of 4\n" in capsys.readouterr().out
+    assert main([*line, "--refine", "small"]) == 1
+    assert "refine must be a model that keeps the size, it enlarges 4 times" in capsys.readouterr().err
+
+
 def test_without_a_terminal_it_tells_its_progress_in_lines(
     tmp_path: Path, tiny_x1: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,10 +22,10 @@ MISSING = " and ".join(
     for name, there in (("Chromium", CHROMIUM), ("chromedriver", CHROMEDRIVER), ("selenium", find_spec("selenium")))
     if not there
 )
-"""What a browser needs and this machine has not; "" where all is there."""
+"""Returns what a browser needs and this machine lacks; "" if nothing is missing."""
 
 UP, DOWN, LEFT, RIGHT, HOME, END = "\ue013", "\ue015", "\ue012", "\ue014", "\ue011", "\ue010"
-"""Keys, by WebDriver's codes."""
+"""WebDriver's codes of keys."""
 
 OPTIONS = (
     "--headless",
@@ -59,7 +59,7 @@ class Browser:
 
     def open(self, page: Path, width: int = 1000, height: int = 900, **media: str) -> None:
         """Opens a page in a window of a size, such as with prefers_color_scheme="dark", and waits for its first frame."""
-        self.errors(), self.requests()  # what is there from the page before
+        self.errors(), self.requests()  # drops those of the page before
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -68,7 +68,7 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        """Waits until what was asked for is decoded and drawn."""
+        """Waits until requested pictures are decoded and drawn."""
         self.driver.execute_async_script(
             "const done = arguments[0];"
             "Promise.all([...document.images].map((image) => image.decode().catch(() => {})))"
@@ -82,7 +82,7 @@ class Browser:
         return str(self.run("return document.getElementById(arguments[0]).innerText", id))
 
     def press(self, *keys: str) -> None:
-        """Presses keys as a person does who has clicked nowhere."""
+        """Presses keys like a person who has not clicked anywhere."""
         from selenium.webdriver import ActionChains
 
         for key in keys:
@@ -98,32 +98,32 @@ class Browser:
         return dict(self.run(script, selector))
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """With the mouse, from one point of the window to another."""
+        """Drags the mouse from one point of the window to another."""
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
             event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
             self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
         self.settle()
 
     def touch(self, *moves: list[tuple[float, float]]) -> None:
-        """With fingers: the points of all fingers, one list after the other."""
+        """Touches the window with fingers: each list has the points of all fingers at one moment."""
         for kind, points in zip(["touchStart", *["touchMove"] * (len(moves) - 1), "touchEnd"], [*moves, []], strict=True):
             event = {"type": kind, "touchPoints": [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]}
             self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
         self.settle()
 
     def picture(self, selector: str) -> NDArray[np.uint8]:
-        """What the screen shows of an element, (height, width, 3)."""
+        """Returns a screenshot of an element, (height, width, 3)."""
         box = self.box(selector)
         clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"], "scale": 1}
         content = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})["data"]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
 
     def errors(self) -> list[str]:
-        """All that the console got since the last call: errors, warnings, violations of the content security policy."""
+        """Returns new messages of the console: errors, warnings, violations of the content security policy."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """The addresses that the page has asked for since it was opened. The browser's own start page does not count."""
+        """Returns the addresses that the page has requested since it was opened, without the browser's own start page."""
         page = self.driver.current_url
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]

@@ -1,4 +1,4 @@
-"""What is measured and kept, on clips in memory."""
+"""Measurements and kept pictures of a comparison, on clips in memory."""
 
 import io
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def version(name: str, frames: Sequence[Picture]) -> Version:
 
 
 class Long:
-    """A clip of many frames, each of one grey level, that counts what is asked for."""
+    """A clip of many frames, each of one grey level, that counts requests."""
 
     def __init__(self, num_frames: int, bright: dict[int, int]) -> None:
         self.num_frames = num_frames
@@ -63,7 +63,7 @@ def test_every_frame_is_measured_in_luma() -> None:
 
 
 def test_of_a_long_clip_few_frames_are_read() -> None:
-    """Those that are spread over it, and of these the ones that differ most."""
+    """Half of the shown frames are spread over the clip, and the others are the measured frames that differ most."""
     a, b = Long(100_000, {}), Long(100_000, {30_250: 200, 60_250: 150})
     settings = ComparisonSettings(frames=4, measured=200)
     steps: list[str] = []
@@ -155,7 +155,7 @@ def test_errors_name_what_is_wrong() -> None:
 
 
 def test_versions_are_closed_when_they_have_been_measured() -> None:
-    """So that of several models one at a time takes memory."""
+    """Closing a version frees its model, so that only one model at a time takes memory."""
     open_now: set[str] = set()
     most = 0
 

@@ -15,7 +15,7 @@ def noisy_pair(height: int = 17, width: int = 23) -> tuple[NDArray[np.uint8], ND
 
 
 def ssim_by_definition(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
-    """Wang et al., "Image quality assessment: from error visibility to structural similarity" (2004), eq. 13 to 17."""
+    """Computes SSIM by eq. 13 to 17 of "Image quality assessment: from error visibility to structural similarity" (2004)."""
     i = np.arange(11) - 5
     w = np.exp(-(i[:, None] ** 2 + i**2) / (2 * 1.5**2))
     w /= w.sum()

@@ -35,7 +35,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page_of(
     path: Path, versions: dict[str, Frames], truth: Frames | None = None, settings: ComparisonSettings | None = None
 ) -> Path:
-    """A page on clips in memory, with a time for each frame."""
+    """Writes a page for clips in memory, with a time for each frame."""
     first, *others = [Version(name, frames, (len(frames[0]), len(frames[0][0]))) for name, frames in versions.items()]
     first = Version(first.name, first.frames, first.size, "the first", lambda n: n / 25)
     comparison = compare(
@@ -46,7 +46,7 @@ def page_of(
 
 
 def plain(color: tuple[int, int, int], count: int = 4) -> Frames:
-    """Frames of one colour, each one a little brighter than the one before, in all samples."""
+    """Makes frames of a single colour, each a little brighter than the one before."""
     return [np.full((60, 100, 3), color, np.uint8) + np.uint8(10 * n) for n in range(count)]
 
 
@@ -56,7 +56,7 @@ def red_and_blue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def share_of(color: tuple[int, int, int], picture: NDArray[np.uint8]) -> float:
-    """Share of the columns that have a colour near the lower end, where no label lies."""
+    """Returns the share of columns that have a colour near the lower end, where there is no label."""
     return float((picture[-20] == color).all(-1).mean())
 
 
@@ -125,7 +125,7 @@ def test_mouse_fingers_and_keys_move_the_edge(browser: Browser, red_and_blue: Pa
 
 @needs_chromium
 def test_zoom_shows_each_pixel_as_it_is(browser: Browser, tmp_path: Path) -> None:
-    """Every pixel as 4x4 pixels of the screen, in the exact colours; and dragging moves the picture by as much."""
+    """Every pixel is 4x4 pixels of the screen, in the exact colours, and dragging moves the picture by as many pixels."""
     noise = np.random.default_rng(0).integers(0, 256, (2, 299, 501, 3), np.uint8)
     page = page_of(tmp_path / "page.html", {"a": [noise[0]], "b": [noise[1]]})
     browser.open(page)
@@ -136,7 +136,7 @@ def test_zoom_shows_each_pixel_as_it_is(browser: Browser, tmp_path: Path) -> Non
     browser.run("for (const id of ['edge', 'left-label', 'right-label']) document.getElementById(id).style.display = 'none'")
 
     def place(shown: NDArray[np.uint8], source: NDArray[np.uint8]) -> tuple[int, int]:
-        """Where a part of the screen lies in the enlarged source; fails where it is not an exact part of it."""
+        """Finds the place of a screenshot in the enlarged source; fails if it is not an exact part of it."""
         large = source.repeat(4, 0).repeat(4, 1)
         windows = np.lib.stride_tricks.sliding_window_view(large, (*shown.shape[:2], 3))[:, :, 0]
         ((top, left),) = [
@@ -182,7 +182,7 @@ def test_any_two_versions_can_be_chosen(browser: Browser, red_and_blue: Path) ->
     browser.settle()
     assert tuple(browser.picture("#stage")[-20, -10]) == GREEN
     assert browser.text("right-label") == "truth", "which is measured against nothing"
-    browser.run(choose, "left", "2")  # what the right side has: the right side takes what the left one had
+    browser.run(choose, "left", "2")  # the version on the right side: the right side then gets the one of the left side
     browser.settle()
     assert browser.text("left-label") == "truth"
     assert browser.text("right-label").startswith("red")
@@ -290,12 +290,12 @@ def test_the_page_serves_keyboards_and_screen_readers(browser: Browser, red_and_
     browser.press(END)
     assert browser.run("return document.getElementById('edge').ariaValueNow") == "100"
     browser.run("document.getElementById('left').focus()")
-    browser.press(UP)  # up belongs to the list
+    browser.press(UP)  # the list handles this key
     assert browser.text("frame") == "Frame 0, 0:00:00.00"
 
 
 def test_the_page_is_never_larger_than_allowed(tmp_path: Path) -> None:
-    """With so many thumbnails and values that they count."""
+    """The page has so many thumbnails and values that they take a good part of its size."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 90, 160, 3), np.uint8)
     settings = ComparisonSettings(frames=300, measured=300, max_bytes=3_000_000)
     page = page_of(tmp_path / "page.html", {"a": list(noise), "b": list(noise[::-1])}, None, settings)

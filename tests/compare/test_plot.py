@@ -16,7 +16,7 @@ def points(svg: ElementTree.Element) -> list[list[tuple[float, float]]]:
 
 
 def labels(svg: ElementTree.Element, kind: str) -> dict[float, float]:
-    """Numbers at an axis by where they stand."""
+    """Returns the numbers at an axis by their positions."""
     texts = [text for text in svg.iter("text") if text.attrib["class"] == kind]
     where = "y" if kind == "value" else "x"
     return {float(text.text or ""): float(text.attrib[where]) - 4 * (kind == "value") for text in texts}

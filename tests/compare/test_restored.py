@@ -1,4 +1,4 @@
-"""Frames that a model restores for a page, on a clip in memory."""
+"""Versions of a clip that a model restores, with a clip in memory."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from vsedvr.model import EDVR
 
 
 class Counting(MemoryClip):
-    """A clip that notes which frames are asked for."""
+    """A clip that records which frames are requested."""
 
     def __getitem__(self, n: int) -> NDArray[np.uint8]:  # type: ignore[override]
         self.__dict__.setdefault("asked", set()).add(n)
@@ -45,3 +45,13 @@ def test_frames_of_other_sizes_are_told_by_the_clips_name(tiny_model: EDVR) -> N
     version = restored_version(source, clip, "tiny", "", tiny_model, torch.device("cpu"), torch.float32)
     with pytest.raises(ValueError, match="frame 5 of my clip is 24x8, the first one is 24x16"):
         version.frame(4)
+
+
+def test_two_stages_and_an_ensemble(tiny_model: EDVR) -> None:
+    clip = MemoryClip(moving_frames(6, 16, 24))
+    source, cpu = Version("clip", clip, clip.size), torch.device("cpu")
+    version = restored_version(source, clip, "tiny", "", tiny_model, cpu, torch.float32, refine=tiny_model, ensemble=4)
+    engine = Engine(tiny_model, ensemble=4)
+    between = {n: engine.restore([max(0, min(5, n + k)) for k in range(-2, 3)], lambda i: to_tensor(clip[i])) for n in range(6)}
+    expected = to_frame(Engine(tiny_model, ensemble=4).restore([0, 1, 2, 3, 4], between.__getitem__))
+    assert np.abs(version.frame(2).astype(int) - expected).max() <= 1

@@ -1,4 +1,4 @@
-"""What every clip can do, and folders of pictures."""
+"""Everything that all clips can do, and folders of pictures."""
 
 import os
 import pickle
@@ -27,7 +27,7 @@ def test_folders_are_ordered_by_number(tmp_path: Path) -> None:
 
 
 def test_opening_a_folder_looks_at_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set may have a hundred thousand folders, and each worker has a copy of them."""
+    """Clips must be small: a data set may have a hundred thousand folders, and each worker has a copy of all clips."""
     write_frames(tmp_path / "a", moving_frames(7, 16, 16))
     open_picture, scan = Mock(side_effect=Image.open), Mock(side_effect=os.scandir)
     monkeypatch.setattr(Image, "open", open_picture)

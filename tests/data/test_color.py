@@ -1,4 +1,4 @@
-"""Colours of decoded video: the matrix of the tag, or by the number of lines, and pictures turned upright."""
+"""Colours of decoded video, by the tagged matrix or the number of lines, and upright pictures."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ RED = {"bt601": (81, 90, 240), "bt709": (63, 102, 240), "bt2020": (74, 97, 240)}
 
 
 def write_yuv(path: Path, frames: list[NDArray[np.uint8]], colorspace: int = 2, codec: str = "libx264") -> Path:
-    """YUV 4:4:4, lossless, with the matrix tagged by FFmpeg's number (1: BT.709, 6: BT.601, 2: not tagged)."""
+    """Writes lossless YUV 4:4:4 with the matrix tagged by FFmpeg's number (1: BT.709, 6: BT.601, 2: not tagged)."""
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=25, options={"qp": "0"} if codec == "libx264" else {})
         assert isinstance(stream, VideoStream)
@@ -45,7 +45,7 @@ def flat(color: tuple[int, int, int], height: int = 48, width: int = 64) -> NDAr
         (2, 576, "bt601"),
         (2, 578, "bt709"),
         (2, 720, "bt709"),
-        (3, 48, "bt601"),  # reserved: says nothing
+        (3, 48, "bt601"),  # a reserved number, which tells nothing
     ],
 )
 def test_the_matrix_is_that_of_the_tag_and_by_the_lines_without_one(
@@ -58,7 +58,7 @@ def test_the_matrix_is_that_of_the_tag_and_by_the_lines_without_one(
 
 
 def test_untagged_video_is_taken_as_the_example_script_takes_it() -> None:
-    """examples/restore.vpy: BT.709 (1) above 576 lines."""
+    """examples/restore.vpy uses BT.709 (1) above 576 lines, too."""
     script = (Path(__file__).parents[2] / "examples/restore.vpy").read_text()
     assert "if clip.height > 576 else" in script
     assert [untagged_matrix(height) for height in (480, 576, 577, 720, 1080)] == [5, 5, 1, 1, 1]  # 5 and 6 are one matrix
@@ -82,7 +82,7 @@ def test_all_pixel_formats_become_rgb(tmp_path: Path, pixels: str) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_phone_video_is_turned_upright(tmp_path: Path, rotation: int, flip: bool) -> None:
-    """Turned counter-clockwise by the angle, then mirrored, as the container tells players."""
+    """The stored picture is rotated counter-clockwise by the angle and then mirrored, as the container tells players."""
     stored = np.zeros((32, 48, 3), np.uint8)
     stored[:8, :16] = 250
     path = write_rgb(tmp_path / "phone.mp4", [stored] * 2, options={"qp": "0"}, rotation=rotation, flip=flip)

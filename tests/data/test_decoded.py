@@ -1,4 +1,4 @@
-"""Videos decoded to disk for training: once, whole, and never without room."""
+"""Videos decoded to disk for training: only once, completely, and only if there is room."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ FRAMES = moving_frames(9, 48, 64)
 
 
 def cut_video(path: Path) -> Path:
-    """Five frames of one scene, four of another."""
+    """Writes a video with five frames of one scene and four of another."""
     return write_rgb(path, [*FRAMES[:5], *(255 - frame for frame in FRAMES[5:])], "ffv1", pixels="bgr0")
 
 

@@ -1,4 +1,4 @@
-"""Which files are clips and pictures, and which are none."""
+"""Finding clips and pictures, and ignoring other files."""
 
 import logging
 from pathlib import Path
@@ -10,11 +10,11 @@ from conftest import moving_frames, write_frames
 from vsedvr.data.find import VIDEOS, find_clips, find_pairs, find_pictures, fingerprint, picture_names
 
 APPLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
-"""What macOS puts into ._name beside a file called name."""
+"""Beginning of the file ._name that macOS puts beside a file called name."""
 
 
 def add_foreign_files(folder: Path) -> None:
-    """What macOS, Windows and network drives leave in a folder of pictures."""
+    """Adds files that macOS, Windows and network drives leave in a folder of pictures."""
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png", "._film.mp4", ".hidden.png"):
         (folder / name).write_bytes(APPLE)
     for name in ("__MACOSX", "@eaDir", ".thumbnails"):

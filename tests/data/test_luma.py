@@ -1,4 +1,4 @@
-"""The measure of cuts, against VapourSynth's std.PlaneStats, by which the filter finds them."""
+"""The measure of scene cuts equals VapourSynth's std.PlaneStats, by which the filter finds them."""
 
 import numpy as np
 import vapoursynth as vs

@@ -62,7 +62,7 @@ def test_only_the_first_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decoded", [False, True])
 def test_frames_that_one_clip_lost_are_left_out_of_the_other(tmp_path: Path, decoded: bool) -> None:
-    """Else all frames behind the damage would be compared with frames of another time."""
+    """Otherwise all frames after the damage would be compared with frames of another time."""
     frames = [np.full((32, 48, 3), 20 + 9 * n, np.uint8) for n in range(22)]
     frames[14:] = [255 - frame for frame in frames[14:]]
     for name, lost in (("gt", [10]), ("lq", [14, 15])):

@@ -1,4 +1,4 @@
-"""Pictures of every kind of sample, against arrays that were written by hand."""
+"""Pictures with every kind of samples, compared with arrays that were written by hand."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 from vsedvr.data.picture import picture_size, read_picture
 
 RAMP = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
-"""(4, 256), 16 bits; in 8 bits 0 to 255."""
+"""A ramp (4, 256) in 16 bits, which is 0 to 255 in 8 bits."""
 
 EIGHT = (RAMP >> 8).astype(np.uint8)
 
@@ -84,7 +84,7 @@ def test_float_on_no_scale_is_refused_by_name(tmp_path: Path, value: float, reas
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
-    """By EXIF's definition: which side of the picture the stored rows and columns begin at."""
+    """EXIF defines an orientation by the sides of the picture at which the stored rows and columns begin."""
     shown = np.zeros((24, 40, 3), np.uint8)
     shown[:8, :12] = 250
     stored = {
@@ -113,7 +113,7 @@ def test_several_pictures_in_a_file_are_refused_by_name(tmp_path: Path, suffix: 
 
 
 def test_a_preview_in_the_file_does_not_count(tmp_path: Path) -> None:
-    """As phones add one to their JPEG files (MPO)."""
+    """Phones add a preview to their JPEG files (MPO)."""
     Image.new("RGB", (40, 20), (90, 90, 90)).save(
         tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (20, 10))]
     )
@@ -121,7 +121,7 @@ def test_a_preview_in_the_file_does_not_count(tmp_path: Path) -> None:
 
 
 def test_large_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow warns above its limit and raises above twice that."""
+    """Pillow warns above its limit of pixels, and raises an error above twice the limit."""
     Image.new("L", (20, 10)).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
     assert read_picture(tmp_path / "large.png").shape == (10, 20, 3)
@@ -140,7 +140,7 @@ def test_damaged_files_are_named_whatever_the_library_raises(tmp_path: Path, mon
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"cannot read the picture .*broken\.png: ."):
             read_picture(path)
-    for _ in range(60):  # whatever happens, nothing but a picture or a ValueError comes out
+    for _ in range(60):  # reading must give a picture or a ValueError, and no other error
         changed = bytearray(whole)
         changed[int(rng.integers(8, 60))] = int(rng.integers(256))
         path.write_bytes(changed)

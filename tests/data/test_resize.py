@@ -4,18 +4,18 @@ import torch
 
 from vsedvr.data.resize import enlarge, imresize
 
-# imresize(x, 1/4, 'bicubic') weighs 16 pixels, symmetrically; the first 8 of its weights
+# imresize(x, 1/4, 'bicubic') weighs 16 pixels, symmetrically; these are the first 8 weights
 HALF = (-0.00170898, -0.01098633, -0.01831055, -0.01196289, 0.02270508, 0.09741211, 0.18188477, 0.24096680)
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic with a = -0.5."""
+    """Returns Keys' cubic with a = -0.5."""
     x = abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     return np.where(x <= 1, near, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
 
 
-# imresize(x, 4, 'bicubic') weighs four pixels for each of four positions in a pixel; two of them, the others mirror these
+# imresize(x, 4, 'bicubic') weighs four pixels for each of four positions in a pixel; these are two, the others mirror them
 QUARTERS = (
     (-0.0439453125, 0.3896484375, 0.7275390625, -0.0732421875),
     (-0.0068359375, 0.0908203125, 0.9638671875, -0.0478515625),
@@ -23,7 +23,7 @@ QUARTERS = (
 
 
 def matlab(picture: np.ndarray, scale: int) -> np.ndarray:
-    """The definition in float64, one axis after the other: Keys' cubic widened by scale, mirrored border, weights of sum 1."""
+    """Reduces by the definition in float64, axis by axis: Keys' cubic widened by scale, mirrored border, weights of sum 1."""
 
     def reduce_rows(picture: np.ndarray) -> np.ndarray:
         size = len(picture)
@@ -67,7 +67,7 @@ def test_other_sizes_are_refused() -> None:
 
 
 def enlarged(picture: np.ndarray, scale: int) -> np.ndarray:
-    """The definition in float64: one axis after the other, border mirrored."""
+    """Enlarges by the definition in float64, axis by axis, with a mirrored border."""
 
     def enlarge_rows(picture: np.ndarray) -> np.ndarray:
         size = len(picture)

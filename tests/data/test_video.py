@@ -1,4 +1,4 @@
-"""Video files as they come: damaged, with cover pictures, interlaced, or no video at all."""
+"""Video files as users have them: damaged, with cover pictures, interlaced, or not videos at all."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ FRAMES = moving_frames(40, 48, 64)
 
 
 def errors_of(read: list[np.ndarray], expected: list[np.ndarray]) -> list[float]:
-    """Mean difference of each frame to the most similar one of those expected."""
+    """Returns the mean difference of each frame to the most similar expected frame."""
     return [min(float(np.abs(a.astype(float) - b).mean()) for b in expected) for a in read]
 
 
@@ -51,7 +51,7 @@ def test_noise_in_the_file_or_a_lost_end_stops_nothing(tmp_path: Path, suffix: s
     (tmp_path / f"noise.{suffix}").write_bytes(content)
     assert 30 <= len(list(read_video(tmp_path / f"noise.{suffix}"))) <= 40
     (tmp_path / f"cut.{suffix}").write_bytes((tmp_path / f"whole.{suffix}").read_bytes()[: len(content) * 8 // 10])
-    if suffix == "mp4":  # its index is at the end
+    if suffix == "mp4":  # an mp4 file has its index at the end
         with pytest.raises(ValueError, match=r"cannot read the video .*cut\.mp4: it is damaged or no video"):
             list(read_video(tmp_path / "cut.mp4"))
     else:

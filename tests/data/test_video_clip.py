@@ -1,4 +1,4 @@
-"""Frames of a video by their numbers, frame by frame against a decoder that goes through the whole file."""
+"""Frames of a video by their numbers, compared with those of a decoder that goes through the whole file."""
 
 import itertools
 import logging
@@ -43,7 +43,7 @@ VIDEOS: dict[str, Callable[[Path], Path]] = {
     ),
     "ffv1.mkv": lambda path: write_rgb(path, FRAMES, "ffv1", {"g": "12"}, "bgr0"),
 }
-"""Videos with frames in all kinds of order, by name."""
+"""Videos with frames in various orders, by name."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def video(request: pytest.FixtureRequest, folder: Path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Grows by a path for each frame that is decoded."""
+    """Appends the path to a list for each decoded frame."""
     frames, seen = VideoReading.frames, list[Path]()
 
     def counted(self: VideoReading):  # type: ignore[no-untyped-def]
@@ -76,7 +76,7 @@ def test_every_frame_is_that_of_a_whole_decode_in_any_order(video: Path, table: 
     expected = [luma(frame) for frame in read_video(video)]
     lumas = decode(video)
     assert len(expected) == len(lumas) == 60
-    for n, frame in enumerate(expected):  # in PyAV's own words: not the same luma, but the same picture
+    for n, frame in enumerate(expected):  # PyAV converts to RGB slightly differently, but the pictures are the same
         distances = [np.abs(frame.astype(float) - other).mean() for other in lumas[max(0, n - 1) : n + 2]]
         assert np.argmin(distances) == min(n, 1)
     clip = VideoClip(video, table(video))
@@ -118,7 +118,7 @@ def test_a_video_that_is_read_no_further_than_asked(tmp_path: Path, decoded: lis
 
 
 def test_cuts_are_those_of_the_one_detection(tmp_path: Path, decoded: list[Path]) -> None:
-    """With repeated pictures, which the detection passes over, and a cut at the last frame."""
+    """The video has repeated pictures, which the detection skips, and a cut at the last frame."""
     first, second = moving_frames(12, 48, 64), [255 - frame for frame in moving_frames(12, 48, 64, (2, 1))]
     frames = [*np.repeat(first, 2, 0), *np.repeat(second, 3, 0), np.zeros_like(first[0])]
     path = write_rgb(tmp_path / "cuts.mkv", frames, "ffv1", {"g": "5"}, "bgr0")
@@ -138,7 +138,7 @@ def test_cuts_are_those_of_the_one_detection(tmp_path: Path, decoded: list[Path]
 
 
 def test_frames_that_were_lost_have_no_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The packets say 60 frames, the decoder gives 58: that is found out, and the decoder's numbers count."""
+    """The packets tell 60 frames, but the decoder gives 58. This is noticed, and the decoder's numbers are used."""
     whole = write_rgb(tmp_path / "whole.mp4", FRAMES, options={"g": "10", "bf": "0"})
     damaged = with_noise(whole, tmp_path / "damaged.mp4", [17, 18])
     expected = list(read_video(damaged))

@@ -67,7 +67,7 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_scoring_is_that_of_the_papers() -> None:
-    """Vid4, Vimeo-90K-T and UDM10 in luma, REDS4 in RGB, no border left out."""
+    """Vid4, Vimeo-90K-T and UDM10 are scored in luma, REDS4 in RGB, without leaving out a border."""
     for name, benchmark in BENCHMARKS.items():
         assert benchmark.scoring.y_channel == (not name.startswith("reds4"))
         assert benchmark.scoring.border == 0

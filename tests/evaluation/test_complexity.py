@@ -1,7 +1,7 @@
 import pytest
 
 from conftest import random_model
-from vsedvr.evaluation.complexity import measure_complexity
+from vsedvr.evaluation.complexity import measure_complexity, measure_stages
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.ops import native
 
@@ -19,14 +19,14 @@ from vsedvr.ops import native
     ids=["M", "M woTSA", "L", "L of 7 frames", "SRblur L", "deblur L"],
 )
 def test_the_published_networks(config: EDVRConfig, size: tuple[int, int], parameters: int, thousands: int) -> None:
-    """MACs per input pixel, in thousands, as counted on the reference implementation by hooks on its convolutions."""
+    """The expected MACs per input pixel, in thousands, were counted by hooks on the reference implementation's convolutions."""
     complexity = measure_complexity(EDVR(config), size[1], size[0])
     assert complexity.parameters == parameters
     assert complexity.macs / (size[0] * size[1] * 1000) == pytest.approx(thousands, abs=1)
 
 
 def test_phases_of_edvr_m() -> None:
-    """In thousands per input pixel, added up from the layers' sizes."""
+    """The expected numbers are thousands of MACs per input pixel, added up from the layers' sizes."""
     extract, align, fuse, reconstruct = (macs / 57600 / 1000 for macs in measure_complexity(EDVR(), 180, 320)[1:])
     assert extract + align == pytest.approx(1967 + 4065, abs=1)
     shares = 9 * 64 * 64 / 1000 * (2 * (1 + 1 / 4 + 1 / 16) + 1)  # of offset_conv1 and of cas_offset_conv1, a frame
@@ -46,3 +46,12 @@ def test_without_the_kernels_the_count_is_the_same(monkeypatch: pytest.MonkeyPat
 def test_the_input_is_padded_as_the_engine_does() -> None:
     assert measure_complexity(random_model(), 33, 16) == measure_complexity(random_model(), 48, 16)
     assert measure_complexity(random_model(), 48, 32).macs == 6 * measure_complexity(random_model(), 16, 16).macs
+
+
+def test_of_two_stages_and_an_ensemble_all_counts() -> None:
+    first, second = EDVR(), EDVR(EDVRConfig(num_feat=16, deformable_groups=2, num_reconstruct_block=1, scale=1))
+    one, two = measure_complexity(first, 45, 80), measure_complexity(second, 180, 320)
+    both = measure_stages([first, second], 45, 80, ensemble=4)
+    assert both.parameters == one.parameters + two.parameters
+    assert both.macs == 4 * (one.macs + two.macs)
+    assert measure_stages([first], 45, 80) == one

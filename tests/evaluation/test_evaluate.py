@@ -30,7 +30,7 @@ def restorer(model: EDVR, **options: str | tuple[int, int]) -> PairRestorer:
 
 
 def by_the_network(model: EDVR, pair: ClipPair, indices: list[int]) -> Frame:
-    """The whole window through the network, in 8 bits."""
+    """Restores the whole window with the network, in 8 bits."""
     lq = torch.stack([to_tensor(pair.lq_frame(i)) for i in indices])[None]
     with torch.inference_mode():
         restored = model(lq)[0].clamp(0, 1)
@@ -69,8 +69,8 @@ def test_tiles_are_what_was_asked_for() -> None:
     restore = restorer(model, tile=(8, 8))
     restore(pair, 2)
     assert restore.running
-    assert restore.running.engine.tiling
-    assert restore.running.engine.tiling.tile == (8, 8)
+    assert restore.running.engines[0].tiling
+    assert restore.running.engines[0].tiling.tile == (8, 8)
 
 
 def test_scores_are_those_of_the_restored_frames() -> None:
@@ -157,7 +157,7 @@ def test_all_clips_are_checked_before_anything_is_restored(tmp_path: Path) -> No
 
 
 def test_videos_are_streamed_through_the_windows(tmp_path: Path) -> None:
-    """With a cut, at which windows end; the same as from memory."""
+    """Evaluating a video, with a cut at which windows end, gives the same as its frames in memory."""
     frames = [*moving_frames(6, 48, 64), *(255 - frame for frame in moving_frames(6, 48, 64, (2, 0)))]
     path = write_rgb(tmp_path / "film.mkv", frames, "ffv1", {"g": "4"}, "bgr0")
     (streamed,) = open_pairs({"film": (path, None)}, Scoring(), 4)

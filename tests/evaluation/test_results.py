@@ -1,4 +1,4 @@
-"""The files of an evaluation: there as soon as a clip is done, and after an interruption."""
+"""The files of an evaluation are written as soon as a clip is finished, and after an interruption."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def results_in(folder: Path) -> Results:
 
 
 def clips_of(folder: Path) -> list[tuple[str, str]]:
-    """Method and clip of every score in the two files."""
+    """Returns method and clip of every score in the two files."""
     content = json.loads((folder / "results.json").read_text())
     in_json = [(method["name"], clip) for method in content["methods"] for clip in method["clips"]]
     rows = csv.DictReader((folder / "results.csv").read_text().splitlines())
@@ -36,7 +36,7 @@ def test_a_clip_is_in_the_files_when_it_is_done(tmp_path: Path) -> None:
     there: list[int] = []
 
     def restore(pair: ClipPair, n: int) -> Frame:
-        results._next_time = 0  # as if the last time was long ago
+        results._next_time = 0  # as if the files were last written long ago
         there.append(len(clips_of(tmp_path / "out")) if (tmp_path / "out/results.json").exists() else 0)
         return baseline(pair, n)
 

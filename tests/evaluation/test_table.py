@@ -14,7 +14,7 @@ def test_rows_can_be_printed_one_by_one() -> None:
 
 
 def test_what_would_break_the_table_does_not() -> None:
-    """A file's name may have a bar or a line break in it."""
+    """A file's name may contain a bar or a line break."""
     assert markdown_row(["a|b.mkv", "c\nd"]) == "| a\\|b.mkv | c d |"
 
 

@@ -21,7 +21,7 @@ from vsedvr.evaluation.temporal import can_be_followed, dis_flow, farneback_flow
 
 Y, RGB = Scoring(y_channel=True, temporal=True), Scoring(temporal=True)
 INSIDE = Scoring(border=20, temporal=True)
-"""Without the border, from which pixels move out of the picture."""
+"""Scoring without a border of 20 pixels, from which pixels may move out of the picture."""
 
 
 def soft(frames: Sequence[Frame]) -> list[Frame]:
@@ -75,7 +75,7 @@ def test_other_motion_is_told_in_pixels() -> None:
 
 @pytest.mark.parametrize(("scoring", "step"), [(RGB, 10 / 255), (Y, 10 * 219 / 255 / 255)])
 def test_flicker_is_added_to_the_warped_difference(scoring: Scoring, step: float) -> None:
-    """On a truth that stands still the restored frames become brighter by 10 of 255."""
+    """The truth stands still, while the restored frames become brighter by 10 of 255."""
     still = soft(moving_frames(1, 32, 40)) * 2
     figures = measured([still[0], still[1] + np.uint8(10)], still, scoring)
     assert figures.warped_difference == pytest.approx(step**2, rel=1e-5)
@@ -83,7 +83,7 @@ def test_flicker_is_added_to_the_warped_difference(scoring: Scoring, step: float
 
 
 def test_flicker_is_added_where_the_truth_moves_as_well() -> None:
-    """By the truth's flow: what flickers does not hide by motion of its own."""
+    """Frames are warped by the truth's flow, so that flicker cannot hide behind a motion of its own."""
     gt = soft(moving_frames(2, 96, 112, (1, 2)))
     rng = np.random.default_rng(0)
     signs = rng.choice([-10, 10], gt[0].shape)

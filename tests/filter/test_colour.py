@@ -42,14 +42,14 @@ class TestFormats:
         unit = 1 if info.sample_type == vs.INTEGER else 2.0 ** (-11 if info.bits_per_sample == 16 else -20)
         for plane in range(info.num_planes):
             a, b = (np.asarray(c.get_frame(1)[plane]).astype(np.float64) for c in (clip, restored))
-            if plane and info.subsampling_w:  # chroma was scaled up and down again
+            if plane and info.subsampling_w:  # chroma was resized to full size and back
                 unit = 2 ** (info.bits_per_sample - 8)
             assert np.abs(a - b).max() <= unit
 
     @pytest.mark.parametrize(("matrix", "kr", "kb"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (9, 0.2627, 0.0593)])
     @pytest.mark.parametrize("full", [0, 1])
     def test_colours_by_the_published_formulas(self, identity: EDVR, matrix: int, kr: float, kb: float, full: int) -> None:
-        """ITU-T H.273, 8.3: Y and chroma from R, G, B by Kr and Kb, limited (16..235, 16..240) or full range."""
+        """Computes Y and chroma from R, G, B by Kr and Kb, in limited (16..235, 16..240) or full range: ITU-T H.273, 8.3."""
         rgb = torch.tensor([0.8, 0.3, 0.5])
         y = kr * rgb[0] + (1 - kr - kb) * rgb[1] + kb * rgb[2]
         cb, cr = (rgb[2] - y) / (2 - 2 * kb), (rgb[0] - y) / (2 - 2 * kr)
@@ -76,7 +76,7 @@ class TestFormats:
         "output", [vs.RGBS, vs.RGB24, vs.YUV420P10, vs.YUV444PS, vs.GRAY16], ids=lambda format: format.name
     )
     def test_output_format(self, identity: EDVR, source: Any, output: Any) -> None:
-        """A gray picture looks the same in every format."""
+        """A gray picture has the same appearance in every format."""
         color = {vs.RGB24: [128] * 3, vs.RGBS: [128 / 255] * 3, vs.YUV420P8: [126, 128, 128], vs.GRAY8: [126]}[source]
         clip = core.std.BlankClip(format=source, width=32, height=32, length=3, color=color)
         restored = vsedvr.edvr(
@@ -124,7 +124,7 @@ class TestColoursOutsideOfRGB:
         assert (pixels(restored) - (inside + wild[2] - wild[2].clamp(0, 1)).double()).abs().max() < 1e-6
 
     def test_are_enlarged_with_it(self) -> None:
-        """A bright spot stays one, at its place, and nothing else changes."""
+        """A bright spot stays where it is, and nothing else changes."""
         model, frames = identity_model(X4), torch.full((3, 3, 24, 24), 0.9)
         frames[1, :, 8, 16] = 1.5
         restored = pixels(vsedvr.edvr(clip_of(frames), model=model).get_frame(1))
@@ -148,7 +148,7 @@ class TestColoursOutsideOfRGB:
 
 
 class TestLumaModels:
-    """Networks of one channel."""
+    """Networks with one channel."""
 
     def test_restore_gray_directly(self) -> None:
         model, gray = random_model(LUMA_X4), torch.rand(5, 1, 16, 18)
@@ -161,7 +161,7 @@ class TestLumaModels:
     @pytest.mark.parametrize("full", [0, 1])
     @pytest.mark.parametrize("tags", [{}, {"_Matrix": 10}, {"_Matrix": 1}], ids=str)
     def test_of_one_size_pass_chroma_on_bit_for_bit(self, format: Any, full: int, tags: dict[str, int]) -> None:
-        """They need no matrix, either."""
+        """Networks with one channel need no matrix."""
         clip = clip_of(torch.rand(5, 3, 32, 32)).resize.Bicubic(format=format, matrix=1, range=full)
         clip = clip.std.SetFrameProps(_Matrix=[]).std.RemoveFrameProps("_Matrix").std.SetFrameProps(**tags)
         identical, changed = (vsedvr.edvr(clip, model) for model in (identity_model(LUMA_X1), random_model(LUMA_X1)))
@@ -175,7 +175,7 @@ class TestLumaModels:
 
     @pytest.mark.parametrize("location", range(6))
     def test_enlarge_chroma_where_it_lies(self, location: int) -> None:
-        """A ramp of chroma stays a ramp at its place, whatever the location of the samples."""
+        """A ramp of chroma keeps its place, whatever the location of chroma samples."""
         x = torch.linspace(0.2, 0.7, 32).expand(5, 3, 32, 32).clone()
         x[:, 1] = 0.4
         clip = clip_of(x).resize.Bicubic(format=vs.YUV420P16, matrix=1, chromaloc=location)

@@ -81,7 +81,7 @@ clip.set_output()
 def test_threads_do_not_grow_with_those_of_vapoursynth(
     vspipe: Vspipe, tiny_x1: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
-    """16 of VapourSynth's, ours, one pool of OpenMP and one of the kernels, a few of vspipe; not 16 * cores."""
+    """There are VapourSynth's 16 threads, ours, one pool of OpenMP, one of the kernels and a few of vspipe, not 16 * cores."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
     result = vspipe(THREADS.format(model=str(tiny_x1)), "-r", "16")
     assert result.returncode == 0, result.stderr.decode()
@@ -91,7 +91,7 @@ def test_threads_do_not_grow_with_those_of_vapoursynth(
 
 
 def test_scripts_can_be_evaluated_again_in_one_process(tiny_x1: Path) -> None:
-    """As previewers do: a new environment each time, the old one destroyed."""
+    """Previewers evaluate a script again in a new environment, and destroy the old one."""
     code = f"""
         import gc
         import vapoursynth as vs

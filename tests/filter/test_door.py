@@ -90,7 +90,11 @@ class TestErrors:
             ({"Precision": "fp32"}, "there is no argument Precision; did you mean precision?"),
             ({"num_streams": 0}, "num_streams must be at least 1, got 0"),
             ({"num_streams": "two"}, "num_streams must be a whole number, got 'two'"),
-            ({"auto_download": True}, "auto_download is True, but nothing is downloaded so far"),
+            ({"auto_download": "perhaps"}, "auto_download must be True or False, got 'perhaps'"),
+            (
+                {"model": "edvr_m_x4_reds"},
+                "the model edvr_m_x4_reds is not on this computer .*`vsedvr models get edvr_m_x4_reds`",
+            ),
             ({"sc": "maybe"}, "sc must be True or False, got 'maybe'"),
             ({"sc": None}, "sc must be True or False, got None"),
             ({"precision": ["fp16"]}, r"precision must be one of fp32, fp16, bf16, got \['fp16'\]"),

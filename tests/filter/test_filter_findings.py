@@ -1,4 +1,4 @@
-"""What is said of vspipe and of plugins. vspipe runs for real; its configuration lies in a folder of the test."""
+"""Checks of vspipe and of plugins. vspipe runs for real; its configuration is in a folder of the test."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ CONFIGURE = "vapoursynth config"
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The file of an empty configuration."""
+    """Path of an empty configuration file."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("APPDATA", str(tmp_path))
     return tmp_path / "vapoursynth/vapoursynth.toml"

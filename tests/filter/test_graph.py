@@ -57,7 +57,7 @@ class TestPixels:
         assert torch.equal(pixels(by_path.get_frame(0)), pixels(by_object.get_frame(0)))
 
     def test_the_default_model_is_better_than_bicubic(self) -> None:
-        """On a pattern with edges that moves by sub-pixel steps of the small picture."""
+        """The clip is a pattern with edges that moves by fractions of the small picture's pixels."""
         y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
         sharp = torch.stack([((((x + t) // 9 + y // 7) % 2) * 0.6 + 0.2).expand(3, -1, -1) for t in range(9)]).float()
         gt = clip_of(sharp)
@@ -107,7 +107,7 @@ class TestTiles:
 
 
 class TestLongClips:
-    """Players hand over clips of 134 million frames, std.Loop makes them as long as can be."""
+    """Players may pass clips of 134 million frames, and std.Loop makes clips of the maximum length."""
 
     @pytest.mark.parametrize("length", [134_217_728, 2**31 - 1])
     def test_cost_no_more_than_short_ones(self, length: int) -> None:

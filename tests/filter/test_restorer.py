@@ -21,7 +21,7 @@ X2 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, scale=2, num_tail_feat=8)
 class TestStills:
     @pytest.fixture
     def computed(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """The frames that an engine was asked for."""
+        """Records the frames that an engine was asked for."""
         numbers: list[int] = []
         restore = Engine.restore
 
@@ -56,7 +56,7 @@ class TestStills:
             assert torch.equal(pixels(restored.get_frame(n)), linear[n]), n
 
     def test_pictures_are_compared_bit_for_bit_and_everywhere(self, computed: list[int]) -> None:
-        """One sample that differs by the least there is, and one that differs in its sign of 0."""
+        """One picture differs by the smallest possible step in one sample, another only in the sign of a 0."""
         frames = torch.rand(1, 3, 17, 16).expand(12, -1, -1, -1).clone()
         frames[:, 1, 16, 0] = 0
         frames[6, 2, 0, 15] += 2**-24
@@ -75,7 +75,7 @@ class TestStills:
 class TestAlpha:
     @staticmethod
     def with_alpha(clip: vs.VideoNode, format: vs.PresetVideoFormat, numbers: range) -> tuple[vs.VideoNode, list[Tensor]]:
-        """Some frames with the prop, and the alphas of all."""
+        """Adds the prop _Alpha to some frames; returns the clip and the alphas of all frames."""
         info = core.get_video_format(format)
         peak = 1.0 if info.sample_type == vs.FLOAT else (1 << info.bits_per_sample) - 1
         ramp = torch.linspace(0, 1, clip.width).expand(clip.num_frames, 1, clip.height, clip.width)
@@ -121,7 +121,7 @@ class TestAlpha:
 
 class TestErrors:
     def test_frames_that_are_not_finite(self) -> None:
-        """Garbage is not passed on: rendering stops and says which frame and why."""
+        """The filter does not pass on garbage: rendering stops, and the error has the frame's number and the reason."""
         frames = torch.rand(8, 3, 16, 16)
         frames[6, 0, 3, 3] = torch.nan
         restored = vsedvr.edvr(clip_of(frames), model=random_model(), sc=False)
@@ -149,7 +149,7 @@ class TestErrors:
 
 
 def test_callbacks_see_the_frame_of_their_number() -> None:
-    """Frames in flight from several threads."""
+    """Several threads request frames at the same time."""
     frames = torch.rand(30, 3, 16, 16)
     model = random_model()
     linear = [pixels(frame) for frame in vsedvr.edvr(clip_of(frames), model).frames(prefetch=1)]

@@ -19,18 +19,18 @@ core = vs.core
 
 
 def noisy(levels: list[float]) -> Tensor:
-    """Frames around these levels, no two of them equal."""
+    """Makes frames around these levels, all different from each other."""
     return torch.rand(len(levels), 3, 16, 16) * 0.01 + torch.tensor(levels).view(-1, 1, 1, 1)
 
 
 def starts_of(clip: vs.VideoNode) -> list[int]:
-    """The frames that the graph says a scene begins with."""
+    """Returns the frames with which a scene begins, according to the graph."""
     tagged = TagReader(clip.format, matrix=1).tagged(clip)
     return [n for n, frame in enumerate(mark_scene_starts(clip, tagged).frames()) if begins_scene(frame)]
 
 
 def marked(clip: vs.VideoNode, props: dict[int, dict[str, Any]]) -> vs.VideoNode:
-    """With props on some frames."""
+    """Sets props on some frames of a clip, by frame number."""
 
     def mark(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
         out = f.copy()
@@ -103,7 +103,7 @@ class TestStarts:
 
     @pytest.mark.parametrize("hold", [2, 3, 5])
     def test_motion_of_held_pictures_is_no_cut_and_a_cut_between_them_is_one(self, hold: int) -> None:
-        """Animation on twos and threes, 24 pictures a second in 60."""
+        """The clip is like animation on twos and threes, or 24 pictures a second at 60 frames a second."""
         pictures = [torch.from_numpy(frame).movedim(2, 0) / 255 for frame in moving_frames(8, 48, 64, (1, 2))]
         moving = torch.stack([picture for picture in pictures for _ in range(hold)])
         assert (pictures[1] - pictures[0]).abs().mean() > 0.06, "enough to stand out between differences of 0"
@@ -129,7 +129,7 @@ class TestStarts:
     )
     @pytest.mark.parametrize("full", [0, 1])
     def test_the_measure_is_luma_of_full_range_in_every_format(self, format: Any, full: int) -> None:
-        """A step of 0.066 is a cut by timeline.MIN_DIFFERENCE = 0.06, one of 0.052 is none, in limited range as well."""
+        """A step of 0.066 is a cut (timeline.MIN_DIFFERENCE is 0.06), and a step of 0.052 is not, even in limited range."""
         for step, starts in ((0.066, [6]), (0.052, [])):
             levels = torch.tensor([0.3] * 6 + [0.3 + step] * 6).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
             colour = {} if "RGB" in format.name else {"matrix": 1, "range": full}
@@ -145,7 +145,7 @@ class TestStarts:
 
     @pytest.mark.parametrize("seed", range(5))
     def test_equal_those_of_the_timeline(self, seed: int) -> None:
-        """Clips of wild steps against `timeline.scene_starts` of their differences, repeated pictures included."""
+        """Clips with random steps and repeated pictures give the same cuts as `timeline.scene_starts` of their differences."""
         generator = torch.Generator().manual_seed(seed)
         levels = torch.rand(40, generator=generator).pow(3)
         repeated = torch.rand(40, generator=generator) < 0.4

@@ -20,7 +20,7 @@ def identity() -> EDVR:
 
 
 def colourful(format: vs.PresetVideoFormat = vs.YUV420P8, matrix: int = 1, range: int = 0, chromaloc: int = 0) -> vs.VideoNode:
-    """A moving texture of 8 frames."""
+    """Makes a moving texture of 8 frames."""
     frames = torch.stack([torch.from_numpy(frame).movedim(2, 0) / 255 for frame in moving_frames(8, 32, 48)])
     info = core.get_video_format(format)
     colour = {} if info.color_family == vs.RGB else {"matrix": matrix, "range": range}
@@ -28,14 +28,14 @@ def colourful(format: vs.PresetVideoFormat = vs.YUV420P8, matrix: int = 1, range
 
 
 def ramp(**tags: int) -> vs.VideoNode:
-    """Frames of smooth colours, 4:2:0, in which samples at a wrong place show."""
+    """Makes frames of smooth colours, 4:2:0, in which samples at a wrong place show."""
     across, down = torch.linspace(0.2, 0.8, 48).expand(32, 48), torch.linspace(0.7, 0.3, 32)[:, None].expand(32, 48)
     clip = clip_of(torch.stack([across, down, across.flip(1)]).expand(8, -1, -1, -1))
     return clip.resize.Bicubic(format=vs.YUV420P16, **{"matrix": 1, "range": 0, "chromaloc": 0, **tags})
 
 
 def without(clip: vs.VideoNode, first: int, *props: str) -> vs.VideoNode:
-    """Frames from a number on lack some props."""
+    """Removes some props from all frames with this number or a higher one."""
     return clip[:first] + clip[first:].std.RemoveFrameProps(list(props))
 
 
@@ -64,7 +64,7 @@ class TestProps:
             assert {key: props.get(key) for key in source} == source
 
     def test_a_matrix_that_changes_midway_is_told_as_it_is(self, identity: EDVR) -> None:
-        """Each frame is read by its own matrix; all are written, and tagged, by that of frame 0."""
+        """Each frame is read by its own matrix, but all output frames are converted and tagged like frame 0."""
         clip = core.std.BlankClip(format=vs.YUV444P8, width=16, height=16, length=6, color=[100, 90, 180])
         clip = clip[:3].std.SetFrameProps(_Matrix=1) + clip[3:].std.SetFrameProps(_Matrix=6)
         restored = vsedvr.edvr(clip, model=identity, sc=False)
@@ -215,7 +215,7 @@ class TestMatrix:
 
 
 class TestInAPlayer:
-    """While a script is evaluated a player has no frames: a request gives a black one without props."""
+    """While a script is evaluated, a player has no frames, and returns a black frame without props."""
 
     class Player:
         def __init__(self, clip: vs.VideoNode) -> None:

@@ -15,7 +15,7 @@ from vsedvr.weights import load_model
 
 @pytest.mark.parametrize("model", FIGURES)
 def test_figures_are_what_the_models_make_of_the_clip(model: str) -> None:
-    """In fp32 on a CPU. After a model has changed, what is shown here are its new figures."""
+    """The samples are computed in fp32 on a CPU. After a model has changed, a failure shows its new figures."""
     found = [[round(float(value), 1) for value in row] for row in samples(model, -1)]
     assert np.abs(np.subtract(found, FIGURES[model])).max() <= 0.11, found
 
@@ -38,7 +38,7 @@ def zero(part: str) -> Callable[[EDVR], None]:
 
 @pytest.mark.parametrize("part", ["conv_offset", "dcn_pack.l1.weight", "spatial_attn", "upconv2", "conv_last"])
 def test_every_part_of_the_network_shows(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    """The figures find out when a part does nothing."""
+    """The trial notices if a part of the network does nothing."""
     harmed = load_model("small")
     zero(part)(harmed)
     monkeypatch.setattr(trials, "edvr", lambda clip, model, **options: vsedvr.edvr(clip, model=harmed, **options))

@@ -31,7 +31,7 @@ def renders(stderr: bytes) -> list[int]:
 
 @pytest.fixture(scope="module")
 def single(tiny_x1: Path) -> str:
-    """One filter behind a source that tells when it renders a frame."""
+    """Makes a script with one filter behind a source that tells when it renders a frame."""
     return f"{SOURCE}\nclip = vsedvr.edvr(source(40, 24, 60), model={str(tiny_x1)!r})\nclip.set_output()\n"
 
 
@@ -58,7 +58,7 @@ def test_only_frames_that_are_needed_are_rendered_each_once(vspipe: Vspipe, sing
 def test_each_frame_is_rendered_once_in_a_run(
     vspipe: Vspipe, request: pytest.FixtureRequest, script: str, requests: str
 ) -> None:
-    """But frame 0, for its props when the filter is created and for its picture in the run."""
+    """Only frame 0 is rendered twice: for its props when the filter is created, and for its picture in the run."""
     result = vspipe(request.getfixturevalue(script), "-r", requests)
     assert result.returncode == 0
     assert sorted(renders(result.stderr)) == [0, *range(60)]
@@ -88,7 +88,7 @@ def test_output_is_bit_identical_whatever_the_requests_and_the_cache(
 
 
 def frames(video: bytes) -> list[bytes]:
-    """Single frames of 40x24 RGBS."""
+    """Splits raw video into frames of 40x24 RGBS."""
     size = 3 * 40 * 24 * 4
     assert len(video) % size == 0
     return [video[k : k + size] for k in range(0, len(video), size)]

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from conftest import random_model
 from vsedvr.infer import Engine, Tiling, clip_windows, feature_bytes
-from vsedvr.infer.cache import FrameCache
+from vsedvr.infer.cache import FrameCache, VersionTile
+from vsedvr.infer.ensemble import Transform
 from vsedvr.infer.tile import Tile
 from vsedvr.model import EDVRConfig
 
@@ -14,7 +15,7 @@ ONE = feature_bytes(X4, FOUR.tiles[0], torch.float32)
 
 
 def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
-    """Extractions a frame and tile while a clip plays on, and what comes out."""
+    """Returns the number of extractions per frame and tile while a clip plays, and the restored frames."""
     clip = torch.rand(40, 3, 32, 36, generator=torch.Generator().manual_seed(1))
     engine = Engine(random_model(X4), tiling=FOUR, cache_bytes=cache_bytes)
     calls = []
@@ -29,7 +30,7 @@ def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
     ("room", "kept"), [(0, 0), (3.9, 0), (4, 1), (5, 1), (8.5, 1), (9, 2), (12, 2), (14, 3), (17.5, 3), (19, 4), (100, 4)]
 )
 def test_work_falls_with_the_room_for_features(room: float, kept: int) -> None:
-    """Room for so many frames of a tile. A kept tile is extracted once a frame, and another one for every window."""
+    """`room` is the room for frames of a tile. A kept tile is extracted once per frame, other tiles once per window."""
     assert len(FOUR.tiles) == 4
     per_frame, frames = extractions(int(room * ONE), range(10, 18))
     _, expected = extractions(1 << 30, range(10, 18))
@@ -43,11 +44,11 @@ def test_the_kept_tiles_stay_the_same() -> None:
     engine = Engine(random_model(X4), tiling=FOUR, cache_bytes=9 * ONE)
     for n in [20, 3, 30, 4, 5, 5, 38]:
         engine.restore(clip_windows(X4, 40, "replicate").indices(n), clip.__getitem__)
-        assert {tile for _, tile in engine.cache.frames} <= set(FOUR.tiles[:2])
+        assert {tile for _, (_, tile) in engine.cache.frames} <= set(FOUR.tiles[:2])
 
 
 def test_of_the_kept_tiles_the_least_recently_used_frame_goes_first() -> None:
-    tiles = [Tile(0, 0, 4, 4), Tile(0, 4, 4, 4)]
+    tiles = [VersionTile(Transform(), Tile(0, left, 4, 4)) for left in (0, 4)]
     engine = Engine(random_model(X4))
     engine.restore([0] * 5, lambda i: torch.rand(3, 4, 4))
     (frame,) = engine.cache.frames.values()

@@ -120,14 +120,14 @@ USERS = [
     "backends.fp32_precision = 'ieee'",
     "backends.fp32_precision = 'tf32'; backends.cudnn.allow_tf32 = False",
 ]
-"""What a script or another filter may have set before, by the old ways of PyTorch and by the new one."""
+"""Settings that a script or another filter may have made before, in PyTorch's old ways and its new one."""
 
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="settings stay as long as the process does")
 
 
 def readings() -> list[Any]:
-    """All that tells how PyTorch computes, by every way to ask; the error where asking fails."""
+    """Returns all settings of PyTorch's arithmetic, asked for in every way, or the error if asking fails."""
     backends: Any = torch.backends
     old: list[Callable[[], Any]] = [
         lambda: backends.cudnn.allow_tf32,
@@ -148,21 +148,21 @@ def readings() -> list[Any]:
 
 
 def ask_all() -> None:
-    """Whatever another filter may ask; fails as PyTorch does."""
+    """Asks for settings in every way that another filter may use; fails if PyTorch does."""
     assert torch.backends.cudnn.allow_tf32 in (True, False)
     assert torch.backends.cuda.matmul.allow_tf32 in (True, False)
     assert torch.get_float32_matmul_precision()
 
 
 def use_flags() -> None:
-    """What another filter may do for a block of its own."""
+    """Changes settings for a block, as another filter may do."""
     for allow_tf32 in (True, False):
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allow_tf32):
             assert torch.backends.cudnn.allow_tf32 == allow_tf32
 
 
 def in_processes_of_their_own(scripts: list[str], code: str) -> None:
-    """Runs the code once after each of the scripts: settings stay as long as the process does."""
+    """Runs the code after each script in a new process, because settings last as long as the process."""
     start = f"""
 import contextlib, os, sys, threading, traceback, warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -198,7 +198,7 @@ sys.exit(failed)
 
 
 class TestComputing:
-    """Settings of PyTorch's that exist without a GPU as well; only the switch to the GPU is left out."""
+    """Settings of PyTorch that exist without a GPU too; only the switch to the GPU is left out."""
 
     @pytest.fixture(autouse=True)
     def _without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ class TestComputing:
 
     @forks
     def test_the_users_settings_come_back(self) -> None:
-        """Whatever they are. And while a frame is computed, no other thread's question fails."""
+        """The user's settings come back, whatever they are. While a frame is computed, other threads can ask for settings."""
         in_processes_of_their_own(
             USERS,
             """
@@ -286,7 +286,7 @@ for dtype in DTYPES:
 
     @forks
     def test_other_threads_may_ask_at_any_time(self) -> None:
-        """Between two steps of a change, too."""
+        """Threads may ask even between two steps of a change."""
         in_processes_of_their_own(
             ["pass", "torch.set_float32_matmul_precision('medium')", "backends.cudnn.allow_tf32 = False"],
             """
@@ -312,7 +312,7 @@ with ThreadPoolExecutor(2) as others:
         written: list[str] = []
 
         class Owner:
-            """Takes part in PyTorch's settings, and notes what is written."""
+            """Replaces a setting of PyTorch, and records what is written to it."""
 
             def __init__(self, **values: object) -> None:
                 self.__dict__.update(values)
@@ -334,7 +334,7 @@ with ThreadPoolExecutor(2) as others:
         assert written[0] == "highest"
 
     def test_threads_take_turns(self) -> None:
-        """Else the second would restore what the first has set."""
+        """Otherwise the second thread would restore the settings that the first one has made."""
         before, interval = self.settings(), sys.getswitchinterval()
         torch.backends.cudnn.benchmark = True
         sys.setswitchinterval(1e-6)

@@ -17,7 +17,7 @@ X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 
 
 def whole_window(model: EDVR, clip: Tensor, indices: list[int]) -> Tensor:
-    """What the network gives for the window at once, padded to its multiple and cropped."""
+    """Restores the whole window with the network, padded to its multiple and cropped."""
     h, w = clip.shape[-2:]
     multiple, scale = model.config.size_multiple, model.config.scale
     lq = F.pad(clip[indices], (0, -w % multiple, 0, -h % multiple), "replicate")[None]
@@ -134,7 +134,7 @@ def test_bfloat16_predicts_offsets_with_the_weights_of_float32() -> None:
     "shape", [(3, 24, 28), (3, 16, 15), (3, 15, 16), (3, 8, 8), (1, 16, 16), (4, 16, 16), (16, 16), (1, 3, 16, 16)]
 )
 def test_frames_of_another_shape_are_an_error(shape: tuple[int, ...], cached: bool) -> None:
-    """Wherever in the window it stands, and whether the engine got its size from a tiling or from the first frame."""
+    """The frame may be anywhere in the window, and the engine may know its size from a tiling or from the first frame."""
     engine = Engine(random_model(), tiling=None if cached else Tiling.whole(16, 16, TINY))
     clip = [torch.rand(3, 16, 16) for _ in range(6)]
     if cached:
@@ -154,7 +154,7 @@ def test_output_is_clamped() -> None:
 
 
 def moving_texture() -> Tensor:
-    """Smooth pictures that move by two pixels a frame."""
+    """Makes smooth pictures that move by two pixels a frame."""
     texture = F.interpolate(torch.rand(1, 3, 16, 28), scale_factor=4, mode="bicubic").clamp(0, 1)[0]
     return torch.stack([texture[:, :, 2 * n : 2 * n + 96] for n in range(5)])
 
@@ -169,7 +169,7 @@ def moving_texture() -> Tensor:
     ],
 )
 def test_half_precisions_are_within_55_db_of_float32(device: str, dtype: torch.dtype) -> None:
-    """The embedded model."""
+    """The test uses the embedded model."""
     from vsedvr.weights import load_model  # with its packages, which the other tests on a GPU do without
 
     model, clip = load_model("small"), moving_texture()
@@ -179,7 +179,7 @@ def test_half_precisions_are_within_55_db_of_float32(device: str, dtype: torch.d
 
 
 class TestNotFinite:
-    """Frames that the engine's precision has no room for."""
+    """Frames whose values overflow the engine's precision."""
 
     @staticmethod
     def loud() -> EDVR:
@@ -220,7 +220,7 @@ class TestNotFinite:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
     def test_one_value_is_enough(self, dtype: torch.dtype, value: float) -> None:
-        """Of infinity the clamp would leave no trace."""
+        """The clamp would hide infinity, so the check must come before it."""
         model, clip = random_model(X4), torch.rand(5, 3, 20, 24)
         engine = Engine(model, dtype=dtype)
 

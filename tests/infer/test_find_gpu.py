@@ -1,4 +1,4 @@
-"""Why there is no GPU, and the line that mends it, on machines that are made up."""
+"""Reasons why there is no GPU, with the command that solves the problem, on simulated machines."""
 
 import sys
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ PYTORCH = "pip install --force-reinstall torch torchvision --index-url https://d
 
 @pytest.fixture
 def torch_for(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes torch one for a version of CUDA, or for CPUs, that finds no GPU and says why."""
+    """Makes torch look like one for a version of CUDA, or for CPUs, that finds no GPU."""
 
     def arrange(cuda: str | None, problem: str = "") -> None:
         def init() -> None:
@@ -104,7 +104,7 @@ def test_a_card_that_torch_has_no_code_for(
 
 
 def test_the_reason_here() -> None:
-    """On this machine, whatever it is."""
+    """The reason must make sense on any machine that runs the test."""
     if torch.cuda.is_available():
         assert not find_gpu.gpu(0).broken
     else:

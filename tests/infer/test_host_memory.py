@@ -1,4 +1,4 @@
-"""What limits a process, in folders that look like Linux's, and under a real limit."""
+"""Memory limits of a process, read from folders that look like Linux's, and under a real limit."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 from vsedvr.infer import host_memory
 
 UNLIMITED = 9223372036854771712
-"""What version 1 of the control groups has for no limit."""
+"""Value that control groups of version 1 have if there is no limit."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 
@@ -28,7 +28,7 @@ def v2(limit: int | str, used: int, high: int | str = "max", inactive_file: int 
 
 
 class Machine:
-    """A folder with a process's folder of /proc, and what is mounted as control groups."""
+    """Folders that look like a process's folder in /proc and the mounted control groups."""
 
     def __init__(self, folder: Path) -> None:
         self.process, self.mounted = folder / "proc", folder / "cgroup"
@@ -137,7 +137,7 @@ class TestVersion1:
     @pytest.mark.parametrize("root", ["/docker/4f2a", "/"])
     @pytest.mark.parametrize("inner", ["", "/worker"])
     def test_a_container_whose_group_has_a_path_of_the_machine_outside(self, machine: Machine, root: str, inner: str) -> None:
-        """Only its own group is mounted; whether the table of mounts says so or not."""
+        """Only the container's own group is mounted, whether the table of mounts says so or not."""
         machine.mount("memory", "cgroup", "memory", root)
         machine.memberships = [f"4:memory:/docker/4f2a{inner}"]
         machine.group("memory", v1(1000, 300))
@@ -209,7 +209,7 @@ assert left() == [0]
 
 @linux
 def test_under_a_limit_of_the_address_space_the_first_try_succeeds() -> None:
-    """With tiles chosen for it. The picture whole would not be restored."""
+    """The tiles are chosen for the limit; the whole picture would not fit."""
     code = """
 import logging, resource, torch
 from pathlib import Path

@@ -22,7 +22,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def can_allocate(tile_area: int, error: Callable[[], Exception], engine: Engine) -> None:
-    """From here on the engine's network has memory for tiles up to this many pixels."""
+    """Lets the engine's network fail from now on for tiles larger than this many pixels, as if memory ran out."""
     original = engine.model.extract
 
     def extract(lq: Tensor) -> Any:
@@ -34,7 +34,7 @@ def can_allocate(tile_area: int, error: Callable[[], Exception], engine: Engine)
 
 
 def cpu_error() -> Exception:
-    """What PyTorch raises on a CPU, from an allocation that no machine has the memory for."""
+    """Returns the error that PyTorch raises on a CPU, from an allocation that is too large for any machine."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     return caught.value
@@ -102,7 +102,7 @@ def test_out_of_memory_goes_on_in_small_steps_first(tile_area: int, caplog: pyte
 
 
 def test_a_full_cache_makes_room() -> None:
-    """Else it would grow until the next tiles have no room either."""
+    """Otherwise the cache would grow until the next tiles have no room either."""
     engine, clip = Engine(random_model(X4)), torch.rand(6, 3, 120, 130)
     engine.restore(range(5), clip.__getitem__)
     kept, whole = engine.cache.nbytes, Tiling.whole(120, 130, X4)
@@ -152,7 +152,7 @@ def test_automatic_tiles_are_the_largest_within_the_budget(height: int, width: i
 
 
 class LiveBytes(TorchDispatchMode):
-    """The peak of the bytes in tensors that are alive, of those without data (torch's meta device)."""
+    """Counts the peak of the bytes in living tensors, for tensors without data (torch's meta device)."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -172,7 +172,7 @@ class LiveBytes(TorchDispatchMode):
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """As if there were a GPU; whether it has our kernels is up to the test."""
+    """Pretends that there is a GPU; the test decides whether it has our kernels."""
     kernels = SimpleNamespace(there=True)
     cuda = SimpleNamespace(is_available=lambda device: kernels.there)
     monkeypatch.setattr("vsedvr.ops.cuda", cuda, raising=False)
@@ -198,7 +198,7 @@ CONFIGS = pytest.mark.parametrize(
 def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     config: EDVRConfig, dtype: torch.dtype, kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shapes are computed without data, so that there is a peak to count without a GPU; what cuDNN takes is not in it."""
+    """Shapes are computed without data, so that the peak can be counted without a GPU. cuDNN's own memory is not included."""
     monkeypatch.setattr("vsedvr.infer.engine.start_download", lambda tensor: torch.ones(()).expand(tensor.shape))
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # which the meta device has not
     tiling = Tiling.whole(540, 960, config)
@@ -263,7 +263,7 @@ def test_without_them_it_covers_all_taps_in_float32(dtype: torch.dtype, kernels:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, free: int = 0, reserved: int = 0, allocated: int = 0) -> None:
-    """The state of a GPU's memory; engines are told of it whatever their device."""
+    """Simulates the state of a GPU's memory, which engines see whatever their device."""
     monkeypatch.setattr("vsedvr.infer.engine.free_bytes", lambda device: free_bytes(GPU))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
@@ -280,7 +280,7 @@ def test_free_bytes_of_a_gpu_leave_a_reserve_and_count_what_pytorch_holds_unused
 
 
 class TestWarmUp:
-    """What an engine on a GPU does when it is created. A CPU's stands in; so the method is called by its name."""
+    """Tests of what an engine does on a GPU when it is created. A CPU replaces it here, so the method is called directly."""
 
     def test_meets_out_of_memory(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         pretend(monkeypatch, free=1 << 30)
@@ -296,7 +296,7 @@ class TestWarmUp:
     def test_counts_what_a_driver_puts_in_the_computers_memory(
         self, monkeypatch: pytest.MonkeyPatch, fits: int, tile: tuple[int, int]
     ) -> None:
-        """Tiles with which PyTorch holds no more than the 2 GiB that it held and the 1 GiB there was, less the reserve."""
+        """PyTorch may hold no more than the 2 GiB that it held before, plus 1 GiB of free memory, minus the reserve."""
         tiling = Tiling(75, 141, (0, 0), 4, X4)
         engine, limit = Engine(random_model(X4), tiling=tiling), (3 << 30) - (512 << 20)
         pretend(monkeypatch, free=1 << 30, reserved=2 << 30, allocated=1 << 30)

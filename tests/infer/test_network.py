@@ -45,7 +45,7 @@ class TestShared:
         assert [engine.device.type for engine in engines] == ["cpu", "cpu", "cpu", "meta"]
 
     def test_frames_that_overflow_have_one_copy_too(self) -> None:
-        """It is made when the first such frame comes."""
+        """The copy is made when the first such frame comes."""
         model = random_model(X4)
         torch.nn.init.constant_(model.upconv2.bias, 1e5)  # type: ignore[arg-type]
         torch.nn.init.constant_(model.conv_hr.weight, 1e5)
@@ -149,7 +149,7 @@ def test_the_model_stays_as_it_is(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("config", [X4, TINY])
 def test_moving_the_model_changes_no_weights(config: EDVRConfig) -> None:
-    """Types that hold the same numbers, other layouts and modes are no reason for another copy."""
+    """Types that hold the same numbers, other memory layouts and other modes are no reason for another copy."""
     model = random_model(config)
     network = Network.shared(model, "cpu", torch.float16)
     assert Network.shared(model.double(), "cpu", torch.float16) is network

@@ -1,4 +1,4 @@
-"""The engine's arena: memory on a CPU that the kernels' results of one tile after the other share."""
+"""The engine's arena: CPU memory that is reused for the kernels' results from tile to tile."""
 
 import gc
 import weakref
@@ -40,7 +40,7 @@ def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.
 
 
 def test_pixels_do_not_depend_on_the_order() -> None:
-    """With packed weights, which networks of few features have not."""
+    """The network has packed weights, which networks with few features do not have."""
     model, clip = random_model(X4), torch.rand(8, 3, 100, 130)
     linear, other = Engine(model), Engine(model, cache_bytes=2 << 20)
     expected = [linear.restore([n, n + 1, n + 2], clip.__getitem__) for n in range(6)]

@@ -16,9 +16,9 @@ SIZES = [(1, 1), (4, 4), (67, 131), (128, 128), (270, 479), (17, 997)]
 
 
 def inner_edges(tiling: Tiling) -> Tensor:
-    """For each tile and each position of the padded picture: how many input pixels it lies within the tile's inner edges.
+    """Returns how far each position of the padded picture is inside each tile's inner edges, in input pixels.
 
-    Negative outside of the tile; infinite where only the picture's border is near.
+    It is negative outside of the tile, and infinite where only the picture's border is near.
     """
     height, width = tiling.rows.size, tiling.columns.size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -65,7 +65,7 @@ class TestTiling:
     def test_blending_fades_between_tiles_and_uses_no_pad(
         self, config: EDVRConfig, h: int, w: int, tile: tuple[int, int], pad: int
     ) -> None:
-        """Every tile in turn is white and the others black: that shows its weights."""
+        """Each tile in turn is white while the others are black, which shows its weights."""
         tiling, scale = Tiling(h, w, tile, pad, config), config.scale
         shape = 3, scale * tiling.tiles[0].height, scale * tiling.tiles[0].width
         depths = inner_edges(tiling).repeat_interleave(scale, 1).repeat_interleave(scale, 2)[:, : h * scale, : w * scale]
@@ -120,7 +120,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_receptive_radius(config: EDVRConfig) -> None:
-    """A NaN spreads to all that depends on it. A fresh network has offsets of 0."""
+    """A NaN in one input pixel spreads to all pixels that depend on it. A fresh network has offsets of 0."""
     model, radius, multiple = EDVR(config).eval().double(), receptive_radius(config), config.size_multiple
     middle = (radius // multiple + 2) * multiple
     reach = 0
@@ -134,7 +134,7 @@ def test_receptive_radius(config: EDVRConfig) -> None:
 
 
 def largest_offset(model: EDVR, lq: Tensor) -> int:
-    """How far offsets move what an output pixel sees, in input pixels: by one level's and then the cascade's."""
+    """Returns how far offsets move the samples of an output pixel, in input pixels: one level's offsets plus the cascade's."""
     largest: dict[DCNPack, float] = {}
     for pack in (module for module in model.modules() if isinstance(module, DCNPack)):
 

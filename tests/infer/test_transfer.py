@@ -9,7 +9,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_pictures_come_back_as_they_went(device: str, dtype: torch.dtype) -> None:
-    """Whole ones, parts, and a single plane three times."""
+    """The pictures are whole ones, parts, and a single plane expanded to three."""
     whole = torch.rand(3, 20, 30)
     for picture in (whole, whole[:, 3:17, 5:9], whole[:1].expand(3, -1, -1), whole.permute(0, 2, 1)):
         there = upload(picture, torch.device(device), dtype)
@@ -22,7 +22,7 @@ def test_pictures_come_back_as_they_went(device: str, dtype: torch.dtype) -> Non
 
 @pytest.mark.gpu
 def test_staging_memory_is_not_reused_while_it_is_read_or_written() -> None:
-    """Copies queue up behind work on the GPU, while the CPU goes on with the next pictures."""
+    """Copies wait for work on the GPU, while the CPU goes on with the next pictures."""
     device = torch.device("cuda", 0)
     busy = torch.rand(4096, 4096, device=device)
     pictures = [torch.full((3, 512, 512), float(n)) for n in range(20)]

@@ -1,4 +1,4 @@
-"""What the views say, against clips whose motion is known and networks whose alignment is."""
+"""Views of the alignment, for clips with known motion and networks with known alignment."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_no_alignment_leaves_the_motion() -> None:
 
 
 def test_flow_is_in_pixels_of_the_clip() -> None:
-    """Where the network does not enlarge, features are four times smaller than the clip."""
+    """In a network that does not enlarge, features are four times smaller than the clip."""
     clip = moving_clip((0, 8), 192, 256)
     views = view_window(engine_with(TINY, Perfect, 192, 256), range(5), clip.__getitem__)
     assert views[3].before.shape == (48, 64)

@@ -204,7 +204,7 @@ def test_exports_for_every_size_in_each_gradient_mode(grad: bool, scale: int, nu
 
 
 def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
-    """Workers of `vsedvr restore --jobs` have fewer threads than one process, and make the same frames."""
+    """Workers of `vsedvr restore --jobs` have fewer threads than a single process, but must make the same frames."""
     model, lq = load_model("small"), torch.rand(1, 5, 3, 36, 48)
     model.pack()
     threads = torch.get_num_threads()

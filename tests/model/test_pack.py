@@ -18,7 +18,7 @@ needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built witho
 
 
 def random_edvr(pixels: float, lq: Tensor) -> EDVR:
-    """An EDVR-M whose features do not fade, with random offsets and a residual of these standard deviations: pixels, 0.2."""
+    """Makes an EDVR-M with stable features, random offsets of this standard deviation in pixels, and a residual of 0.2."""
     model = EDVR().eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 4 and "conv2" not in name:
@@ -33,7 +33,7 @@ def random_edvr(pixels: float, lq: Tensor) -> EDVR:
 
 
 def scale_once(std: float) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
-    """A hook that scales a layer, and what it gives, on its first call: to this deviation in the first two thirds."""
+    """Returns a hook that, at the first call, scales a layer so that the first two thirds of its output have this deviation."""
     done: list[int] = []
 
     def scale(layer: nn.Module, args: object, out: Tensor) -> Tensor | None:
@@ -49,7 +49,7 @@ def scale_once(std: float) -> Callable[[nn.Module, object, Tensor], Tensor | Non
 
 
 def in_float64(model: EDVR, lq: Tensor) -> Tensor:
-    """By PyTorch's and torchvision's operators alone, since ours have no float64."""
+    """Runs a network in float64, with PyTorch's and torchvision's operators only, because ours do not have float64."""
     with torch.no_grad():
         return copy.deepcopy(model).double()(lq.double())
 

@@ -1,4 +1,4 @@
-"""Memory that results of the kernels for CPUs use again."""
+"""Memory that is reused for the results of the CPU kernels."""
 
 import gc
 import threading
@@ -21,7 +21,7 @@ def lies_in(arena: Arena, tensor: torch.Tensor) -> bool:
 
 
 def free(arena: Arena) -> list[tuple[int, int]]:
-    """What is free, after everything that has ended was taken back."""
+    """Returns the free ranges, after freed results have been taken back."""
     assert arena.empty((1, 1, len(arena.memory), 1), FLOAT) is None, "four times its size"
     return arena.gaps
 

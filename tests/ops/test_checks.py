@@ -1,4 +1,4 @@
-"""Nothing goes to native code by its address that is not what the code takes it for."""
+"""Checks of tensors before their addresses are given to native code."""
 
 import sys
 from typing import Any
@@ -110,7 +110,7 @@ def test_conv3x3_refuses(change: dict[str, Any], message: str) -> None:
 
 @needs_kernel
 def test_a_picture_with_more_pixels_than_32_bits_count() -> None:
-    """Seen without its memory: one value, expanded."""
+    """The tensor has a single value that is expanded, so it takes no memory."""
     x, conv_offset_output = (torch.zeros(1, 1, 1, 1).expand(1, c, 65536, 32768) for c in (4, 27))
     with pytest.raises(ValueError, match=r"height \* width of x must be below 2\*\*31, got 65536 \* 32768"):
         dcn(x, conv_offset_output, torch.zeros(6, 4, 3, 3), torch.zeros(6), 0.1)
@@ -124,7 +124,7 @@ def test_a_kernel_for_gpus_gets_tensors_of_one_gpu_only(monkeypatch: pytest.Monk
 
 @needs_kernel
 def test_gradients_inside_of_autocast_are_the_same() -> None:
-    """There a product of float32 is bfloat16, which the kernel would take for float32."""
+    """Inside of autocast a product of float32 becomes bfloat16, which the kernel would read as float32."""
     torch.manual_seed(0)
     shapes = (2, 16, 9, 11), (2, 54, 9, 11), (8, 16, 3, 3), (8,)
     args = [torch.randn(shape).requires_grad_() for shape in shapes]

@@ -35,7 +35,7 @@ def test_version_2(tmp_path: Path, inner: str, outer: str, right: float) -> None
 
 
 def test_version_2_in_a_container(tmp_path: Path) -> None:
-    """Its own group is mounted as the root; the path may be one outside of it."""
+    """The container's own group is mounted as the root, and the path may be one outside of the container."""
     write(tmp_path, cpu_max="250000 100000")
     for number, path in enumerate(("/", "/../../docker/1f", "/docker/1f")):
         folder = tmp_path / str(number)

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 KERNEL_FILES = ("*.cu", "*.cuh")
 
 REGISTERS = 65536
-"""Of a multiprocessor, in every architecture here."""
+"""Number of registers of a multiprocessor, in every architecture here."""
 
 SHARED_KB = {75: 64, 80: 164, 86: 100, 89: 100, 90: 228, 100: 228, 120: 100}
-"""Shared memory of a multiprocessor by architecture; the driver keeps 1 KB of it for each block from 80 on."""
+"""Shared memory of a multiprocessor in bytes, by architecture. From 80 on the driver keeps 1 KB of it for each block."""
 
 
 def test_the_text_is_the_files_of_the_checkout() -> None:
@@ -43,7 +43,7 @@ def test_inline_ptx_stands_in_one_file() -> None:
 
 
 def test_a_wheel_has_the_text(tmp_path: Path) -> None:
-    """Where setup.cfg puts the kernels: inside of the package."""
+    """The wheel contains the kernels where setup.cfg puts them, inside of the package."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     patterns = [pattern.strip() for pattern in config["options.package_data"]["vsedvr.kernels"].split(",")]
@@ -60,7 +60,7 @@ def test_a_wheel_has_the_text(tmp_path: Path) -> None:
 
 
 class Compiled:
-    """The kernels as CuPy makes them for an architecture: what the assembler says of each, and its instructions."""
+    """The kernels, compiled as CuPy does for an architecture: the assembler's output for each, and its instructions."""
 
     def __init__(self, arch: int, folder: Path) -> None:
         self.arch = arch
@@ -90,7 +90,7 @@ def test_cupy_compiles_the_kernels_of_every_architecture(compiled: Compiled) -> 
 
 
 def blocks_and_shared_bytes(kernel: str, arch: int) -> tuple[int, int]:
-    """How many blocks a multiprocessor is meant to have at a time, and what each asks for."""
+    """Returns how many blocks a multiprocessor should run at a time, and the shared memory in bytes of each."""
     kind, *_, c, groups = kernel.split("_") if kernel.startswith("mma") else (kernel.split("_")[0], "", "")
     if kind == "mma":
         blocks = 3 if int(c) <= 64 else 2 if arch >= 80 else 1
@@ -128,7 +128,7 @@ def test_tensor_cores_and_wide_loads_are_in_use(compiled: Compiled) -> None:
 
 
 class FakeCuPy:
-    """As much of CuPy as ops/cuda.py uses, without a GPU."""
+    """A replacement for the parts of CuPy that ops/cuda.py uses, without a GPU."""
 
     def __init__(self, version: int = 13000, fails: bool = False, old: bool = False) -> None:
         self.fails = fails
@@ -152,7 +152,7 @@ class FakeCuPy:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a CuPy, or none, in the place of the installed one, beside torch for a version of CUDA."""
+    """Replaces the installed CuPy by another one or none, with torch for a version of CUDA."""
 
     def replace(cupy: FakeCuPy | None, version: str | None = "13.0", capability: tuple[int, int] = (9, 0)) -> None:
         monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -227,7 +227,7 @@ def test_arguments_go_as_the_kernel_reads_them(install: Any, monkeypatch: pytest
 
 
 class SimpleTensor(Tensor):
-    """Says that it is on a GPU."""
+    """A tensor that claims to be on a GPU."""
 
     device = GPUS[0]
 

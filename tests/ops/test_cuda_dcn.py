@@ -1,4 +1,4 @@
-"""The kernels for GPUs, run on a GPU where there is one and everywhere on the CPU, as the same text (tests/cuda_on_cpu)."""
+"""The GPU kernels, run on a GPU if there is one, and always on the CPU from the same source text (tests/cuda_on_cpu)."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ Tensors = tuple[Tensor, ...]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 TOLERANCE = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""Largest error against float64 with the same inputs, as a part of the largest value."""
+"""Largest error against float64 with the same inputs, relative to the largest value."""
 
 GRADIENT_TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""The same of gradients, for which one more intermediate, the gradient of the samples, is rounded to the type."""
+"""Tolerances for gradients. They are larger because the gradient of the samples is rounded to the type in between."""
 
 TYPES = [
     (torch.float32, torch.float32),
@@ -31,7 +31,7 @@ TYPES = [
     (torch.float16, torch.float32),
     (torch.bfloat16, torch.float32),
 ]
-"""Of x, and of conv_offset_output."""
+"""Types of x and of conv_offset_output."""
 
 Shape = tuple[int, int, int, int, int, int, int]
 
@@ -65,7 +65,7 @@ def run_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class RunAll:
-    """Calls a function of tensors where the kernels run: on a GPU, or on the CPU under every schedule."""
+    """Calls a function of tensors where the kernels can run: on a GPU, or on the CPU under every schedule."""
 
     def __init__(self, device: torch.device, runner: Runner | None) -> None:
         self.device = device
@@ -97,7 +97,7 @@ def differentiable(tensors: Four) -> Four:
 
 
 def expected(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """By torchvision in float64, from the inputs as they are."""
+    """Computes the expected result with torchvision in float64, from the inputs as they are."""
     x, conv_offset_output, weight, bias = (tensor.double() for tensor in (x, conv_offset_output, weight, bias))
     o1, o2, mask = conv_offset_output.chunk(3, 1)
     padding = weight.shape[-1] // 2
@@ -130,7 +130,7 @@ class TestForward:
     def test_nan_gives_nan_there_and_huge_offsets_zero(
         self, run_all: RunAll, shape: Shape, dtype: torch.dtype, offset_dtype: torch.dtype
     ) -> None:
-        """In a picture of four pixels, one of which has the NaN."""
+        """The picture has four pixels, one of which has a NaN offset."""
         x, conv_offset_output, weight, bias = inputs(1, shape[1], shape[2], shape[3], 2, 2, shape[6])
         offsets = conv_offset_output[:, : conv_offset_output.shape[1] // 3 * 2]
         bias.zero_()
@@ -162,7 +162,7 @@ def test_offsets_on_the_border_and_on_whole_numbers(
 
 
 def test_positions_are_float32_in_every_type(run_all: RunAll) -> None:
-    """A quarter of a pixel at 1500, which float16 does not have."""
+    """The position is a quarter of a pixel beside 1500, which float16 cannot represent."""
     x = torch.arange(2048.0).remainder(16).expand(1, 32, 3, -1).half().contiguous()
     conv_offset_output = torch.zeros(1, 108, 3, 2048).half()
     conv_offset_output[:, 1:72:2] = 0.25
@@ -270,7 +270,7 @@ class TestBackward:
 
 
 def test_offset_gradients_on_grid_lines_are_torchvisions(run_all: RunAll) -> None:
-    """One-sided: of the cell below and to the right; of -1 that of the first row, none outside."""
+    """The gradient is that of the cell below and to the right: at -1 that of the first row, and 0 outside of the picture."""
     x, conv_offset_output, weight, bias = inputs(1, 8, 8, 1, 6, 7, 3)
     conv_offset_output[:, :18] = torch.randint(-9, 10, (1, 18, 6, 7))
     args = differentiable((x, conv_offset_output, weight, bias))
@@ -293,7 +293,7 @@ def test_bad_offsets_spoil_only_their_own_gradients(run_all: RunAll, bad: float)
 
 @pytest.mark.parametrize("slope", [0.1, 0.0, 1.0])
 def test_the_operators_of_cuda_and_its_gradients(run_all: RunAll, monkeypatch: pytest.MonkeyPatch, slope: float) -> None:
-    """What torch dispatches to for tensors of a GPU."""
+    """Calls the functions to which torch dispatches tensors on a GPU."""
     monkeypatch.setattr(cuda, "is_available", lambda device: True)
     args = inputs(1, 16, 16, 2, 5, 6, 3)
     doubles = differentiable(args)
@@ -341,7 +341,7 @@ BUGS = {
     "half a warp": (MMA, "multiply_stage(samples", "if (threadIdx.x % 32 < 16) multiply_stage(samples"),
     "two operations in a warp": (MMA, "load_matrices(b,", "if (lane) multiply(sums[0][0], b, b, T());\nelse load_matrices(b,"),
 }
-"""Kernel, what stands there, and the bug instead."""
+"""(kernel, original text, text with a bug)."""
 
 MESSAGES = {
     "shared memory overrun": "a write behind the shared memory",
@@ -355,7 +355,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
-    """Each in a kernel that passes as it is: the launch fails, or results depend on the schedule."""
+    """Each bug is put into a kernel that passes without it: the launch fails, or results depend on the schedule."""
     kernel, right, wrong = BUGS[bug]
 
     def seed(text: str) -> str:
@@ -383,7 +383,7 @@ def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: 
 
 
 def test_memory_is_never_touched_outside_of_the_tensors(tmp_path: Path) -> None:
-    """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own."""
+    """The kernels run as a program of their own, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     kernels = ["any_float32_float32", "any_float16_float16", "backward_float32", "mma_float16_float16_32_4"]
     kernels += ["mma_float16_float32_64_8", "mma_bfloat16_float32_128_8"]
     kernels += ["bias_act_float16", "bias_act_shuffle_float32"]

@@ -22,7 +22,7 @@ def inputs(b: int, c: int, out: int, groups: int, h: int, w: int, reach: float =
 
 
 def expected(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """By torchvision in float64, from the inputs as they are."""
+    """Computes the expected result with torchvision in float64, from the inputs as they are."""
     o1, o2, mask = conv_offset_output.double().chunk(3, 1)
     out = torchvision_form(x.double(), torch.cat([o1, o2], 1), weight.double(), bias.double(), padding=1, mask=mask.sigmoid())
     return F.leaky_relu(out, slope)
@@ -112,7 +112,7 @@ class TestKernelsGradients:
         self.check(args, torch.randn(shape[0], shape[2], *shape[4:]), isa)
 
     def test_offsets_on_the_border_and_on_whole_numbers(self) -> None:
-        """Where the derivative is not defined: torchvision's takes that to the right, and none from outside of the border."""
+        """The derivative is not defined there. torchvision's is that to the right, and 0 for samples outside of the border."""
         x, conv_offset_output, weight, bias = inputs(1, 8, 8, 1, 6, 7)
         for place in (-1.0, -1 + 2**-10, -1 - 2**-10, 0.0, 5.0, 6.0, 7.0, 7 - 2**-10):
             conv_offset_output[:, :18] = place - torch.randint(0, 6, (1, 18, 6, 7))
@@ -127,7 +127,7 @@ class TestKernelsGradients:
     @pytest.mark.parametrize("isa", ISAS)
     @pytest.mark.parametrize("channel", [8, 9, 22])
     def test_nan_shows_in_every_gradient(self, isa: int, channel: int) -> None:
-        """So that a training notices it and leaves the step out."""
+        """A training must notice it and skip the step."""
         x, conv_offset_output, weight, _ = inputs(1, 4, 3, 1, 5, 7)
         conv_offset_output[0, channel, 2, 3] = float("nan")
         for gradient in native.dcn_backward(torch.ones(1, 3, 5, 7), x, conv_offset_output, weight, isa):
@@ -186,7 +186,7 @@ def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch, dtype: t
 
 @pytest.mark.parametrize("slope", [0.1, 1.0])
 def test_gradients_equal_torchvisions(slope: float) -> None:
-    """In float64, for which there is no kernel: of the form composed of torch's operators, and of that in traced graphs."""
+    """It runs in float64, for which there is no kernel, with the form composed of torch's operators and in traced graphs."""
     x, conv_offset_output, weight, bias = (tensor.double().requires_grad_() for tensor in inputs(1, 4, 6, 2, 5, 6))
     args = x, conv_offset_output, weight, bias
     reference = torch.autograd.grad(expected(*args, slope).square().sum(), args)
@@ -265,7 +265,7 @@ def test_tensors_on_several_devices() -> None:
     [("cpu", torch.float32, native.is_available()), ("cpu", torch.float64, False), ("cuda", torch.float32, True)],
 )
 def test_training_goes_through_the_operator_where_it_has_kernels(device: str, dtype: torch.dtype, goes_through: bool) -> None:
-    """Seen without a GPU, since nothing is computed."""
+    """Nothing is computed, so that this can be tested without a GPU."""
     with FakeTensorMode():
         tensors = (tensor.to(device, dtype).requires_grad_() for tensor in inputs(1, 64, 64, 8, 5, 6))
         x, conv_offset_output, weight, bias = tensors
@@ -294,7 +294,7 @@ def test_a_bias_of_the_offsets_is_added_to_them(dtype: torch.dtype) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_the_operator_on_a_gpu_equals_the_cpus(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """With the kernels, with torchvision's operator in their place, and with gradients."""
+    """The operator runs with the kernels, with torchvision's operator instead, and with gradients."""
     assert cuda.is_available(torch.device("cuda", 0))
     operator: Any = dcn
     tensors = torch.randn(2, 64, 9, 14), torch.randn(2, 216, 9, 14), torch.randn(64, 64, 3, 3) / 24, torch.randn(64)

@@ -44,7 +44,7 @@ def test_values_and_gradients_equal_the_oracle(case: int) -> None:
 
 
 def _on_a_grid_line(arrays: dict[str, Any], meta: dict[str, Any], offset: Tensor) -> Tensor:
-    """Samples whose offset gradient is one-sided, in the shape of offset."""
+    """Finds the samples whose offset gradient is one-sided; a mask in the shape of offset."""
     kernel = meta["kernel"][0] * meta["kernel"][1]
     b, channels, h, w = offset.shape
     kink = np.unpackbits(arrays["kink"])[: offset.numel() // 2] if "kink" in arrays else np.zeros(offset.numel() // 2)

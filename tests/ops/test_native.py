@@ -15,13 +15,13 @@ TESTS = Path(__file__).parent.parent
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 def test_the_kernels_are_built_where_there_is_a_compiler() -> None:
-    """The build leaves them out without an error where it fails, and their tests would only be skipped."""
+    """If building fails, the kernels are left out without an error, and their tests would only be skipped."""
     assert native.is_available(), "install the package again: pip install -e . -v shows what failed"
 
 
 @pytest.mark.parametrize("kernel", ["deform_conv", "conv3x3"])
 def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str) -> None:
-    """Under AddressSanitizer and UndefinedBehaviorSanitizer, as a program of its own, for every instruction set."""
+    """A program runs the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, for each instruction set."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")

@@ -1,4 +1,4 @@
-"""What is said of kernels and CuPy, where they are there and where they are not, with the line that mends it."""
+"""Checks of kernels and CuPy, with and without them, and the commands that solve problems."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ INSTALL = 'pip install "vsedvr[cuda13]"'
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A machine with torch for CUDA 13 and these packages of CuPy; `import cupy` gives a module that works, or `broken`."""
+    """Simulates a machine with torch for CUDA 13 and these CuPy packages; `import cupy` works, or fails with `broken`."""
 
     def arrange(packages: dict[str, str], version: int = 13020, gpu: bool = True, torch_cuda: str | None = "13.0") -> None:
         distributions = [SimpleNamespace(name=name, version=value) for name, value in packages.items()]

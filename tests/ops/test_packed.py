@@ -1,4 +1,4 @@
-"""The 3x3 convolution with packed weights, and all that it does in the same pass."""
+"""The 3x3 convolution with packed weights, and the operations that are fused with it."""
 
 import itertools
 from typing import Any
@@ -13,7 +13,7 @@ from vsedvr.ops import PackedConv3x3, conv3x3, native, pack_conv3x3
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
 CHANNELS = [(64, 64), (64, 216), (320, 64), (32, 256), (24, 40), (40, 24), (48, 48), (3, 64), (64, 3), (1, 12), (5, 20)]
-"""Of the input and of the output: those of networks, and some that no vector of any instruction set comes out even with."""
+"""(input, output) channels: those of networks, and some that are no multiple of any instruction set's vectors."""
 
 
 def weights(channels: int, out_channels: int) -> tuple[Tensor, Tensor]:

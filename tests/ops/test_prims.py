@@ -43,7 +43,7 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Sequence
 
 
 def test_prims_are_what_they_say(launch: Callable[[Sequence[Tensor]], list[Tensor]]) -> None:
-    """On a GPU this shows that the inline PTX is right, and on a CPU that what stands in for it is."""
+    """On a GPU this shows that the inline PTX is right; on a CPU, that its replacements are."""
     dtypes = [torch.float16, torch.bfloat16]
     if torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0):
         dtypes = dtypes[:1]

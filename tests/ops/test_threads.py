@@ -1,4 +1,4 @@
-"""The threads of the kernels for CPUs (kernels/threads.hpp): several callers, forks, and systems that give no threads."""
+"""The threads of the CPU kernels (kernels/threads.hpp): several callers, forks, and systems that give no threads."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def run():
 def threads():
     return len(os.listdir("/proc/self/task"))
 """
-"""Start of a program that calls the kernel on four threads."""
+"""Beginning of a program that calls the kernel on four threads."""
 
 
 def run_program(text: str) -> str:
@@ -78,7 +78,7 @@ print(threads() - before)
 @needs_kernel
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux lists them")
 def test_the_child_of_a_fork_makes_its_own_threads() -> None:
-    """Forked while other threads are in a call, as it is when a script uses multiprocessing."""
+    """The process is forked while other threads are in a call, as may happen if a script uses multiprocessing."""
     program = """
 right = run()
 stop = threading.Event()
@@ -103,7 +103,7 @@ print(statuses, torch.equal(run(), right))
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the process as Linux does")
 @pytest.mark.parametrize("made_before", [0, 2])
 def test_a_system_that_gives_no_threads(made_before: int) -> None:
-    """The call goes on with the threads that there are."""
+    """The call continues with the threads that exist."""
     program = f"""
 import resource
 if {made_before}:
@@ -149,7 +149,7 @@ except MemoryError as error:
 
 
 def test_no_thread_races_with_another(tmp_path: Path) -> None:
-    """Under ThreadSanitizer, as a program of its own."""
+    """The kernels run as a program of their own, under ThreadSanitizer."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")

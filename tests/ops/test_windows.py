@@ -1,4 +1,4 @@
-"""The kernels for CPUs on Windows, as far as Linux can tell: built by the cross compiler of mingw-w64, run under Wine."""
+"""The CPU kernels on Windows, as far as Linux can test them: built by mingw-w64's cross compiler, run under Wine."""
 
 import os
 import shutil
@@ -20,9 +20,8 @@ pytestmark = [
 ]
 
 GCC_FLAGS = ["-static", "-Wa,-muse-unaligned-vector-move"]
-"""What GCC for Windows needs beside the flags of pyproject.toml: it does not align the stack for AVX, and its own libraries are
-on no user's machine.
-"""
+"""Flags that GCC for Windows needs besides those of pyproject.toml: it does not align the stack for AVX, and users do not have
+its own libraries."""
 
 LOADER = """
 #include <windows.h>
@@ -39,11 +38,11 @@ int main(int, char** arguments) {
     return best_isa && best_isa() >= 0 ? 0 : 3;
 }
 """
-"""Loads the library as Python does, and looks for all that it calls."""
+"""Program that loads the library as Python does, and looks up all the functions that Python calls."""
 
 
 def flags_of_the_package() -> tuple[list[Path], list[str]]:
-    """Source files and compiler flags of the extension."""
+    """Returns source files and compiler flags of the extension."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         (extension,) = tomllib.load(file)["tool"]["setuptools"]["ext-modules"]
     return [ROOT / source for source in extension["sources"]], extension["extra-compile-args"]
@@ -58,7 +57,7 @@ def build(target: Path, *arguments: str | Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment for Wine: a Windows of its own, without a browser, .NET and menus, that ends with the tests."""
+    """Makes an environment for Wine, with its own Windows folder and without browser, .NET and menus; ends it afterwards."""
     home = str(tmp_path_factory.mktemp("wine"))
     overrides = "mscoree=;mshtml=;winemenubuilder.exe=d"
     env = {**os.environ, "HOME": home, "WINEPREFIX": f"{home}/prefix", "WINEDEBUG": "-all", "WINEDLLOVERRIDES": overrides}
@@ -79,7 +78,7 @@ def run(wine: dict[str, str], *command: str | Path) -> str:
     ("program", "least"), [("conv3x3_asan", 28), ("deform_conv_asan", 96), ("threads_tsan", 36)], ids=lambda value: str(value)
 )
 def test_the_self_checks_run(tmp_path: Path, wine: dict[str, str], program: str, least: int) -> None:
-    """With every instruction set that this processor has, and several callers at once."""
+    """The programs run with every instruction set that this processor has, and with several callers at once."""
     assert int(run(wine, build(tmp_path / "check.exe", HERE / f"{program}.cpp")).split()[0]) >= least
 
 

@@ -23,7 +23,7 @@ from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self")
 OWN = Path("/proc/self/cwd")
-"""The folder that a process runs in."""
+"""The working folder of a process."""
 
 
 def go(source: Path, output: Path, model: Path, **settings: object) -> None:
@@ -38,19 +38,19 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(film: Path, tiny_x1: Path) -> list[tuple[int | None, int | None, bytes]]:
-    """Times and contents of what one process makes; FFV1's bits depend on the frames alone."""
+    """Returns times and contents of the film that a single process makes; FFV1's bits depend only on the frames."""
     go(film, film.with_name("one.mkv"), tiny_x1)
     return video_packets(film.with_name("one.mkv"))
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Of this process."""
+    """Returns the worker processes that this process has started."""
     return [child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler as people start it."""
+    """Starts a scheduler as people do, and returns its address."""
     file = tmp_path / "scheduler.json"
     command = ["dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     with running(command, tmp_path) as process:
@@ -70,7 +70,7 @@ def running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes
 
 @contextmanager
 def worker(address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker in a folder, that has joined the scheduler at the address."""
+    """Starts a worker in a folder, which joins the scheduler at the address."""
     folder.mkdir(exist_ok=True)
     command = ["dask", "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
     with Client(address, set_as_default=False) as client, running(command, folder) as process:

@@ -1,4 +1,4 @@
-"""Whole films: what goes in comes out."""
+"""Whole films: everything in the source is in the result too."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_all_that_goes_with_the_picture_comes_along(tmp_path: Path, tiny_x1: Pat
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path: Path, tiny_x1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the network, which would take minutes. If frames stayed, 1500 of them would be 150 MB; caches fill up slowly."""
+    """The network is left out, because it would take minutes. 1500 kept frames would take 150 MB; caches fill up slowly."""
     frames = moving_frames(4, 256, 256)
     film = make_film(tmp_path / "in.avi", range(3000), codec="mpeg4", time_base=Fraction(1, 25), frames=frames * 750)
     monkeypatch.setattr("vsedvr.restore.segment.restored_clip", lambda clip, *others: clip)

@@ -1,4 +1,4 @@
-"""What films may be like: shapes, colours, sizes, scripts, pictures, damage."""
+"""Films of all kinds: pixel aspects, colours, sizes, scripts, pictures, damage."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -194,7 +194,7 @@ def test_a_script_that_does_not_work_says_why(tmp_path: Path, tiny_x1: Path, tex
 
 
 def damage(path: Path, number: int) -> None:
-    """Overwrites all of a packet but its beginning."""
+    """Overwrites all of a packet except its beginning."""
     with av.open(str(path)) as container:
         packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][number]
     content = path.read_bytes()

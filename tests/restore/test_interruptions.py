@@ -1,4 +1,4 @@
-"""Nothing is ever lost: kills, full disks, changed inputs and the like, and what comes out when the same call goes on."""
+"""Kills, full disks, changed inputs and the like lose nothing, and the same call continues with the right result."""
 
 import os
 import resource
@@ -20,7 +20,7 @@ from vsedvr.restore.job import locked
 
 
 def stop_at(done: int) -> Callable[[Status], None]:
-    """A callback that ends a call as an error of the system does, after so many frames."""
+    """Makes a callback that raises an error of the system after this many frames."""
 
     def on_progress(status: Status) -> None:
         if status.stage == "restoring" and status.done == done:

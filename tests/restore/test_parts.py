@@ -1,4 +1,4 @@
-"""Parts of films, sizes, sound from elsewhere, and containers that do not take all."""
+"""Parts of films, sizes, sound from other files, and file formats that cannot hold everything."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -78,12 +78,12 @@ def test_an_x4_model_with_a_scale_gives_the_size_that_was_asked_for(tmp_path: Pa
     assert read_film(tmp_path / "out.mkv").video["size"] == (96, 128)
 
 
-def test_a_second_model_refines_the_first_ones_result(tmp_path: Path, tiny_x1: Path) -> None:
+@pytest.mark.parametrize("tile", [None, (16, 24)])
+def test_a_second_model_and_an_ensemble_as_in_the_filter(tmp_path: Path, tiny_x1: Path, tile: tuple[int, int] | None) -> None:
     film = make_film(tmp_path / "in.mkv", VFR[:6])
-    restore(film, tmp_path / "out.mkv", model=tiny_x1, refine=tiny_x1, device="cpu", codec="ffv1")
+    restore(film, tmp_path / "out.mkv", model=tiny_x1, refine="denoise", ensemble=4, device="cpu", codec="ffv1", tile=tile)
     clip = vs.core.bs.VideoSource(str(film), cachemode=0, showprogress=False).std.SetFrameProps(_Matrix=6)
-    between = edvr(clip, model=tiny_x1, device_index=-1, output_format=vs.YUV444P16)
-    expected = edvr(between, model=tiny_x1, device_index=-1, output_format=vs.YUV420P8)
+    expected = edvr(clip, model=tiny_x1, refine="denoise", ensemble=4, device_index=-1, output_format=vs.YUV420P8, tile=tile)
     for a, b in zip(decoded_planes(tmp_path / "out.mkv"), expected.frames(close=False), strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, planes(b), strict=True))
 

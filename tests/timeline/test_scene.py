@@ -25,7 +25,7 @@ def test_cuts_stand_out(before: float, here: float, after: float, cut: bool) -> 
 
 @pytest.mark.parametrize("repeats", range(REACH))
 def test_motion_between_repeated_pictures_is_no_cut_and_a_cut_between_them_is_one(repeats: int) -> None:
-    """Animation on twos, threes and so on: each picture stands for `repeats` frames more."""
+    """The clip is like animation on twos, threes and so on: each picture is repeated for `repeats` more frames."""
 
     def held(*changes: float) -> list[float]:
         return list(chain.from_iterable([change, *[0.0] * repeats] for change in changes))

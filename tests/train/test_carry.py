@@ -19,12 +19,12 @@ def carrying(config: EDVRConfig = CONFIG) -> EDVR:
 
 
 def luma_of(picture: Tensor) -> Tensor:
-    """(b, 3, h, w) -> (b, h, w)."""
+    """Computes luma: (b, 3, h, w) to (b, h, w)."""
     return (picture * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1)
 
 
 def pack(picture: Tensor) -> Tensor:
-    """(b, h, w) -> (b, 16, h / 4, w / 4): four pixels to one place, and again."""
+    """Packs four pixels into the channels of one position, twice: (b, h, w) to (b, 16, h / 4, w / 4)."""
     packed = F.pixel_unshuffle(F.pixel_unshuffle(picture[:, None], 2), 2)  # channel 4 * k + p
     return packed[:, [4 * k + p for p in range(4) for k in range(4)]]
 

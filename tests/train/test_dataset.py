@@ -1,4 +1,4 @@
-"""Training windows: each a function of its number, cut from both qualities alike, and never across a cut."""
+"""Training windows depend only on their number, match in both qualities, and never contain a scene cut."""
 
 import hashlib
 import logging
@@ -37,7 +37,7 @@ def digest_of(sample: tuple[Tensor, Tensor]) -> str:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> TrainingData:
-    """A folder, a video and a still."""
+    """Makes training data from a folder of frames, a video and a still."""
     write_frames(tmp_path / "clips/a", moving_frames(6, 64, 80))
     write_video(tmp_path / "clips/b.mkv", [flat((60 + n, 128, 128)) for n in range(7)])
     (tmp_path / "stills").mkdir()
@@ -83,7 +83,7 @@ def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None
 
 
 def test_motion_blur_of_a_still_is_that_of_its_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Light that grows with the square of x gets brighter by its variance, at every x: a * x**2 by a * var(x)."""
+    """Under blur, brightness a * x**2 grows at every x by a times the variance of the motion."""
     for what in ("TURN", "ZOOM", "SHAKE", "OCCLUDED"):
         monkeypatch.setattr(synthesis, what, 0)
     monkeypatch.setattr(synthesis, "_velocity", lambda *_: np.array([20, 0]))
@@ -103,7 +103,7 @@ def test_motion_blur_of_a_still_is_that_of_its_motion(tmp_path: Path, monkeypatc
 
 
 def coordinates(num_frame: int, height: int, width: int, block: int) -> list[np.ndarray]:
-    """Frames of which every pixel tells where in lq it is, and in which frame: (x, y, n), one value a block."""
+    """Makes frames in which every pixel tells its position in lq and its frame as (x, y, n), with one value per block."""
     y, x = np.mgrid[:height, :width] // block
     return [np.stack([x, y, np.full_like(x, n)], 2).astype(np.uint8) for n in range(num_frame)]
 

@@ -1,4 +1,4 @@
-"""Every degradation against an independent form of it."""
+"""Every degradation is compared with an independent implementation."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from conftest import moving_frames
 from vsedvr.data.pairs import to_tensor
 from vsedvr.data.resize import imresize
-from vsedvr.train.degradation import (
-    Bicubic,
-    BlurDecimate,
-    Compression,
-    Degradation,
-    GaussianBlur,
-    MotionBlur,
-    Noise,
-    degrade,
-)
+from vsedvr.train.blur import Bicubic, BlurDecimate, GaussianBlur, MotionBlur, Reduction
+from vsedvr.train.coding import Compression, Delivery, Mpeg2
+from vsedvr.train.degradation import Degradation, degrade
+from vsedvr.train.noise import Grain, Noise
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -80,7 +75,7 @@ def test_blur_decimate_takes_every_fourth_pixel_from_0_of_a_13x13_gaussian() -> 
 
 
 def stripes(num_frame: int, speed: float) -> tuple[Tensor, Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
-    """A smooth pattern that moves to the right by so many pixels a frame, and its luminance over x at time 0."""
+    """Makes a smooth pattern that moves to the right by `speed` pixels a frame; also returns its luminance by x at time 0."""
 
     def linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return 0.4 + 0.2 * np.sin(2 * np.pi * x / 21) + 0.1 * np.sin(2 * np.pi * x / 33 + 1)
@@ -138,7 +133,7 @@ def test_compression_loses_more_the_higher_the_crf(codec: str) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (720, 128)])
 def test_compression_moves_no_colour(codec: str, height: int, width: int) -> None:
-    """A network would learn to move it back, and nothing else."""
+    """If it did, a network would learn to move the colour back."""
     colour = torch.tensor([0.7, 0.4, 0.3]).view(3, 1, 1)
     window = colour + (clip(height, width, shift=(0, 0)) - 0.5) * 0.2
     moved = (Compression(codec, (4, 4))(window, rng()) - window).mean((0, 2, 3)) * 255
@@ -204,8 +199,96 @@ def test_one_value_holds_for_a_clip_and_another_for_the_next() -> None:
     assert 35 < of_clips.max() <= 51
 
 
+def ycbcr(window: Tensor) -> NDArray[np.float64]:
+    """Returns Y, Cb and Cr (t, 3, h, w) of full range on a scale of 255, by ITU-R BT.601's formulas."""
+    r, g, b = window.double().numpy().transpose(1, 0, 2, 3) * 255
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    return np.stack([y, (b - y) / 1.772, (r - y) / 1.402], 1)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.8])
+def test_grain_has_its_deviations_and_its_size(size: float) -> None:
+    gray = torch.full((4, 3, 96, 128), 0.5)
+    grain = ycbcr(Grain((6, 6), (3, 3), (size, size))(gray, rng()) - gray)
+    assert grain.std((0, 2, 3)) == pytest.approx([6, 3, 3], rel=0.03)
+    beside = (grain[..., 1:] * grain[..., :-1]).mean((0, 2, 3)) / grain.var((0, 2, 3))
+    expected = np.exp(-1 / (4 * size**2)) if size else 0  # white noise blurred by a Gaussian
+    assert beside == pytest.approx([expected] * 3, abs=0.05)
+    planes = np.corrcoef(grain.transpose(1, 0, 2, 3).reshape(12, -1))
+    assert np.abs(planes - np.eye(12)).max() < 0.06, "frames and planes know nothing of each other"
+
+
+def test_blur_along_one_direction_is_a_gaussian_of_two_deviations() -> None:
+    spot = torch.zeros(1, 3, 41, 41)
+    spot[..., 20, 20] = 1
+    y, x = np.mgrid[-20:21, -20:21]
+    angles = []
+    for seed in range(4):
+        blurred = GaussianBlur((2, 2), (0.5, 0.5))(spot, rng(seed))[0, 1].double().numpy()
+        assert blurred.sum() == pytest.approx(1, abs=1e-5)
+        covariance = np.array([[(blurred * a * b).sum() for a in (x, y)] for b in (x, y)])
+        assert sorted(np.linalg.eigvalsh(covariance) ** 0.5) == pytest.approx([1, 2], rel=0.02)
+        angles.append(0.5 * np.arctan2(2 * covariance[0, 1], covariance[0, 0] - covariance[1, 1]))
+    assert np.ptp(angles) > 0.3, "the direction is drawn"
+
+
+@pytest.mark.parametrize("name", ["bicubic", "bilinear", "area"])
+def test_a_reduction_is_that_of_its_filter(name: str) -> None:
+    window = clip(24, 36)
+    reduced = Reduction(2, (name,))(window, rng())
+    assert reduced.shape == (5, 3, 12, 18)
+    how = {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}
+    for frame, small in zip(window.flatten(0, 1), reduced.flatten(0, 1), strict=True):
+        if name == "bicubic":
+            expected = imresize(frame.double(), 2).numpy()
+        else:
+            expected = np.asarray(Image.fromarray(frame.numpy()).resize((18, 12), how[name]))
+        assert np.abs(small.numpy() - expected).max() < 1e-5
+
+
+def test_the_filter_of_a_reduction_is_drawn() -> None:
+    window, draws = clip(24, 36), rng()
+    reduced = [Reduction(2)(window, draws) for _ in range(20)]
+    assert len({tensor.numpy().tobytes() for tensor in reduced}) == 3
+
+
+def test_mpeg2_loses_more_the_higher_the_scale_of_the_quantiser() -> None:
+    window = clip(64, 96).mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    results = [Mpeg2((q, q))(window, rng()) for q in (1, 6, 20)]
+    quality = [psnr(result, window) for result in results]
+    assert quality[0] > quality[1] + 1 > quality[2] + 3
+    assert quality[0] > 42
+    assert all(psnr(a, b) > quality[0] - 3 for a, b in zip(results[0], window, strict=True)), "every frame is in its place"
+    assert torch.equal(Mpeg2((6, 6))(window, rng()), results[1])
+
+
+@pytest.mark.parametrize(("height", "width", "num_frame"), [(33, 48, 5), (40, 51, 1), (130, 32, 2)])
+def test_mpeg2_takes_any_window_and_moves_no_colour(height: int, width: int, num_frame: int) -> None:
+    colour = torch.tensor([0.7, 0.4, 0.3]).view(3, 1, 1)
+    window = colour + (clip(height, width, shift=(0, 0))[:num_frame] - 0.5) * 0.2
+    out = Mpeg2((1, 1))(window, rng())
+    assert out.shape == window.shape
+    assert (out - window).mean((0, 2, 3)).abs().max() * 255 < 0.5
+
+
+def test_films_are_delivered_by_one_encoder_or_two() -> None:
+    window = clip(32, 48)
+    mpeg2, h264 = Mpeg2((6, 6)), Compression(crf=(28, 28))
+    alone = {"q": (6.0, 6.0), "crf": (28.0, 28.0)}
+    assert torch.equal(Delivery(1, 0, **alone)(window, rng()), mpeg2(window, rng()))
+    assert torch.equal(Delivery(0, 0, **alone)(window, rng()), h264(window, rng()))
+    assert torch.equal(Delivery(1, 1, **alone)(window, rng()), mpeg2(mpeg2(window, rng()), rng()))
+    draws, half = rng(), Delivery(0.5, 0.5, **alone)
+    assert len({half(window, draws).numpy().tobytes() for _ in range(30)}) == 6, "one or the other, or two in any order"
+
+
 STEPS: list[Degradation] = [
     Bicubic(4),
+    Reduction(2),
+    GaussianBlur((0.2, 1.4), (0.4, 1)),
+    Mpeg2(),
+    Delivery(),
+    Grain(),
     GaussianBlur(),
     BlurDecimate(4),
     MotionBlur(),
@@ -241,6 +324,15 @@ def test_steps_come_in_the_presets_order() -> None:
         (lambda: Noise((50, 5)), r"noise: sigma must rise from at least 0, got \(50, 5\)"),
         (lambda: Noise((-1, 5)), r"noise: sigma must rise from at least 0, got \(-1, 5\)"),
         (lambda: GaussianBlur((0, float("nan"))), r"gaussian_blur: sigma must rise .*nan"),
+        (lambda: GaussianBlur(ratio=(0.5, 2)), r"gaussian_blur: ratio must rise from at least 0 to at most 1, got \(0\.5, 2\)"),
+        (lambda: Reduction(0), r"reduction: scale must be at least 1, got 0"),
+        (lambda: Reduction(2, ("lanczos",)), r"reduction: filters must be some of bicubic, bilinear and area, got .*lanczos"),
+        (lambda: Reduction(2, ()), r"filters must be some of"),
+        (lambda: Grain(chroma=(3, 1)), r"grain: chroma must rise"),
+        (lambda: Mpeg2((0, 4)), r"mpeg2: q must be at least 1, got \(0, 4\)"),
+        (lambda: Mpeg2((1, 40)), r"mpeg2: q must rise from at least 0 to at most 31"),
+        (lambda: Delivery(1.5), r"delivery: mpeg2_share must be from 0 to 1, got 1\.5"),
+        (lambda: Delivery(crf=(20, 60)), r"compression: crf must rise"),
         (lambda: MotionBlur((-1, 1)), r"motion_blur: exposure must rise"),
         (lambda: MotionBlur(samples=0), r"motion_blur: samples must be at least 1, got 0"),
         (lambda: MotionBlur(samples=16), r"motion_blur: samples must be odd, got 16"),

@@ -1,4 +1,4 @@
-"""A network begins from a trained one that is shallower, narrower, of fewer frames or without TSA."""
+"""A network gets weights from a trained one that is shallower, narrower, has fewer frames or no TSA."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Workers that prepare data: when one fails, the training ends with one line, and no process is left."""
+"""Workers that prepare data: if one fails, the training ends with a one-line error, and no process is left."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from vsedvr.train.preset import Preset
 
 
 class Failing(TrainingData):
-    """Fails at sample 5."""
+    """Training data that fails at sample 5."""
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
         if k == 5:
@@ -39,7 +39,7 @@ class FullSharedMemory(Failing):
 
 
 class Deaf(TrainingData):
-    """Sleeps in a sample for longer than anybody waits."""
+    """Training data that sleeps in a sample for longer than anybody waits."""
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
         if k == 5:

@@ -1,4 +1,4 @@
-"""The log of a training: it is kept over interruptions, and nothing that happens to it stops the training."""
+"""The log of a training survives interruptions, and its failures never stop the training."""
 
 import csv
 import logging

@@ -1,4 +1,4 @@
-"""Trainings from their data to their files: what they learn, that they resume exactly, and how they stop."""
+"""Whole trainings, from their data to their files: what they learn, that they resume exactly, and how they stop."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ OF_LOSSES = {
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Networks as small as these lose more than they gain by threads."""
+    """Uses one thread, because several threads make such small networks slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -169,7 +169,7 @@ def test_the_command_and_its_files(root: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_log_has_every_row_once_after_a_kill(root: Path, tmp_path: Path) -> None:
-    """The run goes on from its last checkpoint, which lies before the end of the log."""
+    """The run resumes from its last state, which is older than the end of the log."""
     trainer_of(root, tmp_path, "train.save_every=2").run()
     whole = (tmp_path / "log.csv").read_text().splitlines()
     state = load_state(tmp_path / "last.pt")
@@ -301,7 +301,7 @@ def test_only_the_fusion_learns_while_it_warms_up(root: Path, tmp_path: Path) ->
 
 
 def first_gradients(state: dict[str, Any]) -> list[Tensor]:
-    """Adam's first moment after one step, with its weight of 1 - 0.9 taken out: it tells the gradient's size, too."""
+    """Returns Adam's first moment after one step, divided by its weight of 1 - 0.9, which is the gradient."""
     return [value["exp_avg"] / 0.1 for value in state["optimizer"]["state"].values()]
 
 
@@ -343,7 +343,7 @@ def logged_loss(output: Path) -> float:
 
 
 def of_two(rank: int, port: int, root: Path, output: Path) -> None:
-    """One of two processes, as torchrun starts them: with the same environment, and a store that outlives them."""
+    """Runs one of two processes, as torchrun starts them: with the same environment, and a store that outlives them."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)

@@ -1,11 +1,12 @@
-"""Presets: every one of the package, and every way to write one wrongly."""
+"""All presets of the package, and errors in presets."""
 
 from pathlib import Path
 
 import pytest
 
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.train.degradation import Bicubic, Noise
+from vsedvr.train.blur import Bicubic
+from vsedvr.train.noise import Noise
 from vsedvr.train.preset import parse_preset, preset_names, read_preset
 
 TEXT = """

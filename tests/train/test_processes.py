@@ -1,4 +1,4 @@
-"""Several processes: what one prepares the others wait for, and when one fails all end."""
+"""Several processes: all wait for what one prepares, and if one fails, all end."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from vsedvr.train.processes import Processes
 
 
 def join(rank: int, port: int) -> Processes:
-    """As torchrun starts them: with the same environment, and a store that outlives them."""
+    """Joins processes as torchrun does: with the same environment, and a store that outlives them."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     torch.set_num_threads(1)
@@ -25,7 +25,7 @@ def join(rank: int, port: int) -> Processes:
 
 
 def run_two(function: Callable[..., None], folder: Path, *arguments: Any) -> list[str]:
-    """Runs a function in two processes and returns how each ended, which it wrote to a file of its own."""
+    """Runs a function in two processes. Returns how each ended, which it wrote to a file of its own."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     folder.mkdir()
     context = start_processes(write_end, (function, store.port, folder, *arguments), nprocs=2, join=False)
@@ -46,7 +46,7 @@ def write_end(rank: int, function: Callable[..., None], port: int, folder: Path,
 
 
 def prepare(processes: Processes, folder: Path) -> None:
-    """The others find what the first has made, until it fails."""
+    """The other processes find what the first has made, until it fails."""
 
     def make() -> str:
         (folder / "prepared").write_text("x")
@@ -68,7 +68,7 @@ def test_the_first_prepares_and_when_it_fails_all_end(tmp_path: Path) -> None:
 
 
 def train(processes: Processes, folder: Path, root: Path, failing: int, kill: bool) -> None:
-    """A training in which one process fails in its second step."""
+    """Trains until one process fails in its second step."""
     trainer = trainer_of(root, folder / "o", processes=processes)
     step = trainer.learner.step
 

@@ -1,4 +1,4 @@
-"""A training that goes on: from its folder alone, with what may change, and from states of other versions."""
+"""Resumed trainings: from the folder alone, with allowed changes, and from states of other versions."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def state_of(root: Path, **record: Any) -> dict[str, Any]:
-    """As much of a state as the record is read from."""
+    """Makes the part of a state from which the record is read."""
     return {"record": {"preset": preset_of(root).as_dict() | record, "data": ""}}
 
 
@@ -44,7 +44,7 @@ def psnr_of(model: Path) -> float:
 def test_the_folder_is_all_that_resuming_needs(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the preset's file nor the network that it began from is there any more, and the command runs elsewhere."""
+    """The preset's file and the network that it began from no longer exist, and the command runs in another folder."""
     donor, output, whole = tmp_path / "donor", tmp_path / "run", tmp_path / "whole"
     trainer_of(root, donor, "train.iterations=1").run()
     init = ["--init", str(donor / "last.safetensors")]
@@ -121,7 +121,7 @@ def test_steps_of_one_kind_are_told_apart(root: Path) -> None:
 
 
 def test_a_record_of_another_version_is_read(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Settings that it lacks have their defaults; those that are not known any more are named and left out."""
+    """Settings that are missing get their defaults; unknown ones are named in a warning and left out."""
     tables = preset_of(root).as_dict()
     del tables["train"]["loss_eps"]
     del tables["data"]["contrast"]
@@ -170,7 +170,7 @@ def test_a_state_that_does_not_fit_itself_is_named(root: Path, tmp_path: Path, s
 
 
 def test_best_is_compared_within_one_validation(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A clip that is restored exactly would stay the best for ever."""
+    """Otherwise a clip that is restored exactly would stay the best forever."""
     output = tmp_path / "run"
     write_frames(root / "hard/b", moving_frames(3, 32, 48, (7, 5)))
     black = [frame * 0 for frame in moving_frames(3, 32, 48)]

@@ -11,7 +11,7 @@ CONFIG = TrainConfig(iterations=60, periods=(10, 20, 30), restart_weights=(1, 0.
 
 
 def basicsr(iteration: int, config: TrainConfig) -> float:
-    """CosineAnnealingRestartLR by its definition: the period is that of the first cumulative length not below."""
+    """Computes CosineAnnealingRestartLR by its definition: the period is that of the first cumulative length not below."""
     ends = list(accumulate(config.periods))
     n = bisect_left(ends, iteration)
     begin = [0, *ends][n]

@@ -1,4 +1,4 @@
-"""Data sets as they are distributed, and what is left out of them."""
+"""Data sets in the layouts in which they are distributed, and clips that are left out."""
 
 import logging
 import pickle

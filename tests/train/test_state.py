@@ -1,4 +1,4 @@
-"""What a training writes can be read again, holds no code, and is never half there."""
+"""Files that a training writes can be read again, contain no code, and are never half written."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_a_state_of_something_else_is_named(tmp_path: Path, tiny_model: EDVR) ->
 
 
 def test_a_failure_while_writing_leaves_the_old_files(tmp_path: Path) -> None:
-    """The largest file that the process may write is set lower: for the program that is a full disk."""
+    """The size of files that the process may write is limited, which has the same effect as a full disk."""
     script = """
 import resource, signal, sys
 from pathlib import Path

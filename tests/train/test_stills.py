@@ -1,4 +1,4 @@
-"""Pictures that are kept: bounded in bytes, the one used last stays longest."""
+"""The cache of stills: its bytes are limited, and the picture used last stays longest."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vsedvr.train.stills import StillCache
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were really read."""
+    """Records the names of the files that were actually read."""
     names: list[str] = []
 
     def note(path: Path) -> Frame:

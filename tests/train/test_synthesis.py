@@ -1,4 +1,4 @@
-"""Clips from stills whose pixels tell where they come from."""
+"""Clips from stills whose pixels tell their position."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SPEED = (0.1, 12.0)
 
 
 def map_of(height: int, width: int) -> NDArray[np.uint8]:
-    """(2x, 2y, noise)."""
+    """Makes a picture whose pixels are (2x, 2y, noise)."""
     y, x = np.mgrid[:height, :width]
     return np.stack([2 * x, 2 * y, np.random.default_rng(0).integers(0, 256, x.shape)], 2).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""vsedvr train as a command: what it tells, and how it ends."""
+"""The command vsedvr train: what it prints, and how it ends."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_ctrl_c_saves_and_ends_with_130(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_black_clip_for_validation_ends_nothing(root: Path, tmp_path: Path) -> None:
-    """A network without biases restores it exactly, by the formula with an infinite PSNR."""
+    """A network without biases restores black exactly, for which the formula of PSNR gives infinity."""
     write_frames(root / "valid/black", [frame * 0 for frame in moving_frames(3, 32, 48)])
     model = random_model(preset_of(root).network)
     for name, parameter in model.named_parameters():
@@ -137,7 +137,7 @@ def test_when_nothing_can_be_read_the_training_ends(root: Path, tmp_path: Path, 
 def test_a_full_disk_is_told_and_tried_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only at the end is it an error: until then somebody may make room."""
+    """It is an error only at the end, because somebody may make room before."""
     path = tmp_path / "o/last.pt"
     free = iter([False, True, False])
 

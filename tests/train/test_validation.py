@@ -24,7 +24,7 @@ def preset(*kinds: str, **network: int) -> Preset:
 
 
 def psnr_y(restored: torch.Tensor, gt: np.ndarray) -> float:
-    """Of 8-bit pictures, by the formulas."""
+    """Computes the PSNR of luma for 8-bit pictures, by the formulas."""
     weights = np.array([65.481, 128.553, 24.966]) / 255
     rounded = np.rint(restored.clamp(0, 1).numpy().astype(np.float64) * 255)
     difference = np.tensordot(weights, rounded - gt.astype(np.float64).transpose(2, 0, 1), 1)
@@ -91,7 +91,7 @@ def test_nothing_to_validate_on_is_an_error(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_large_frames_are_restored_in_tiles_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames that fit into one tile are restored whole; of larger ones the tiles join without a seam."""
+    """Frames that fit into one tile are restored whole; the tiles of larger frames join without a seam."""
     write_frames(tmp_path / "gt/a", moving_frames(3, 416, 480))
     reduced = preset("bicubic")
     model = random_model(reduced.network)

@@ -1,4 +1,4 @@
-"""What several tests of training use: small videos, and a small training of a few seconds."""
+"""Data for several tests of training: small videos, and a small training of a few seconds."""
 
 import signal
 from pathlib import Path
@@ -50,12 +50,12 @@ save_every = 1000
 
 
 def flat(color: tuple[int, int, int], height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A frame of one colour, (3, height, width) in Y, U, V."""
+    """Makes a frame of one colour, (3, height, width) in Y, U, V."""
     return np.broadcast_to(np.array(color, np.uint8)[:, None, None], (3, height, width)).copy()
 
 
 def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """A lossless video of frames (3, h, w) in YUV 4:4:4."""
+    """Writes frames (3, h, w) in YUV 4:4:4 as a lossless video."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
         stream.height, stream.width = frames[0].shape[1:]
@@ -88,7 +88,7 @@ def trainer_of(
 
 
 def losses_of(trainer: Trainer, stop_after: int | None = None) -> list[float]:
-    """Runs a training, and stops it when it has come to an iteration."""
+    """Runs a training and returns its losses; stops it after iteration `stop_after`."""
     losses, step = [], trainer.learner.step
 
     def record(lq: Tensor, gt: Tensor) -> float:

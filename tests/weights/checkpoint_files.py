@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: a small network, files that hold it, and the same network back."""
+"""Helpers for the tests of checkpoints: a small network, files that contain it, and a comparison of networks."""
 
 import pickle
 import sys
@@ -29,13 +29,13 @@ def save(path: Path, content: Any, **settings: Any) -> Path:
 
 
 def dump(path: Path, content: Any, protocol: int) -> Path:
-    """A plain pickle, made without torch.save."""
+    """Writes a plain pickle, without torch.save."""
     path.write_bytes(pickle.dumps(content, protocol))
     return path
 
 
 def assert_sound(path: Path, expected: dict[str, Tensor] = SOUND) -> None:
-    """Asserts that the file loads as the network of SOUND, to the bit."""
+    """Asserts that the file loads as the network of SOUND, bit for bit."""
     loaded = load_model(path).state_dict()
     assert loaded.keys() == expected.keys()
     for key, value in loaded.items():
@@ -45,7 +45,7 @@ def assert_sound(path: Path, expected: dict[str, Tensor] = SOUND) -> None:
 
 
 def error_of(path: Path) -> str:
-    """The message of the error that loading gives, which names the file."""
+    """Loads a file, which must fail; returns the message, which must name the file."""
     with pytest.raises(CheckpointError) as caught:
         load_model(path)
     assert str(caught.value).startswith(str(path))
@@ -54,7 +54,7 @@ def error_of(path: Path) -> str:
 
 @contextmanager
 def module_of_others(name: str) -> Iterator[ModuleType]:
-    """A module that can be imported while a file is saved and is gone when it is loaded."""
+    """Makes a module that can be imported while a file is saved, and no longer exists when the file is loaded."""
     parts = name.split(".")
     names = [".".join(parts[: k + 1]) for k in range(len(parts))]
     before = {name: sys.modules.get(name) for name in names}
@@ -71,7 +71,7 @@ def module_of_others(name: str) -> Iterator[ModuleType]:
 
 
 def add_class(module: ModuleType, name: str, base: type = object) -> Any:
-    """A class of that module, as it would be if it were written there."""
+    """Adds a class to the module, as if it were defined there."""
     made = type(name, (base,), {"__module__": module.__name__})
     setattr(module, name, made)
     return made

@@ -1,4 +1,4 @@
-"""Reading a file: what comes out, and errors that name the file."""
+"""Reading a checkpoint: its content, and errors that name the file."""
 
 import os
 import sys

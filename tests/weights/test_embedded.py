@@ -1,4 +1,4 @@
-"""The model card that goes into the wheel: short, complete, and with the figures that were measured."""
+"""The model card in the wheel is short and complete, and has the measured figures."""
 
 import re
 from pathlib import Path

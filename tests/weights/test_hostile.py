@@ -1,4 +1,4 @@
-"""Damaged and hostile files: the right network or a CheckpointError, nothing executed, memory bounded."""
+"""Damaged and hostile files give the right network or a CheckpointError, execute nothing, and take limited memory."""
 
 import copyreg
 import io
@@ -42,7 +42,7 @@ KINDS = {
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
-    """One to four changes; half of them near the ends, where headers and pickles are."""
+    """Makes one to four changes, half of them near the ends, where headers and pickles are."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
         size = len(changed)
@@ -72,7 +72,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files(tmp_path: Path, kind: str) -> None:
-    """Each is refused or loads as a network of the right shapes; where there are checksums, as the very network."""
+    """Each file is refused, or loads as a network of the right shapes; formats with checksums load only the right values."""
     rng, path, refused = random.Random(f"fuzz {kind}"), tmp_path / "m.pth", 0
     for _ in range(FILES_OF_A_KIND):
         path.write_bytes(mutate(KINDS[kind], rng))
@@ -168,7 +168,7 @@ MALFORMED = {
 
 @pytest.fixture
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fails where something was executed: a file appears, or a module is imported."""
+    """Fails if something was executed, which would create a file or import a module."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/canary_of_the_fuzz.py").write_text("import os\nopen('executed', 'w')\nclass Evil: pass\n")
     (tmp_path / "here").mkdir()
@@ -182,7 +182,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def with_fragment(fragment: bytes, params_last: bool = False) -> tuple[bytes, bytes]:
-    """The sound network and beside it some instructions, as a file of torch.save and as a plain pickle."""
+    """Writes the sound network together with some instructions, as a file of torch.save and as a plain pickle."""
     with zipfile.ZipFile(io.BytesIO(KINDS["zip"])) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
 
@@ -230,7 +230,7 @@ def zip_of(records: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
 
 
 def tensor_pickle(size: tuple[int, ...], stride: tuple[int, ...], count: int, offset: int = 0) -> bytes:
-    """A pickle of {"pcd_align.weight": tensor} with a storage that is claimed to hold `count` numbers."""
+    """Makes a pickle of {"pcd_align.weight": tensor} whose storage claims to hold `count` numbers."""
     storage = b"(" + text("storage") + named("torch.FloatStorage") + text("0") + text("cpu") + number(count) + b"tQ"
     place = number(offset) + b"(" + b"".join(map(number, size)) + b"t(" + b"".join(map(number, stride)) + b"t"
     record = named("torch._utils._rebuild_tensor_v2") + b"(" + storage + place + b"\x89NtR"
@@ -243,13 +243,13 @@ def number(value: int) -> bytes:
 
 
 def laughs() -> bytes:
-    """Lists of lists, 2^60 in all."""
+    """Makes nested lists with 2^60 entries in all."""
     levels = b"".join(b"](h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(60))
     return b"\x80\x02]q\x00" + levels + b"."
 
 
 def zip64_lie() -> bytes:
-    """An archive whose directory claims that the pickle has 2^40 bytes."""
+    """Makes an archive whose directory claims that the pickle has 2^40 bytes."""
     content = zip_of({DATA_PKL: b"\x80\x02}.", "archive/data/0": bytes(64)})
     at = content.index(b"PK\x01\x02")
     lie = bytearray(content)
@@ -313,7 +313,7 @@ def test_bombs_take_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_a_tensor_may_be_larger_than_its_storage_within_reason(tmp_path: Path) -> None:
-    """Expanded tensors have strides of 0; what they take is counted against the size of the file."""
+    """Expanded tensors have strides of 0; the memory that they would take is limited by the size of the file."""
     expanded: dict[str, Tensor] = {**SOUND, "conv_hr.bias": torch.tensor([0.5]).expand(4)}
     torch.save(expanded, tmp_path / "m.pth")
     assert_sound(tmp_path / "m.pth", {**SOUND, "conv_hr.bias": torch.full((4,), 0.5)})

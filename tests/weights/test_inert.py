@@ -1,4 +1,4 @@
-"""Plain data comes out of the inert machine as pickle itself reads it; the rest as records of what was named."""
+"""The inert unpickler gives the same plain data as pickle, and records of everything else by name."""
 
 import collections
 import io

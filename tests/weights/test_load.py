@@ -325,7 +325,7 @@ for setting in settings:
 
 
 def test_settings_of_the_process_change_no_bit(tmp_path: Path) -> None:
-    """Another program in the process may have set PyTorch's defaults, for its own use."""
+    """Another program in the process may have changed PyTorch's defaults."""
     double = {key: value.double() for key, value in random_model().state_dict().items()}
     save(tmp_path / "zip.pth", double)
     save(tmp_path / "arrays.pth", {key: value.numpy() for key, value in double.items()})

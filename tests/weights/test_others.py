@@ -1,4 +1,4 @@
-"""Files that are no EDVR checkpoint are told by what they are, with what to give instead."""
+"""Files that are not EDVR checkpoints: the error says what they are, and what to give instead."""
 
 import bz2
 import gzip
@@ -89,7 +89,7 @@ def test_arrays_of_numpy(tmp_path: Path) -> None:
 
 
 def test_a_state_of_a_training_by_vsedvr(tmp_path: Path) -> None:
-    """As vsedvr.train writes it; its weights are those of last.safetensors, which needs no optimiser."""
+    """The state is written by vsedvr.train. Its weights are those of last.safetensors, which loads without the optimiser."""
     state = {"model": SOUND, "ema": SOUND, "optimizer": {"state": {}}, "scaler": {}, "iteration": 7, "best": 1.0, "record": {}}
     assert "give last.safetensors or best.safetensors" in error_of(save(tmp_path / "last.pt", state))
 

@@ -1,4 +1,4 @@
-"""The network is found in whatever it is wrapped, and of several networks the right one is taken."""
+"""The network is found in any wrapper, and the right one of several networks is chosen."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every way in which PyTorch and people write tensors into a file."""
+"""All the ways in which PyTorch and people write tensors into a file."""
 
 import argparse
 import collections
@@ -30,7 +30,7 @@ class Colour(enum.Enum):
 
 
 def flat(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors as views of one storage."""
+    """Returns the same tensors as views of a single storage."""
     storage = torch.cat([torch.zeros(3), *(value.flatten() for value in tensors.values())])
     views, start = {}, 3
     for key, value in tensors.items():
@@ -78,7 +78,7 @@ def test_half_precision(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 class Worker(nn.Module):
-    """A network whose class is gone when the file is read."""
+    """A network whose class no longer exists when the file is read."""
 
 
 def test_foreign_objects_beside_the_weights(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_foreign_objects_beside_the_weights(tmp_path: Path) -> None:
 
 
 def test_a_file_packed_anew(tmp_path: Path) -> None:
-    """As after a browser unpacked it: compressed, in a folder of another name, with the folder of a Mac beside it."""
+    """It is like a file that a browser unpacked: compressed, in a folder of another name, with macOS's folder beside it."""
     save(tmp_path / "m.pth", {"params": SOUND})
     with zipfile.ZipFile(tmp_path / "m.pth") as old, zipfile.ZipFile(tmp_path / "new.pth", "w", zipfile.ZIP_DEFLATED) as new:
         new.writestr("__MACOSX/EDVR M/._data.pkl", b"")
@@ -160,7 +160,7 @@ def test_another_order_of_bytes_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_chosen_network_is_read(tmp_path: Path) -> None:
-    """A state of a training is several times as large as its network, and other parts of it may be damaged."""
+    """A state of a training is several times as large as its network, and its other parts may be damaged."""
     save(tmp_path / "m.pth", {"net": SOUND, "optimizer": [torch.full((64, 1024), 7.0)]})
     content = (tmp_path / "m.pth").read_bytes()
     at = content.index(np.full(1000, 7, "<f4").tobytes())

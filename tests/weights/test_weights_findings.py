@@ -6,11 +6,11 @@ import pytest
 
 from vsedvr.finding import reinstall_line
 from vsedvr.weights import EMBEDDED, findings
-from vsedvr.weights.load import embedded_file
+from vsedvr.weights.zoo import embedded_file
 
 
 def test_the_hashes_are_in_step() -> None:
-    """After a model has changed: cd vsedvr/weights/embedded && sha256sum *.safetensors > SHA256SUMS"""
+    """After a model has changed, run: cd vsedvr/weights/embedded && sha256sum *.safetensors > SHA256SUMS"""
     assert findings.released_hashes() == {
         name: hashlib.sha256(embedded_file(name).read_bytes()).hexdigest() for name in EMBEDDED
     }

@@ -1,4 +1,4 @@
-"""The command `vsedvr`: each command is a file here with `add_arguments` and `run`."""
+"""The command `vsedvr`: each of its commands is a module here with `add_arguments` and `run`."""
 
 import argparse
 import os
@@ -13,24 +13,26 @@ __all__ = ["main"]
 COMMANDS = {
     "restore": "restore a film into a file, safe against interruptions",
     "check": "show what works on this machine, what does not, and what mends it",
+    "models": "list, download, check and import models",
     "bench": "measure how many frames a second this machine restores",
     "train": "train a network from a preset",
     "eval": "measure models on benchmarks and on files of your own",
     "compare": "show versions of a clip on one page, with a slider between them",
     "inspect": "show what the network does with a clip: alignment and attention",
+    "export": "write a model as an ONNX file, for other programs",
 }
 
-EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval"}
-"""The extra of the package that brings what a command needs. The others need none."""
+EXTRAS = {"restore": "restore", "train": "train", "eval": "eval", "compare": "eval", "inspect": "eval", "export": "export"}
+"""The package's extra that a command needs. Commands that are not listed need none."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit status.
 
-    0 is success, 1 an error that its message explains, 2 wrong usage (by SystemExit), 130 an end by Ctrl+C. Whatever else
-    goes wrong is a fault of ours and keeps its traceback.
+    The status is 0 for success, 1 for an error that its message explains, 2 for wrong usage (raised as SystemExit), and 130
+    after Ctrl+C. Any other error is a bug of vsedvr and keeps its traceback.
     """
-    # Before torch is loaded: its threads sleep while they wait, instead of keeping others off the cores
+    # Must be set before torch is loaded: its threads then sleep while they wait, instead of keeping the cores busy
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else None
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for known, summary in COMMANDS.items():
             subparser = subparsers.add_parser(known, help=summary, description=summary)
-            if known == name:  # the others need not be loaded: torch takes a second
+            if known == name:  # the other commands are not loaded, because torch takes a second
                 command = import_module(f"vsedvr.cli.{name}")
                 command.add_arguments(subparser)
         args = parser.parse_args(argv)
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> str:
-    """An error in words: of the operating system's the path and the reason, without its number."""
+    """Describes an error in words; for errors of the operating system, the path and the reason without the error number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""vsedvr bench: frames a second of this machine, and how long a film takes.
+"""vsedvr bench: measures how many frames per second this machine restores, and estimates how long a film takes.
 
-Frames go through the whole filter, YUV 4:2:0 of 8 bit in and out. Reading a file and encoding are not in it.
+Frames go through the whole filter, with 8-bit YUV 4:2:0 as input and output. Reading a file and encoding are not included.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 import vapoursynth as vs
 
 from vsedvr import EDVR
-from vsedvr.cli.options import add_engine_arguments, engine_settings, load_models
+from vsedvr.cli.options import MODEL_HELP, add_engine_arguments, engine_settings, load_models
 from vsedvr.cli.progress import Progress
 from vsedvr.evaluation.table import aligned_table
 from vsedvr.filter import edvr
@@ -26,38 +26,38 @@ from vsedvr.weights import EMBEDDED
 __all__ = ["Speed", "add_arguments", "measure", "run"]
 
 Size = tuple[int, int]
-"""(width, height)."""
+"""(width, height) in pixels."""
 
 SIZES: tuple[Size, ...] = (720, 480), (1280, 720), (1920, 1080)
 SMALL_SIZES: tuple[Size, ...] = (192, 144), (360, 240)
-"""Measured before them, the first in any case: they foretell how long the others will take. They are not shown."""
+"""Sizes that are measured first, the smallest in any case, to predict the time for the others. They are not shown."""
 
 SECONDS = 140.0
-"""For all that is measured. What was foretold wrongly, and loading, have the rest of three minutes."""
+"""Time for all measurements in seconds. Within three minutes this leaves some time for loading and wrong predictions."""
 
 FILM_FRAMES = 2 * 60 * 60 * 24
-"""Two hours at 24 frames a second."""
+"""Number of frames of a film: two hours at 24 frames per second."""
 
 WARM_UP = 4
-"""As many frames as building the filter and its first frame, of which all neighbours are new, may take."""
+"""Time to build the filter and restore its first frame (whose neighbours are all new), counted in frames."""
 MIN_FRAMES, MAX_FRAMES = 2, 48
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model is for pictures of a size."""
+    """Speed of a model for pictures of one size."""
 
     model: str
     width: int
     height: int
     seconds: float
-    """Of one frame; NaN where the memory does not suffice."""
+    """Seconds per frame; NaN if there is not enough memory."""
     estimated_from: Size | None = None
-    """The size that was measured instead, where this one would have taken too long. Time goes by the number of pixels."""
+    """Size that was measured instead, if this one would have taken too long. The time is scaled by the number of pixels."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    text = f"embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given several times; all embedded by default"
+    text = f"{MODEL_HELP}; may be given several times; all embedded by default"
     parser.add_argument("--model", action="append", metavar="MODEL", help=text)
     add_engine_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the speeds as JSON")
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measures and prints.
+    """Measures all models and prints a table.
 
     Raises:
         ValueError: if there is no such device, or the filter cannot be built.
@@ -101,13 +101,16 @@ def _all_speeds(models: Mapping[str, EDVR], device: torch.device, precision: str
 
 
 def measure(model: str, seconds: Callable[[Size, int], float], sizes: Sequence[Size], budget: float) -> Iterator[Speed]:
-    """The speeds of one model, within a budget of time. What would take too long is estimated from the largest size measured.
+    """Yields the speeds of one model, within a time limit. If a size would take too long, its speed is estimated.
+
+    Estimates are made from the largest size that was measured.
 
     Args:
-        model: its name.
-        seconds: restores so many frames of a size, and returns the seconds of one; NaN where the memory does not suffice.
-        sizes: from the smallest to the largest.
-        budget: seconds for all of them.
+        model: name of the model.
+        seconds: function that restores a number of frames of a size and returns seconds per frame; NaN if there is not enough
+            memory.
+        sizes: sizes, from the smallest to the largest.
+        budget: time limit in seconds for all sizes.
     """
     end = time.monotonic() + budget
     measured, *others = (*SMALL_SIZES, *sizes)
@@ -125,12 +128,12 @@ def measure(model: str, seconds: Callable[[Size, int], float], sizes: Sequence[S
 
 
 def _affordable(left: float, sizes: int, frame: float) -> int:
-    """How many frames to measure of the first of some sizes; 0 where there is no time for it.
+    """Returns how many frames of the next size to measure; 0 if there is no time for it.
 
     Args:
-        left: seconds that are left for all of them.
-        sizes: how many there are.
-        frame: seconds that a frame of the first is expected to take.
+        left: time in seconds that is left for all remaining sizes.
+        sizes: number of remaining sizes.
+        frame: expected time in seconds for a frame of the next size.
     """
     most = left if sizes == 1 else left / 2
     if most < (MIN_FRAMES + WARM_UP) * frame:
@@ -143,7 +146,7 @@ def _area(size: Size) -> int:
 
 
 def _seconds(network: EDVR, device: torch.device, precision: str, size: Size, frames: int) -> float:
-    """Seconds of one frame in the middle of a clip, as a pipe takes it: one after the other, with requests ahead."""
+    """Measures the seconds per frame in the middle of a clip, requested like vspipe does: in order, several ahead."""
     reach = network.config.num_frame // 2
     clip = moving_clip(*size, frames + 1 + 2 * reach, vs.YUV420P8)
     index = -1 if device.type == "cpu" else device.index
@@ -170,7 +173,7 @@ def _row(speed: Speed) -> tuple[str, ...]:
 
 
 def _duration(seconds: float) -> str:
-    """Days and hours, hours and minutes, or minutes."""
+    """Formats a duration as days and hours, hours and minutes, or minutes."""
     minutes = max(1, round(seconds / 60))
     days, hours = divmod(round(seconds / 3600), 24)
     if days:

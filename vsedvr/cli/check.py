@@ -1,6 +1,6 @@
-"""vsedvr check: what works here and what does not, and the line that mends it.
+"""vsedvr check: shows what works here and what does not, with the command that mends it.
 
-Every room reports about itself. Here nothing is looked at but versions; the findings are put in order and shown.
+Every sub-package checks itself. This module only looks at versions, and shows all findings in order.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from vsedvr.finding import Finding, reinstall_line
 __all__ = ["add_arguments", "run"]
 
 TILE_SIZE = 1280, 720
-"""(width, height) of the pictures for which the tiles are shown."""
+"""(width, height) in pixels of the pictures for which tiles are shown."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,14 +52,14 @@ def _rows(finding: Finding) -> Iterator[tuple[str, str, str]]:
 
 
 def _findings() -> Iterator[Finding]:
-    """All findings. What a look itself fails with is a finding too: this command is for machines where things are broken."""
+    """Yields all findings. A check that raises an error becomes a finding too, because this command is for broken machines."""
     for name, look, advice in LOOKS:
         try:
             yield from look()
         except Exception as error:
             text = f"cannot be looked at ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
             yield Finding(name, text, advice or reinstall_line(), broken=True)
-            if name == "PyTorch":  # all else needs it
+            if name == "PyTorch":  # everything else needs it
                 return
 
 
@@ -135,4 +135,4 @@ LOOKS: tuple[tuple[str, Callable[[], Iterable[Finding]], str], ...] = (
     ("memory", _memory, ""),
     ("restoring", _restoring, ""),
 )
-"""What is looked at, in this order: a name for it, the look, and what to do where it fails (else install vsedvr again)."""
+"""Checks in order: (name, function, what to do if it raises an error; "" for installing vsedvr again)."""

@@ -1,6 +1,6 @@
-"""vsedvr compare: versions of a clip on one page, to look at.
+"""vsedvr compare: puts versions of a clip side by side on one page.
 
-What compares is imported when it runs, so that the help needs nothing but the package itself.
+Modules that compare are imported only when it runs, so that its help needs nothing but the package itself.
 """
 
 import argparse
@@ -9,9 +9,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsedvr.cli.options import add_engine_arguments, engine_settings, file_path, load_models
+from vsedvr.cli.options import (
+    MODEL_HELP,
+    add_engine_arguments,
+    add_ensemble_argument,
+    add_refine_argument,
+    engine_settings,
+    file_path,
+    load_models,
+    load_second_model,
+    methods_text,
+)
 from vsedvr.cli.progress import Progress
-from vsedvr.weights import EMBEDDED
+from vsedvr.weights import ZOO
 
 if TYPE_CHECKING:
     from vsedvr.compare.version import Version
@@ -44,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"restore frames of CLIP with this embedded model ({', '.join(EMBEDDED)}) or checkpoint file; may be given "
-        "several times",
+        help=f"restore frames of CLIP with this {MODEL_HELP}; may be given several times",
     )
+    add_refine_argument(parser)
+    add_ensemble_argument(parser)
     add_engine_arguments(parser)
     parser.add_argument("--frames", type=_at_least_one, default=8, metavar="N", help="show at most N frames; 8 by default")
     parser.add_argument(
@@ -73,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the page, and to stderr what readers of the page must know.
+    """Writes the page; prints to stderr what its readers must know.
 
     Raises:
         ValueError, OSError, MemoryError: if the clips cannot be compared, or the page cannot be written.
@@ -92,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     if args.model:
         versions += _restored(versions[0], clips[0], truth, args)
     settings = ComparisonSettings(args.frames, args.measure, bool(args.model), args.enlarge, args.max_size * 1_000_000)
-    args.output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after an hour
+    args.output.parent.mkdir(parents=True, exist_ok=True)  # raises errors now, and not after an hour
     with Progress(count_steps(versions, truth, settings), "frames compared", args.quiet) as progress:
         comparison = compare(versions, truth, settings, progress.step)
     write_page(comparison, args.output)
@@ -103,12 +114,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """
+    """Checks the arguments.
+
     Raises:
-        ValueError: if arguments do not belong together; the message says how they would.
+        ValueError: if arguments do not go together; the message says how they would.
     """
     if args.model and len(args.clips) > 1:
         raise ValueError(f"--model restores one clip, and there are {len(args.clips)}; give one, or leave --model out")
+    if not args.model and (args.refine or args.ensemble > 1):
+        raise ValueError("--refine and --ensemble are for frames that --model restores; give --model, or leave them out")
     if not args.model and len(args.clips) + bool(args.truth) < 2:
         raise ValueError("there is nothing to compare the clip with; give a second one, --truth or --model")
     if args.output.suffix.lower() not in (".html", ".htm"):
@@ -118,24 +132,31 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _restored(source: "Version", clip: "Clip", truth: "Version | None", args: argparse.Namespace) -> list["Version"]:
-    """The clip as each model restores it."""
+    """Makes a version of the clip for each model, which restores it."""
     from vsedvr.compare.restored import restored_version
     from vsedvr.compare.version import clean_name
 
     device, dtype = engine_settings(args)
+    models = load_models(args.model)
+    refine = load_second_model(args.refine, models)
     versions = []
-    for name, model in load_models(args.model).items():
+    for name, model in models.items():
         shown = clean_name(name)
         if shown in (source.name, truth and truth.name):
             shown += " (model)"
-        versions.append(restored_version(source, clip, shown, EMBEDDED.get(name, ""), model, device, dtype))
+        purpose = (ZOO[name].task if name in ZOO else "") + methods_text(args.refine, args.ensemble)
+        restored = restored_version(
+            source, clip, shown, purpose.removeprefix(", "), model, device, dtype, refine, args.ensemble
+        )
+        versions.append(restored)
     return versions
 
 
 def _at_least_one(text: str) -> int:
-    """
+    """Reads a whole number from 1 on.
+
     Raises:
-        argparse.ArgumentTypeError: if it is anything but a number from 1 on.
+        argparse.ArgumentTypeError: if it is anything else.
     """
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")

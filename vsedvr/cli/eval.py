@@ -1,6 +1,6 @@
-"""vsedvr eval: models on benchmarks and on files of one's own.
+"""vsedvr eval: measures models on benchmarks and on your own files.
 
-What measures is imported when it runs, so that the help needs nothing but the package itself.
+Modules that measure are imported only when it runs, so that its help needs nothing but the package itself.
 """
 
 import argparse
@@ -12,11 +12,15 @@ from typing import NamedTuple
 from vsedvr import EDVR
 from vsedvr.cli.options import (
     add_engine_arguments,
+    add_ensemble_argument,
     add_model_argument,
     add_output_arguments,
+    add_refine_argument,
     engine_settings,
     file_path,
     load_models,
+    load_second_model,
+    methods_text,
 )
 from vsedvr.cli.progress import Progress, show_log
 from vsedvr.data.find import PairPaths, find_pairs
@@ -38,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gt", type=file_path, help="instead of a data set: a video, a folder of frames, or a folder of such")
     parser.add_argument("--lq", type=file_path, help="the same in low quality; without it --gt is reduced four times")
     add_model_argument(parser, repeatable=True)
+    add_refine_argument(parser)
+    add_ensemble_argument(parser)
     add_engine_arguments(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames of each clip")
     parser.add_argument("--tile", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="tiles of the input; 0 0 for none")
@@ -58,10 +64,10 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table; writes results.json, results.csv, psnr.png and details/<clip>.png to the output folder.
 
     Raises:
-        ValueError, OSError: if arguments, files and models do not belong together.
-        KeyboardInterrupt: after Ctrl+C; it says where the results so far lie.
+        ValueError, OSError: if arguments, files and models do not go together.
+        KeyboardInterrupt: after Ctrl+C; the message says where the results so far are.
     """
-    from vsedvr.evaluation.complexity import measure_complexity
+    from vsedvr.evaluation.complexity import measure_stages
     from vsedvr.evaluation.evaluate import check_not_saved, open_pairs
     from vsedvr.evaluation.pair_restorer import PairRestorer, baseline, baseline_name
     from vsedvr.evaluation.report import Report
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     _check_numbers(args)
     task = _find_task(args)
     models = load_models(args.model or ["small"])
+    refine = load_second_model(args.refine, models)
     device, dtype = engine_settings(args)
     scale = _common_scale(models, task)
     _check_scale(args, scale)
@@ -81,15 +88,18 @@ def run(args: argparse.Namespace) -> None:
         check_not_saved(save, pairs)
     height, width = pairs[0].lq_size
     precision = str(dtype).removeprefix("torch.")
-    report = Report(task.title, task.scoring, task.source, (width, height), [], task.published, task.all_clips, precision)
+    title = task.title + methods_text(args.refine, args.ensemble)
+    report = Report(title, task.scoring, task.source, (width, height), [], task.published, task.all_clips, precision)
     results = Results(args.output, report)
     frames = sum(pair.num_frames if args.save else len(task.scoring.counted(pair.num_frames)) for pair in pairs)
     try:
         with Progress(frames * len(models), "frames restored", args.quiet) as progress:
             results.measure(baseline_name(scale), baseline, pairs)
             for name, model in models.items():
-                restore = PairRestorer(model, device, dtype, args.padding or task.padding, args.tile and tuple(args.tile))
-                complexity = measure_complexity(model, height, width)
+                padding, tile = args.padding or task.padding, args.tile and tuple(args.tile)
+                restore = PairRestorer(model, device, dtype, padding, tile, refine, args.ensemble)
+                stages = [model] if refine is None else [model, refine]
+                complexity = measure_stages(stages, height, width, args.ensemble)
                 results.measure(name, restore, pairs, complexity, saves[name], progress.step)
         results.write()
     except KeyboardInterrupt:
@@ -102,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 class _Task(NamedTuple):
-    """What is measured, and how."""
+    """The clips to evaluate, and how they are scored."""
 
     title: str
     paths: PairPaths
@@ -135,7 +145,7 @@ def _find_task(args: argparse.Namespace) -> _Task:
     scoring = _scoring(args, usual)
     all_clips = benchmark.names(args.root)
     other_padding = args.padding not in (None, benchmark.padding)
-    if scoring != usual or other_padding or args.lq or args.frames:  # nothing published compares
+    if scoring != usual or other_padding or args.lq or args.frames:  # published scores would not compare
         return _Task(f"{args.dataset}{part}", paths, scoring, padding=benchmark.padding, all_clips=all_clips)
     published = PUBLISHED.get(args.dataset, ())
     return _Task(args.dataset, paths, scoring, benchmark.source, benchmark.padding, published, all_clips)

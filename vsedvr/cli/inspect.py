@@ -1,6 +1,6 @@
-"""vsedvr inspect: what the network does with a clip, as sheets, clips and numbers.
+"""vsedvr inspect: shows what the network does with a clip, as sheets, clips and numbers.
 
-What inspects is imported when it runs, so that the help needs nothing but the package itself.
+Modules that inspect are imported only when it runs, so that its help needs nothing but the package itself.
 """
 
 import argparse
@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes sheet_<frame>.png, lengths.csv and, of several frames, clips; prints the mean lengths of the flow.
+    """Writes sheet_<frame>.png, lengths.csv and, for several frames, clips; prints the mean lengths of the flow.
 
     Raises:
         ValueError, OSError, MemoryError: if the frames cannot be inspected.
-        KeyboardInterrupt: after Ctrl+C; it says where the sheets so far lie.
+        KeyboardInterrupt: after Ctrl+C; the message says where the sheets so far are.
     """
     from vsedvr.data.clip import open_at_any_frame
 
@@ -70,12 +70,12 @@ class _Length(NamedTuple):
 
     frame: int
     neighbour: int
-    """Place of the neighbour in the window, counted from the reference."""
+    """Place of the neighbour in the window, relative to the reference."""
     neighbour_frame: int
     before: float
-    """Mean length before the alignment."""
+    """Mean length before the alignment, in pixels."""
     after: float
-    """Mean length after the alignment."""
+    """Mean length after the alignment, in pixels."""
 
 
 def _inspect(
@@ -112,7 +112,7 @@ def _csv(lengths: Sequence[_Length]) -> str:
 
 
 def _table(lengths: Sequence[_Length]) -> str:
-    """The means over all frames as a table for a terminal, a line for each neighbour."""
+    """Formats the means over all frames as a table for a terminal, with a line for each neighbour."""
     lines = [f"{'neighbour':>9} {'before':>8} {'after':>8}   mean length of the flow to its features, in pixels"]
     for neighbour in dict.fromkeys(length.neighbour for length in lengths):
         of_place = [(length.before, length.after) for length in lengths if length.neighbour == neighbour]
@@ -122,10 +122,10 @@ def _table(lengths: Sequence[_Length]) -> str:
 
 
 def _frames(text: str) -> range:
-    """The frames that --frame asks for: "7" or "7-12".
+    """Reads the frame numbers of --frame: "7" or "7-12".
 
     Raises:
-        ValueError: if it asks for none.
+        ValueError: if there are none.
     """
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     if not match or int(match[2] or match[1]) < int(match[1]):

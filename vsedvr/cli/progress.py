@@ -1,4 +1,4 @@
-"""What a long command tells on stderr: how far it is (a bar on a terminal, else a line now and then), and the log."""
+"""Shows the progress of a long command and the log on stderr: a bar on a terminal, otherwise a line now and then."""
 
 import logging
 import sys
@@ -14,10 +14,10 @@ from rich.text import Text
 __all__ = ["Progress", "show_log"]
 
 SECONDS = 30
-"""Time between two lines where stderr is no terminal, such as a log file."""
+"""Seconds between two lines if stderr is not a terminal, such as a log file."""
 
 SHORT = 3
-"""Seconds: what took less gets no line of its own."""
+"""Duration in seconds below which a finished step gets no line of its own."""
 
 
 class Progress:
@@ -26,9 +26,9 @@ class Progress:
     def __init__(self, total: int, what: str, quiet: bool = False) -> None:
         """
         Args:
-            total: how many steps there will be.
+            total: number of steps.
             what: what is done, such as "frames restored".
-            quiet: whether nothing is to be shown.
+            quiet: whether to show nothing.
         """
         self.total = total
         self.what = what
@@ -51,10 +51,10 @@ class Progress:
             self._print_line("")
 
     def step(self, text: str = "") -> None:
-        """Counts a step that is done.
+        """Counts a finished step.
 
         Args:
-            text: what it was done on, such as the clip.
+            text: what the step was done on, such as the clip.
         """
         self.done += 1
         self._bar.update(self._task, completed=self.done, description=f"{self.what}: {text}" if text else self.what)
@@ -72,7 +72,7 @@ class Progress:
 
 
 def show_log() -> None:
-    """Writes what the package logs to stderr, above a bar; unless whoever runs the command has settled that."""
+    """Writes the package's log to stderr, above a bar, unless the log has a handler already."""
     logger = logging.getLogger("vsedvr")
     if not logger.hasHandlers():
         logger.setLevel(logging.INFO)
@@ -80,14 +80,14 @@ def show_log() -> None:
 
 
 class _ToStderr(logging.Handler):
-    """Writes log records to whatever sys.stderr is at the time: a bar puts a stand-in there, which writes above the bar."""
+    """Writes log records to the current sys.stderr, which a bar replaces by a stream that writes above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
 
 
 class _Rate(ProgressColumn):
-    """The column of the bar that shows how many steps are done in a second."""
+    """The column of the bar that shows steps per second."""
 
     def render(self, task: Task) -> Text:
         return Text(_per_second(task.speed) if task.speed else "", style="progress.data.speed")

@@ -1,4 +1,4 @@
-"""vsedvr restore: a film into a film."""
+"""vsedvr restore: restores a film into a file."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from vsedvr.cli.options import MODEL_HELP, add_ensemble_argument, add_refine_argument
 from vsedvr.restore.codecs import CODECS
 from vsedvr.restore.run import Status, plan_text, restore_film
 from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
@@ -19,15 +20,16 @@ from vsedvr.restore.settings import MATRICES, RestoreSettings, Workers
 __all__ = ["add_arguments", "run"]
 
 SECONDS_BETWEEN_LINES = 30
-"""How often a line tells the progress where there is no terminal."""
+"""Seconds between two lines of progress if stderr is not a terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help="video, folder of pictures, or script (.vpy: its output 0)")
     parser.add_argument("output", type=Path, metavar="OUT", help=".mkv, .mp4 or .mov; without suffix a folder of PNG pictures")
     model = parser.add_argument_group("restoring")
-    model.add_argument("--model", default="small", help="embedded model or checkpoint file; small by default")
-    model.add_argument("--refine", metavar="MODEL", help="a second model, through which the result of the first goes")
+    model.add_argument("--model", default="small", help=f"{MODEL_HELP}; small by default")
+    add_refine_argument(model)
+    add_ensemble_argument(model)
     model.add_argument("--device", help="cpu, or a GPU's number, or several: 0,1; by default the first GPU where there is one")
     model.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="by default fp16 on a GPU, fp32 on a CPU")
     model.add_argument("--tile", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="tiles of the input; 0 0 for none")
@@ -62,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Restores the film; the same command goes on after an interruption.
+    """Restores the film. After an interruption, the same command continues.
 
     Raises:
-        ValueError, OSError: if it cannot be done.
-        KeyboardInterrupt: after Ctrl-C; it says how far it is and how to go on.
+        ValueError, OSError: if the film cannot be restored.
+        KeyboardInterrupt: after Ctrl-C; the message tells the progress and how to continue.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     settings = _settings(args)
@@ -99,7 +101,9 @@ def _settings(args: argparse.Namespace) -> RestoreSettings:
         if not name or not equals:
             raise ValueError(f"--encoder-option must be NAME=VALUE, got {word!r}")
         options[name] = value
-    same = "model refine device precision matrix codec crf preset pix_fmt height scale start end fps audio skip_damaged"
+    same = (
+        "model refine ensemble device precision matrix codec crf preset pix_fmt height scale start end fps audio skip_damaged"
+    )
     return RestoreSettings(
         **{name: getattr(args, name) for name in same.split()},
         tile=args.tile and (args.tile[0], args.tile[1]),
@@ -110,7 +114,7 @@ def _settings(args: argparse.Namespace) -> RestoreSettings:
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[Status], None]]:
-    """Shows how far it is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """Shows the progress on stderr: a bar on a terminal, otherwise a line now and then."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield _Lines(quiet).show
@@ -121,7 +125,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[Status], None]]:
 
 
 class _Bar:
-    """A bar for each stage, so that frames of an earlier run do not count as speed."""
+    """Shows a bar for each stage, so that frames of an earlier run do not count as speed."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
@@ -141,7 +145,7 @@ class _Bar:
 
 
 class _Rate(ProgressColumn):
-    """Frames a second."""
+    """The column of the bar that shows frames per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -149,7 +153,7 @@ class _Rate(ProgressColumn):
 
 
 class _Lines:
-    """A plain line at each stage and now and then, for logs."""
+    """Prints a line at the beginning of each stage and now and then, for log files."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

@@ -1,4 +1,4 @@
-"""vsedvr train: a network from a preset, data and time."""
+"""vsedvr train: trains a network with a preset and data."""
 
 import argparse
 import logging
@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains, and tells on stderr what it does and where the result lies.
+    """Trains, and tells on stderr what it does and where the result is.
 
     Raises:
-        ValueError, OSError: if arguments and files do not belong together, or training cannot go on.
+        ValueError, OSError: if arguments and files do not go together, or training cannot continue.
         KeyboardInterrupt: after Ctrl+C, when the state is saved.
     """
     plan = _plan_new(args) if args.resume is None else _plan_resumed(args)
@@ -68,13 +68,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 class _Plan(NamedTuple):
-    """What to train, on what, and where the result goes."""
+    """The preset, the data and the output folder of a training."""
 
     preset: Preset
     places: Places
     output: Path
     state: dict[str, Any] | None
-    """Of the training that goes on."""
+    """State of the training to resume; None for a new one."""
 
 
 def _plan_new(args: argparse.Namespace) -> _Plan:
@@ -96,7 +96,7 @@ def _plan_new(args: argparse.Namespace) -> _Plan:
 
 
 def _plan_resumed(args: argparse.Namespace) -> _Plan:
-    """The training in a folder, by its state; what else the command line says must agree with it."""
+    """Plans to resume the training in a folder; other arguments must agree with its state."""
     output = args.output if args.resume is True else file_path(args.resume)
     if output is None or (args.output and args.output != output):
         raise ValueError(
@@ -115,7 +115,7 @@ def _plan_resumed(args: argparse.Namespace) -> _Plan:
 
 
 def _prepare(plan: _Plan, processes: Processes) -> tuple[TrainingData, Validation | None]:
-    """The first process finds and decodes everything, and the others open what is there then. Only the first validates."""
+    """Opens the data. The first process finds and decodes everything before the others open it, and it alone validates."""
     root, valid, valid_lq = plan.places
     cache = plan.output / "cache"
 
@@ -129,7 +129,7 @@ def _prepare(plan: _Plan, processes: Processes) -> tuple[TrainingData, Validatio
 
 @contextmanager
 def _log(processes: Processes) -> Iterator[logging.StreamHandler[TextIO]]:
-    """Sends the package's log to stderr, that of the first process: the others would tell the same."""
+    """Sends the package's log to stderr, but only the first process's, because the others log the same."""
     logger = logging.getLogger("vsedvr")
     logger.setLevel(logging.INFO if processes.is_first else logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
@@ -143,13 +143,13 @@ def _log(processes: Processes) -> Iterator[logging.StreamHandler[TextIO]]:
 
 @contextmanager
 def _bar(trainer: Trainer, handler: logging.StreamHandler[TextIO]) -> Iterator[None]:
-    """On a terminal, a bar runs below the log."""
+    """Shows a bar below the log if stderr is a terminal."""
     if not (trainer.processes.is_first and sys.stderr.isatty()):
         yield
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        handler.setStream(sys.stderr)  # by now what the bar put there, which writes above it
+        handler.setStream(sys.stderr)  # now the bar's replacement for stderr, which writes above the bar
         task = bar.add_task("loss", total=trainer.config.iterations, completed=trainer.iteration)
         trainer.on_step = lambda n, loss: bar.update(task, completed=n, description=f"loss {loss:.4g}")
         yield

@@ -1,1 +1,1 @@
-"""Versions of one clip beside one another: on a page to look at, and as labelled pictures."""
+"""Compares versions of a clip: side by side on a page, by PSNR and SSIM, and as labelled pictures."""

@@ -1,4 +1,4 @@
-"""Looks through versions of a clip: how near each is to the ground truth, how much they differ, and which frames to show."""
+"""Compares versions of a clip: measures how close they are to the ground truth and to each other; chooses frames to show."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,73 +16,73 @@ from vsedvr.data.picture import Frame
 __all__ = ["Comparison", "ComparisonSettings", "Measured", "compare", "count_steps"]
 
 OVERHEAD = 200_000
-"""Bytes of a page without pictures and values, at most: style, script, names."""
+"""Upper bound in bytes of a page without pictures and values: style, script and names."""
 
 VALUE_BYTES = 60
-"""Bytes that a frame of a version takes in the plots, at most."""
+"""Upper bound in bytes of what one frame of one version takes in the plots."""
 
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """How versions are compared."""
+    """Settings of a comparison."""
 
     frames: int = 8
-    """Frames shown, at most: half of them spread over the clip, the others those that differ most."""
+    """Maximum number of frames shown: half of them are spread over the clip, the others are those that differ most."""
     measured: int = 100
-    """Frames measured, at most, spread over the clip. Not fewer than are shown."""
+    """Maximum number of frames measured, spread over the clip; raised to `frames` if that is larger."""
     only_spread: bool = False
-    """Whether no other frames are measured than those that are shown, all of them spread over the clip."""
+    """Whether only the shown frames are measured, all of them spread over the clip."""
     enlarge: str = "bicubic"
-    """How smaller versions are enlarged, one of version.ENLARGEMENTS."""
+    """Method to enlarge smaller versions, one of version.ENLARGEMENTS."""
     max_bytes: int = 200_000_000
-    """Bytes of the page, at most."""
+    """Maximum size of the page in bytes."""
 
 
 class Measured(NamedTuple):
-    """What was measured of one frame of one version."""
+    """Measurements of one frame of one version."""
 
     psnr: float | None
     """PSNR of the luma against the ground truth, in dB; None without ground truth."""
     ssim: float | None
-    """SSIM of the luma; None without ground truth."""
+    """SSIM of the luma against the ground truth, up to 1; None without ground truth."""
     difference: float
     """Mean absolute difference from the first version, over all samples, on a scale of 255."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a page shows."""
+    """A finished comparison: everything that a page shows."""
 
     versions: Sequence[Version]
-    """Without the ground truth."""
+    """The compared versions, without the ground truth."""
     truth: Version | None
     num_frames: int
-    """Frames that all versions have."""
+    """Number of frames that all versions have."""
     size: tuple[int, int]
-    """(height, width) in which all is shown and measured."""
+    """(height, width) in pixels in which all versions are shown and measured."""
     settings: ComparisonSettings
     pictures: Pictures
     measured: dict[str, dict[int, Measured]] = field(default_factory=dict)
-    """By the version's name and the frame's number."""
+    """Measurements, by the version's name and the frame's number."""
     most_different: set[int] = field(default_factory=set)
-    """Frames that are shown because they differ most."""
+    """Numbers of the frames that are shown because they differ most."""
 
     def all_versions(self) -> list[Version]:
-        """The versions, and behind them the ground truth where there is one."""
+        """Returns the versions, followed by the ground truth if there is one."""
         return [*self.versions, *([self.truth] if self.truth else [])]
 
     def differences(self) -> dict[int, float]:
-        """How much each measured frame differs from the first version's, in the version that differs most."""
+        """Returns, for each measured frame, the largest difference of any version from the first, on a scale of 255."""
         first, *others = self.measured.values()
         return {n: max((measured[n].difference for measured in others), default=0.0) for n in first}
 
     def picture(self, version: Version, n: int) -> Frame:
-        """A frame in the common size."""
+        """Returns frame n of a version, resized to the common size."""
         return fitted(version.frame(n), self.size, self.settings.enlarge)
 
 
 def count_steps(versions: Sequence[Version], truth: Version | None, settings: ComparisonSettings) -> int:
-    """How often compare will call its on_frame."""
+    """Returns how often `compare` will call its on_frame."""
     return len(versions) * len(_numbers(_common_length(versions, truth), settings))
 
 
@@ -95,12 +95,12 @@ def compare(
     """Measures versions of a clip, one after the other, and keeps the pictures of some frames.
 
     Args:
-        versions: at least one, two without a truth, each with a name of its own. Frames of the same number belong together;
-            the frames that all versions have are compared. The others are compared with the first one, so its frames are
-            read several times.
-        truth: the ground truth, in whose size all is compared. Without it the size is that of the largest version.
-        settings: how many frames, and the page's size.
-        on_frame: is told the version's name after each frame that is measured.
+        versions: versions to compare, with different names; at least two, or one if there is a ground truth. Frames with the
+            same number belong together, and only frames that all versions have are compared. Each version is compared with
+            the first one, so that the first one's frames are read several times.
+        truth: the ground truth, in whose size all are compared. Without it the size is that of the largest version.
+        settings: number of frames, and size of the page.
+        on_frame: called with the version's name after each measured frame.
 
     Raises:
         ValueError: if there is nothing to compare, two versions have the same name, one has no frames, a frame cannot be
@@ -134,7 +134,7 @@ def compare(
 
 
 def _numbers(num_frames: int, settings: ComparisonSettings) -> list[int]:
-    """The frames that are measured."""
+    """Returns the numbers of the frames that are measured."""
     count = settings.frames if settings.only_spread else max(settings.frames, settings.measured)
     return spread(range(num_frames), count)
 

@@ -1,4 +1,4 @@
-"""Pictures side by side, each under its name: for evaluation, inspection and the demo."""
+"""Draws labelled pictures side by side, for evaluation, inspection and the demo."""
 
 import io
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from PIL import Image, ImageDraw
 __all__ = ["GAP", "LABEL_HEIGHT", "labelled_row", "png"]
 
 LABEL_HEIGHT = 24
-"""Pixels above a picture for its name."""
+"""Height in pixels of the name above a picture."""
 GAP = 4
-"""White pixels between pictures."""
+"""Width in pixels of the white space between pictures."""
 
 
 def labelled_row(pictures: Mapping[str, NDArray[np.uint8]], enlarged: int = 1) -> Image.Image:
-    """Puts pictures side by side, each under its name.
+    """Puts pictures side by side, each below its name.
 
     Args:
-        pictures: (h, w, 3) RGB by name, all of one size.
-        enlarged: how many times to repeat each pixel, so that single pixels can be seen.
+        pictures: RGB pictures (h, w, 3) by name, all of the same size.
+        enlarged: how many times to repeat each pixel in both directions, so that single pixels can be seen.
     """
     height, width = (enlarged * side for side in next(iter(pictures.values())).shape[:2])
     sheet = Image.new("RGB", ((width + GAP) * len(pictures) - GAP, height + LABEL_HEIGHT), "white")
@@ -33,7 +33,7 @@ def labelled_row(pictures: Mapping[str, NDArray[np.uint8]], enlarged: int = 1) -
 
 
 def png(picture: Image.Image) -> bytes:
-    """The content of a PNG file."""
+    """Encodes a picture as the content of a PNG file."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()

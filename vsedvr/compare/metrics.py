@@ -1,4 +1,4 @@
-"""How near a picture is to its ground truth: PSNR and SSIM as the papers count them."""
+"""PSNR and SSIM, which tell how close a picture is to its ground truth, as the papers compute them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,26 +6,41 @@ from numpy.typing import NDArray
 __all__ = ["MAX_PSNR", "WINDOW", "Picture", "psnr", "rgb_to_y", "ssim"]
 
 Picture = NDArray[np.uint8] | NDArray[np.floating]
-"""(h, w) or (h, w, 3), on a scale of 255."""
+"""A picture (h, w) or (h, w, 3), on a scale of 255."""
 
 MAX_PSNR = 100.0
-"""PSNR of equal pictures in dB, and the most that any pair of pictures gets. By the formula it would be infinite, and one black
-frame would hide all other frames in a mean. A single sample of a 720p frame that is off by 1 has 112 dB."""
+"""PSNR of equal pictures in dB, and upper bound for all pairs of pictures. The formula gives infinity for equal pictures, so
+that one black frame would decide the mean of a clip. For comparison: one sample of a 720p frame off by 1 gives 112 dB."""
 
 WINDOW = 11
-"""Pixels that SSIM compares at a time, in each direction."""
+"""Width and height in pixels of the window in which SSIM compares pictures."""
 
 
 def psnr(restored: Picture, gt: Picture) -> float:
-    """10 log10(255^2 / MSE) in dB, the mean taken over all pixels and channels; at most MAX_PSNR, which equal pictures have."""
+    """Returns the peak signal-to-noise ratio, 10 log10(255^2 / MSE) in dB, with the mean over all pixels and channels.
+
+    Args:
+        restored: restored picture, (h, w) or (h, w, 3), on a scale of 255.
+        gt: ground truth of the same shape.
+
+    Returns:
+        PSNR in dB, at most MAX_PSNR, which equal pictures get.
+    """
     mse = float(np.square(restored.astype(np.float64) - gt).mean())
     return min(float(10 * np.log10(255**2 / mse)), MAX_PSNR) if mse else MAX_PSNR
 
 
 def ssim(restored: Picture, gt: Picture) -> float:
-    """Mean structural similarity (Wang et al., 2004): Gaussian window of 11x11, sigma 1.5, only where it fits in.
+    """Returns the mean structural similarity (Wang et al., 2004), with a Gaussian window of 11x11 pixels and sigma 1.5.
 
-    In three channels it is the mean of theirs.
+    Positions at which the window does not fit into the picture are left out. With three channels it is the mean over channels.
+
+    Args:
+        restored: restored picture, (h, w) or (h, w, 3), on a scale of 255.
+        gt: ground truth of the same shape.
+
+    Returns:
+        SSIM, from -1 to 1; equal pictures have 1.
     """
     from skimage.metrics import structural_similarity  # here, so that the help of a command needs no scikit-image
 
@@ -42,5 +57,8 @@ def ssim(restored: Picture, gt: Picture) -> float:
 
 
 def rgb_to_y(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(h, w, 3) -> (h, w): luma of BT.601 in limited range, 16..235, as MATLAB's rgb2ycbcr but not rounded."""
+    """Converts RGB (h, w, 3), 0..255, to the luma of BT.601 (h, w) in limited range, 16..235, like MATLAB's rgb2ycbcr.
+
+    Unlike there, the result is not rounded.
+    """
     return rgb @ (np.array([65.481, 128.553, 24.966]) / 255) + 16

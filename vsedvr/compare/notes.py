@@ -1,4 +1,4 @@
-"""What a reader must know beside the pictures: what was enlarged, left out, or measured in which way."""
+"""Writes notes for the reader of a comparison: what was enlarged, left out, or measured in which way."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,11 +8,11 @@ from vsedvr.compare.version import Version, show_size
 __all__ = ["notes_on"]
 
 SHAPES_DIFFER = 0.02
-"""Share by which two ratios of width to height must differ to be worth a word. Codecs round sides to even numbers."""
+"""Relative difference of two aspect ratios above which a note is written. Below, codecs have only rounded the size."""
 
 
 def notes_on(comparison: Comparison) -> list[str]:
-    """Sentences about a comparison."""
+    """Returns sentences that the reader of a comparison should know."""
     return [*_lengths(comparison), *_sizes(comparison), *_damage(comparison), *_left_out(comparison), *_measures(comparison)]
 
 

@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds all it shows and asks for nothing from anywhere."""
+"""Writes a comparison as one HTML file that contains everything it shows and loads nothing from anywhere."""
 
 import base64
 import hashlib
@@ -21,15 +21,15 @@ from vsedvr.data.video import clock
 __all__ = ["write_page"]
 
 PICTURES = "<!-- pictures -->"
-"""Where the pictures stand in page.html. They are written one by one, so that they are not in memory twice."""
+"""Mark in page.html that is replaced by the pictures. They are written one by one, so that memory holds them only once."""
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Writes a comparison as a page. An old file is replaced when the new one is complete.
+    """Writes a comparison as a page. An old file is replaced only when the new one is complete.
 
     Args:
-        comparison: what compare found.
-        path: of the page, an HTML file.
+        comparison: result of `compare`.
+        path: path of the HTML file.
 
     Raises:
         OSError: if it cannot be written; the message names the path.
@@ -66,7 +66,7 @@ def _own_file(name: str) -> str:
 
 
 def _strip(comparison: Comparison, shown: Sequence[int]) -> Iterator[str]:
-    """A button for each frame, with a thumbnail of the last version."""
+    """Yields a button for each frame, with a thumbnail of the last version."""
     last = comparison.versions[-1].name
     for n in shown:
         time = _time(comparison, n)
@@ -84,7 +84,7 @@ def _strip(comparison: Comparison, shown: Sequence[int]) -> Iterator[str]:
 
 
 def _figures(comparison: Comparison, shown: Sequence[int]) -> Iterator[str]:
-    """All pictures, each with its name, which is what a browser without JavaScript shows."""
+    """Yields all pictures, each with its name. A browser without JavaScript shows them one below the other."""
     height, width = comparison.size
     for n in shown:
         for k, version in enumerate(comparison.all_versions()):
@@ -123,7 +123,7 @@ def _columns(comparison: Comparison) -> list[str]:
 
 
 def _rows(comparison: Comparison) -> Iterator[str]:
-    """A row of the table for each version, with the means over all frames that were measured."""
+    """Yields a row of the table for each version, with the means over all measured frames."""
     for version in comparison.all_versions():
         truth, by_frame = version is comparison.truth, comparison.measured.get(version.name, {}).values()
         cells = [version.name, show_size(version.size)]
@@ -140,6 +140,6 @@ def _score(measured: Measured) -> str:
 
 
 def _time(comparison: Comparison, n: int) -> str:
-    """The time of a frame in the first version that has times; "" where none has."""
+    """Formats the time of frame n in the first version whose times are known; "" if none are."""
     seconds = next((version.seconds for version in comparison.all_versions() if version.seconds), None)
     return clock(seconds(n)) if seconds else ""

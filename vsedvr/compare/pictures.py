@@ -1,4 +1,4 @@
-"""The pictures of a page, encoded, within a bound of bytes."""
+"""Encodes the pictures of a page, within a maximum number of bytes."""
 
 import base64
 import io
@@ -11,37 +11,37 @@ from vsedvr.data.picture import Frame
 __all__ = ["Pictures", "data_uri", "thumbnail"]
 
 MAX_SIDE = 16383
-"""Pixels that WebP can hold in each direction. Browsers show no more either."""
+"""Maximum width and height of a WebP picture in pixels. Browsers show no larger ones either."""
 
 THUMBNAIL = (160, 90)
-"""Most pixels (width, height) of a thumbnail."""
+"""Maximum (width, height) of a thumbnail in pixels."""
 
 
 FRAME_BYTES = 9_000
-"""Bytes that a frame takes beside its pictures, at most: its thumbnail and its place in lists."""
+"""Upper bound in bytes of what a frame takes besides its pictures: its thumbnail and its place in lists."""
 
 
 class Pictures:
-    """Pictures of some frames in some versions, as lossless WebP. Where they would be too much, frames are left out."""
+    """Pictures of some frames in some versions, as lossless WebP. If they would be too large in all, frames are left out."""
 
     def __init__(self, max_bytes: int) -> None:
         """
         Args:
-            max_bytes: upper bound for all pictures, encoded.
+            max_bytes: maximum size in bytes of all encoded pictures.
         """
         self.max_bytes = max_bytes
         self.by_frame: dict[int, dict[str, bytes]] = {}
-        """WebP by frame number and by the version's name."""
+        """Encoded pictures, by frame number and version's name."""
         self.left_out: set[int] = set()
-        """Frames that had no room."""
+        """Numbers of the frames that are left out for lack of room."""
 
     def add(self, n: int, name: str, picture: Frame) -> None:
         """Encodes the picture of a frame, unless the frame is left out. Another frame may be left out to make room for it.
 
         Args:
             n: number of the frame.
-            name: of the version.
-            picture: (h, w, 3).
+            name: name of the version.
+            picture: RGB picture (h, w, 3) in 0..255.
 
         Raises:
             ValueError: if the picture is too large for a page, or there is no room for a single frame.
@@ -61,13 +61,13 @@ class Pictures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames so far."""
+        """Size in bytes of all frames so far."""
         contents = (content for pictures in self.by_frame.values() for content in pictures.values())
         return FRAME_BYTES * len(self.by_frame) + sum(map(len, contents))
 
 
 def thumbnail(content: bytes) -> bytes:
-    """A small JPEG of an encoded picture."""
+    """Makes a small JPEG from an encoded picture."""
     with Image.open(io.BytesIO(content)) as picture:
         small = picture.convert("RGB")
     small.thumbnail(THUMBNAIL)
@@ -77,11 +77,11 @@ def thumbnail(content: bytes) -> bytes:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """A picture as an address that holds all of it.
+    """Returns a data URI, an address that contains the whole picture.
 
     Args:
-        kind: webp or jpeg.
-        content: of the file.
+        kind: "webp" or "jpeg".
+        content: content of the picture file.
     """
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 

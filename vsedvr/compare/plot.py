@@ -1,4 +1,4 @@
-"""Values by frame as a plot in SVG, which takes its colours from the page around it."""
+"""Plots values by frame as SVG, which takes its colours from the page around it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ __all__ = ["line_plot"]
 
 WIDTH, HEIGHT = 960, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 28
-"""Room around the curves, for the numbers at the axes."""
+"""Margins around the curves in pixels, for the numbers at the axes."""
 
 
 def line_plot(
     title: str, numbers: Sequence[int], curves: Mapping[str, Sequence[float]], shown: Sequence[int], start: int = 0
 ) -> str:
-    """A plot with a curve for each version.
+    """Returns an SVG plot with a curve for each version.
 
     Args:
         title: what is plotted, with its unit, such as "PSNR (dB)".
-        numbers: the frames, ascending.
-        curves: a value for each frame, by the version's name.
-        shown: frames that the page shows; each has a mark, which carries its number as data-number.
+        numbers: frame numbers, ascending.
+        curves: values, one for each frame, by the version's name.
+        shown: numbers of frames that the page shows; each gets a mark that carries its number as data-number.
         start: number of the first curve's colour.
     """
     low, high, step = _scale([value for values in curves.values() for value in values])
@@ -52,7 +52,7 @@ def line_plot(
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lowest and highest number of the axis of values, and the step between its numbers."""
+    """Returns the lowest and the highest number of the vertical axis, and the step between its numbers."""
     lowest, highest = min(values), max(values)
     step = _step(max(highest - lowest, abs(highest) * 1e-3, 1e-6), 4)
     low = math.floor(lowest / step) * step
@@ -60,6 +60,6 @@ def _scale(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _step(distance: float, count: int) -> float:
-    """A step that goes about `count` times into a distance: 1, 2 or 5 times a power of ten."""
+    """Returns a step (1, 2 or 5 times a power of ten) that divides a distance into about `count` parts."""
     power = 10.0 ** math.floor(math.log10(distance / count))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= distance / count * 0.999)

@@ -1,57 +1,86 @@
-"""A clip as a model restores it: a frame is restored when it is asked for."""
+"""A clip restored by a model, as a version to compare; a frame is restored when it is read."""
+
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from vsedvr.compare.version import Version
 from vsedvr.data.clip import Clip
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.data.picture import Frame
-from vsedvr.infer import Engine, build_engine, clip_windows
+from vsedvr.infer import build_stages, clip_windows, in_stages
 from vsedvr.model import EDVR
 
 __all__ = ["restored_version"]
 
 
 def restored_version(
-    source: Version, clip: Clip, name: str, purpose: str, model: EDVR, device: torch.device, dtype: torch.dtype
+    source: Version,
+    clip: Clip,
+    name: str,
+    purpose: str,
+    model: EDVR,
+    device: torch.device,
+    dtype: torch.dtype,
+    refine: EDVR | None = None,
+    ensemble: int = 1,
 ) -> Version:
-    """A clip as a model restores it. No frame is restored before it is asked for.
+    """Makes a version from a clip that a model restores. A frame is restored when it is read.
 
     Args:
-        source: the clip as a version, by whose name errors are told.
+        source: the clip as a version, whose name is in the messages of errors.
         clip: the same clip.
-        name: of the model.
-        purpose: what the model is for; "" where nobody knows.
+        name: name of the model.
+        purpose: what the model is for; "" if it is not known.
         model: the network.
-        device, dtype: of the engine.
+        device: device of the engines.
+        dtype: floating-point type in which the engines compute.
+        refine: a second network, which restores the result of the first one again. It keeps the size.
+        ensemble: number of versions of each picture whose mean is the result: 1, 4 or 8.
     """
-    restored = _RestoredClip(source, clip, model, device, dtype)
-    scale, parameters = model.config.scale, sum(parameter.numel() for parameter in model.parameters())
+    models = [model] if refine is None else [model, refine]
+    restored = _RestoredClip(source, clip, models, device, dtype, ensemble)
+    scale, parameters = model.config.scale, sum(parameter.numel() for each in models for parameter in each.parameters())
     about = ", ".join(filter(None, [purpose, f"x{scale}", f"{parameters / 1e6:.1f} million parameters"]))
     height, width = clip.size
     return Version(name, restored, (scale * height, scale * width), about, source.seconds, restored.close)
 
 
 class _RestoredClip:
-    """Restores frames as the filter does: windows, padding, scenes, tiles and 8-bit output."""
+    """Restores frames as the filter does, with its windows, padding, scenes, tiles, two stages and 8-bit output."""
 
-    def __init__(self, source: Version, clip: Clip, model: EDVR, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        source: Version,
+        clip: Clip,
+        models: Sequence[EDVR],
+        device: torch.device,
+        dtype: torch.dtype,
+        ensemble: int,
+    ) -> None:
         self.source = source
         self.clip = clip
-        self.model = model
+        self.models = models
         self.device = device
         self.dtype = dtype
-        self.engine: Engine | None = None
+        self.ensemble = ensemble
+        self.restore: Callable[[int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.clip)
 
     def __getitem__(self, n: int) -> Frame:
-        if self.engine is None:
-            self.engine = build_engine(self.model, self.device, self.dtype, self.clip.size)
-        indices = clip_windows(self.model.config, len(self.clip)).indices_in_scene(n, self.clip.scene_starts)
-        return to_frame(self.engine.restore(indices, lambda i: to_tensor(self.source.frame(i))))
+        if self.restore is None:
+            engines = build_stages(self.models, self.device, self.dtype, self.clip.size, ensemble=self.ensemble)
+            windows = [self._window_of(model) for model in self.models]
+            self.restore = in_stages(engines, windows, lambda i: to_tensor(self.source.frame(i)))
+        return to_frame(self.restore(n))
+
+    def _window_of(self, model: EDVR) -> Callable[[int], list[int]]:
+        windows = clip_windows(model.config, len(self.clip))
+        return lambda n: windows.indices_in_scene(n, self.clip.scene_starts)
 
     def close(self) -> None:
-        """Lets go of the engine with all that it keeps, so that one model at a time takes memory."""
-        self.engine = None
+        """Drops the engines with all that they keep, so that only one model at a time takes memory."""
+        self.restore = None

@@ -1,4 +1,4 @@
-"""Versions of one clip that are to be compared, and how they are brought to one size."""
+"""Versions of a clip that are compared, and how they are resized to a common size."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from vsedvr.data.video_clip import VideoClip
 __all__ = ["ENLARGEMENTS", "Frames", "Version", "as_versions", "clean_name", "fitted", "show_size"]
 
 ENLARGEMENTS = {"bicubic": Image.Resampling.BICUBIC, "nearest": Image.Resampling.NEAREST}
-"""Ways to enlarge a smaller version. Bicubic is MATLAB's (a = -0.5); nearest repeats pixels."""
+"""Methods to enlarge a smaller version. Bicubic is MATLAB's (a = -0.5); nearest repeats pixels."""
 
 
 class Frames(Protocol):
-    """RGB frames by number, (height, width, 3), all of one size. A list of arrays is enough."""
+    """RGB frames by number, each (height, width, 3) in 0..255, all of the same size. A list of arrays is enough."""
 
     def __len__(self) -> int: ...
 
@@ -29,22 +29,23 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Version:
-    """One of the clips that are compared: the input, a restored one, the ground truth."""
+    """One version of a clip that is compared: the input, a restored clip, or the ground truth."""
 
     name: str
-    """How the page calls it."""
+    """Name of the version on the page."""
     frames: Frames
     size: tuple[int, int]
-    """(height, width) of the frames."""
+    """(height, width) of the frames in pixels."""
     about: str = ""
-    """What else there is to know, such as the model."""
+    """More about the version, such as its model."""
     seconds: Callable[[int], float] | None = None
-    """Gives the time of a frame, counted from the first. None where there are no times, as in a folder of pictures."""
+    """Function that returns the time of frame n in seconds, counted from the first frame. None if times are not known."""
     close: Callable[[], object] = lambda: None
-    """Lets go of files and memory. A frame that is asked for later opens them again."""
+    """Function that closes files and frees memory. Reading a frame later opens them again."""
 
     def frame(self, n: int) -> Frame:
-        """
+        """Returns frame n, (height, width, 3) in 0..255.
+
         Raises:
             ValueError: if it cannot be read, or has another size than the others; the message names it.
         """
@@ -56,14 +57,14 @@ class Version:
 
 
 def as_versions(paths: Sequence[Path], clips: Sequence[Clip]) -> list[Version]:
-    """Clips from files as versions. Each is named by its file, and by its whole path where two files have the same name.
+    """Makes versions from clips, named by their files, or by their whole paths if two files have the same name.
 
     Args:
-        paths: where the clips lie.
-        clips: the same, opened.
+        paths: paths of the clips.
+        clips: the opened clips, in the same order.
 
     Raises:
-        ValueError: if one is given twice.
+        ValueError: if a path is given twice.
     """
     places = [path.resolve() for path in paths]
     twice = next((path for path, place in zip(paths, places, strict=True) if places.count(place) > 1), None)
@@ -72,23 +73,23 @@ def as_versions(paths: Sequence[Path], clips: Sequence[Clip]) -> list[Version]:
     names = [clean_name(path.absolute().name) for path in paths]
     if len(set(names)) < len(names):
         names = [clean_name(str(path)) for path in paths]
-    if len(set(names)) < len(names):  # they differ only in what cannot be shown
+    if len(set(names)) < len(names):  # the names differ only in characters that cannot be shown
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
     return [_as_version(path, clip, name) for path, clip, name in zip(paths, clips, names, strict=True)]
 
 
 def clean_name(name: str) -> str:
-    """A file name as text for people: what cannot be shown becomes a mark, such as bytes that are no UTF-8."""
+    """Replaces characters of a file name that cannot be shown, such as bytes that are not UTF-8, by a mark."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def fitted(picture: Frame, size: tuple[int, int], enlarge: str) -> Frame:
-    """A picture in the size that all versions are shown and measured in.
+    """Resizes a picture to the common size in which all versions are shown and measured.
 
     Args:
-        picture: (h, w, 3).
-        size: (height, width) of the result.
-        enlarge: one of ENLARGEMENTS. What is larger is reduced by bicubic with antialiasing.
+        picture: RGB picture (h, w, 3) in 0..255.
+        size: (height, width) of the result in pixels.
+        enlarge: method to enlarge smaller pictures, one of ENLARGEMENTS. Larger ones are reduced by bicubic with antialiasing.
     """
     if picture.shape[:2] == size:
         return np.asarray(picture)
@@ -99,7 +100,7 @@ def fitted(picture: Frame, size: tuple[int, int], enlarge: str) -> Frame:
 
 
 def show_size(size: tuple[int, int]) -> str:
-    """(height, width) in words: 640x360, the width first."""
+    """Formats (height, width) as text with the width first, such as 640x360."""
     return f"{size[1]}x{size[0]}"
 
 
@@ -110,7 +111,7 @@ def _as_version(path: Path, clip: Clip, name: str) -> Version:
 
 
 def _clock(path: Path, clip: VideoClip) -> Callable[[int], float] | None:
-    """The times of a video's frames: those in the file, or by its frame rate where it has none that are of use."""
+    """Returns a function that gives the time of a video's frame in seconds, from the file's times or else its frame rate."""
     with VideoReading(path) as reading:
         unit, rate = reading.stream.time_base, reading.stream.average_rate
 

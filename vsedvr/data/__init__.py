@@ -1,1 +1,1 @@
-"""Clips and pictures in files: read, paired, reduced as the benchmarks were, and written whole."""
+"""Clips and pictures in files: reads them, pairs them, reduces them as the benchmarks do, and writes them."""

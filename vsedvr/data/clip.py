@@ -1,6 +1,6 @@
-"""Clips as sequences of RGB frames: what every clip can do, folders of pictures, and how a clip is opened.
+"""Clips as sequences of RGB frames: the protocol of all clips, folders of pictures, and opening a clip.
 
-Other rooms find here, too, what goes with clips: finding and reading them.
+Other sub-packages also import the functions that find clips and read pictures from here.
 """
 
 from collections.abc import Sequence
@@ -30,20 +30,20 @@ __all__ = [
 
 
 class Clip(Protocol):
-    """Frames by number, all of one size."""
+    """Frames by number, all of the same size."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """(height, width) of the frames in pixels."""
 
     @property
     def lost(self) -> Sequence[int]:
-        """Places of frames that a damaged file lost, counted as if all were there. The clip's own numbers are without them."""
+        """Numbers of frames that a damaged file has lost, in a count that includes them. The numbers of frames skip them."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, n: int) -> Frame:
-        """Reads frame n.
+        """Reads frame n as RGB (height, width, 3), uint8.
 
         Raises:
             IndexError: if there is no frame n.
@@ -51,14 +51,14 @@ class Clip(Protocol):
         """
 
     def scene_starts(self, first: int, last: int) -> list[int]:
-        """The frames from first to last that a scene begins with. Frame 0 is one."""
+        """Returns the frames from first to last with which a scene begins. Frame 0 is one of them."""
 
     def close(self) -> None:
-        """Lets go of files and memory. A frame that is asked for later opens them again."""
+        """Closes files and frees memory. Reading a frame later opens them again."""
 
 
 class FrameFolder:
-    """The pictures of a folder, ordered by the numbers in their names (im2 before im10), as one scene.
+    """The pictures of a folder as a clip, ordered by the numbers in their names (im2 before im10), as a single scene.
 
     Raises:
         ValueError: if there are no pictures, or the first cannot be read.
@@ -83,20 +83,20 @@ class FrameFolder:
         return [0] if first <= 0 <= last else []
 
     def close(self) -> None:
-        """Nothing is open between two frames."""
+        """Does nothing, because no file is open between two frames."""
 
 
 def open_clip(path: Path, cache: Path | None, max_frames: int | None = None) -> Clip:
     """Opens a folder of pictures or a video file.
 
     Args:
-        path: where it lies.
-        cache: folder in which a video is kept decoded, 3 bytes a pixel, so that frames in any order are at hand at once;
-            another time it is found there. With None the video is decoded while it is used, and nothing is written.
-        max_frames: how many frames of a video to take, from its beginning.
+        path: path of the folder or file.
+        cache: folder in which a decoded copy of a video is kept, 3 bytes per pixel, so that frames can be read in any order
+            without delay; it is reused the next time. With None the video is decoded while it is used, and nothing is written.
+        max_frames: maximum number of frames of a video, from its beginning.
 
     Raises:
-        FileNotFoundError: if there is nothing.
+        FileNotFoundError: if there is nothing at the path.
         ValueError: if it cannot be read, or the disk has no room for the decoded video; the message names it.
     """
     _check_there(path)
@@ -108,20 +108,25 @@ def open_clip(path: Path, cache: Path | None, max_frames: int | None = None) -> 
 
 
 def open_at_any_frame(path: Path) -> Clip:
-    """Opens a clip of which a few frames are wanted: of a video no more is decoded than they need.
+    """Opens a clip of which only a few frames will be read; a video is decoded only as far as they need.
 
     Raises:
-        FileNotFoundError, ValueError: as open_clip.
+        FileNotFoundError: if there is nothing at the path.
+        ValueError: if it cannot be read; the message names it.
     """
     _check_there(path)
     return FrameFolder(path) if path.is_dir() else VideoClip(path, index(path))
 
 
 def check_sizes(clip: Clip, num_frames: int) -> None:
-    """Looks at the headers of a folder's first pictures; videos are looked through when they are opened.
+    """Checks the sizes of a folder's first pictures by their headers; for videos, opening has checked them already.
+
+    Args:
+        clip: clip to check.
+        num_frames: number of pictures to check.
 
     Raises:
-        ValueError: if one cannot be read, or differs from the first in size; the message names it.
+        ValueError: if a picture cannot be read, or differs from the first in size; the message names it.
     """
     if not isinstance(clip, FrameFolder):
         return

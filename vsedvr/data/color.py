@@ -1,4 +1,4 @@
-"""Decoded video frames as 8-bit RGB: which matrix they are converted by, and how they are turned upright."""
+"""Converts decoded video frames to 8-bit RGB by the right matrix, and rotates them upright."""
 
 import av
 import numpy as np
@@ -10,7 +10,7 @@ from vsedvr.data.picture import Frame
 __all__ = ["to_rgb", "untagged_matrix", "upright"]
 
 NO_MATRIX = (0, 2, 3)
-"""FFmpeg's numbers of matrices that say nothing of a YUV frame: RGB, unspecified, reserved."""
+"""FFmpeg's numbers of matrices that tell nothing about a YUV frame: RGB, unspecified, reserved."""
 
 UNSUPPORTED = {
     8: "YCgCo",
@@ -23,24 +23,24 @@ UNSUPPORTED = {
     16: "YCgCo-Re",
     17: "YCgCo-Ro",
 }
-"""Matrices that FFmpeg's scaler does not convert by, by FFmpeg's numbers."""
+"""Names of matrices by which FFmpeg's scaler cannot convert, by FFmpeg's numbers."""
 
 SD_LINES = 576
-"""Lines up to which untagged video counts as SD."""
+"""Largest number of lines with which untagged video counts as SD."""
 
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frame:
-    """Converts a decoded frame by the matrix and range that it is tagged with, and by untagged_matrix where it has no tag.
+    """Converts a decoded frame to RGB, by its tagged matrix and range, or by untagged_matrix if it has no tag.
 
     Args:
-        frame: of any pixel format; alpha is dropped.
-        reformatter: keeps what is the same for all frames of a video.
+        frame: frame of any pixel format; alpha is dropped.
+        reformatter: converter that is reused for all frames of a video.
 
     Returns:
-        (height, width, 3), as the frame is stored: not turned.
+        RGB (height, width, 3), uint8, as the frame is stored, which means not yet rotated.
 
     Raises:
-        ValueError: if FFmpeg does not convert by its matrix; the message names it.
+        ValueError: if FFmpeg cannot convert by its matrix; the message names the matrix.
     """
     matrix: int = frame.colorspace
     if matrix in NO_MATRIX:
@@ -55,17 +55,17 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frame:
 
 
 def untagged_matrix(height: int) -> int:
-    """The matrix of YUV video that does not tell: BT.709 above 576 lines (HD), BT.601 up to there (SD).
+    """Returns the matrix that is assumed for untagged YUV video: BT.709 above 576 lines (HD), otherwise BT.601 (SD).
 
-    Players, examples/restore.vpy and `vsedvr restore` go by the same rule, so evaluation sees the colours that they see.
+    Players, examples/restore.vpy and `vsedvr restore` follow the same rule, so evaluation sees the colours that they show.
     """
     return Colorspace.ITU709 if height > SD_LINES else Colorspace.ITU601
 
 
 def upright(picture: Frame, frame: av.VideoFrame) -> Frame:
-    """Turns and mirrors a picture as its frame's display matrix says, as players do. Phones store upright video lying.
+    """Rotates and mirrors a picture as its frame's display matrix says, as players do. Phones store upright video sideways.
 
-    A matrix that turns by anything but a multiple of 90 degrees is passed over.
+    A matrix that does not rotate by a multiple of 90 degrees is ignored.
 
     Args:
         picture: the frame in RGB, (height, width, 3), as it is stored.
@@ -75,7 +75,7 @@ def upright(picture: Frame, frame: av.VideoFrame) -> Frame:
     if matrix is None:
         return picture
     (to_right, to_down), (down_to_right, down_to_down) = matrix.tolist()
-    if to_right == 0:  # what goes to the right in the stored picture goes up or down in the shown one
+    if to_right == 0:  # a step to the right in the stored picture is a step up or down in the shown one
         picture = picture.transpose(1, 0, 2)
         flip_x, flip_y = down_to_right < 0, to_down < 0
     else:
@@ -84,7 +84,7 @@ def upright(picture: Frame, frame: av.VideoFrame) -> Frame:
 
 
 def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int_] | None:
-    """Where one pixel to the right, and one pixel down, goes in the picture that is shown: ((x, y), (x, y)) of 0, 1 and -1."""
+    """Returns where one pixel to the right, and one pixel down, go in the shown picture: ((x, y), (x, y)) of 0, 1 and -1."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None

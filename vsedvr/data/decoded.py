@@ -1,4 +1,4 @@
-"""Videos decoded to disk, for training: frames in any order, from many processes, at once."""
+"""Videos decoded to disk for training, so that many processes can read frames in any order without delay."""
 
 import errno
 import hashlib
@@ -23,11 +23,11 @@ from vsedvr.timeline import scene_starts
 __all__ = ["DecodedVideo", "open_decoded"]
 
 OWNER = "owner.json"
-"""Name of the file in a decoded video's folder that tells which process has written it."""
+"""Name of the file in a decoded video's folder that tells which process is writing it."""
 
 
 class DecodedVideo:
-    """A video that was decoded to disk. It can be handed to another process."""
+    """A video that was decoded to disk. It can be passed to another process."""
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "index.json").read_text())
@@ -41,33 +41,33 @@ class DecodedVideo:
         return self.length
 
     def __getitem__(self, n: int) -> Frame:
-        """Maps frame n from the file anew each time: so only what is looked at is read, and no file is held open."""
+        """Returns frame n, (height, width, 3), uint8, mapped from the file anew: only it is read, and no file stays open."""
         if not 0 <= n < self.length:
             raise IndexError(f"frame {n} of {self.length}")
         return np.memmap(self.file, np.uint8, "r", offset=n * math.prod(self.shape), shape=tuple(self.shape))
 
     def scene_starts(self, first: int, last: int) -> list[int]:
-        """The frames from first to last that a scene begins with (timeline.is_cut)."""
+        """Returns the frames from first to last with which a scene begins (timeline.is_cut)."""
         starts = self._scene_starts
         return starts[bisect_left(starts, first) : bisect_right(starts, last)]
 
     def close(self) -> None:
-        """Nothing is open between two frames."""
+        """Does nothing, because no file is open between two frames."""
 
 
 def open_decoded(path: Path, cache: Path, max_frames: int | None) -> DecodedVideo:
-    """Decodes a video into a folder below `cache`, or finds it there.
+    """Decodes a video into a folder below `cache`, or opens it there if it was decoded before.
 
-    Folders that a process began there and could not finish, because it was killed, are removed.
+    Folders that killed processes left unfinished are removed.
 
     Args:
-        path: the video file.
-        cache: folder for decoded videos, 3 bytes a pixel.
-        max_frames: how many frames to take, from the beginning.
+        path: path of the video file.
+        cache: folder for decoded videos, 3 bytes per pixel.
+        max_frames: maximum number of frames, from the beginning.
 
     Raises:
-        ValueError: if it cannot be read, or changes its size; the message names it.
-        OSError: if the disk has too little room for it; that is found out before anything is decoded.
+        ValueError: if it cannot be read, or its size changes; the message names it.
+        OSError: if the disk has too little room for it; this is checked before anything is decoded.
     """
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {max_frames}".encode()).hexdigest()[:12]
@@ -108,7 +108,7 @@ def _decode(path: Path, folder: Path, max_frames: int | None) -> None:
 
 
 def _check_room(folder: Path, reading: VideoReading, frame_bytes: int, max_frames: int | None) -> None:
-    """Compares what all frames will take with what the disk has, as far as the file tells how many they are.
+    """Compares the size of all frames with the free space of the disk, if the file tells the number of frames.
 
     Raises:
         OSError: ENOSPC, if there is too little room.
@@ -130,12 +130,12 @@ def _check_room(folder: Path, reading: VideoReading, frame_bytes: int, max_frame
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Removes folders that a process of this machine was writing and that no longer runs."""
+    """Removes folders whose writing process, on this machine, no longer runs."""
     for owner in cache.glob(f".*/{OWNER}"):
         try:
             node, pid, started = json.loads(owner.read_text())
             running = psutil.pid_exists(pid) and abs(psutil.Process(pid).create_time() - started) < 1
-        except (OSError, ValueError, psutil.Error):  # just finished, or just being written
+        except (OSError, ValueError, psutil.Error):  # the folder was just finished, or is just being started
             continue
         if node == platform.node() and not running:
             shutil.rmtree(owner.parent, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where clips and pictures lie: which files count, in which order, and which low quality belongs to which ground truth."""
+"""Finds clips and pictures: which files count, in which order, and which low quality belongs to which ground truth."""
 
 import hashlib
 import logging
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 PICTURES = frozenset([".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
-"""Suffixes of pictures, in lower case."""
+"""Suffixes of picture files, in lower case."""
 
 VIDEOS = (
     {".avi", ".divx", ".f4v", ".flv", ".gif", ".m4v", ".mk3d", ".mkv", ".mov", ".mp4", ".nut", ".ogm", ".ogv", ".qt", ".webm"}
@@ -28,27 +28,27 @@ VIDEOS = (
     | {".m2p", ".m2t", ".mpe", ".mpeg", ".mpg", ".mpv", ".ts", ".vob", ".m1v", ".m2v"}
     | {".264", ".265", ".av1", ".avc", ".h264", ".h265", ".hevc", ".ivf", ".mjpeg", ".mjpg", ".obu", ".y4m"}
 )
-"""Suffixes of videos, in lower case."""
+"""Suffixes of video files, in lower case."""
 
 FOREIGN = frozenset(
     {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
     | {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 )
-"""What macOS, Windows, Linux and network drives put among the user's files and folders, in lower case."""
+"""Names that macOS, Windows, Linux and network drives put among the user's files and folders, in lower case."""
 
 PairPaths = dict[str, tuple[Path, Path | None]]
-"""Paths of ground truth and low quality by the clip's name. Where low quality is None, it is made from the ground truth."""
+"""Paths of ground truth and low quality by the clip's name. If low quality is None, it is made from the ground truth."""
 
 logger = logging.getLogger("vsedvr")
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or the operating system's, such as ._0001.png, .DS_Store or __MACOSX."""
+    """Tells whether a file or folder is hidden or the operating system's, such as ._0001.png, .DS_Store or __MACOSX."""
     return name.startswith(".") or name.lower() in FOREIGN
 
 
 def picture_names(folder: Path) -> list[str]:
-    """Names of the pictures in a folder, ordered by the numbers in them (im2 before im10). Hidden files are none."""
+    """Returns the names of the pictures in a folder, ordered by the numbers in them (im2 before im10), without hidden files."""
     with os.scandir(folder) as entries:
         return sorted((entry.name for entry in entries if _is_picture(entry.name)), key=_natural)
 
@@ -87,7 +87,7 @@ def find_clips(root: Path) -> dict[str, Path]:
 
 
 def find_pictures(root: Path) -> list[Path]:
-    """All pictures below a folder, however deep, in the order of their paths. Hidden files are none."""
+    """Finds all pictures below a folder, recursively, in the order of their paths; hidden files are left out."""
     return sorted(folder / name for folder, files in _walk(root) for name in files if _is_picture(name))
 
 
@@ -95,18 +95,19 @@ def find_pairs(gt: Path, lq: Path | None) -> PairPaths:
     """Finds all clips below a folder, or a single clip, and the low quality of each, which has the same name.
 
     Args:
-        gt: ground truth: a video, a folder of pictures, or a folder of such.
-        lq: the same in low quality, or None.
+        gt: path of the ground truth: a video, a folder of pictures, or a folder of clips.
+        lq: path of the same clips in low quality, or None.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no clip, or one has no counterpart; the message names them.
+        FileNotFoundError: if there is no clip.
+        ValueError: if a clip has no counterpart; the message names it.
     """
     gt_clips = _by_stem(gt)
     if lq is None:
         return {name: (path, None) for name, path in gt_clips.items()}
     lq_clips = _by_stem(lq)
     if gt in gt_clips.values() and lq in lq_clips.values():
-        return {next(iter(gt_clips)): (gt, lq)}  # one clip each, whatever their names
+        return {next(iter(gt_clips)): (gt, lq)}  # a single clip each, which match whatever their names
     alone = sorted(gt_clips.keys() ^ lq_clips.keys())
     if alone:
         lacking, holding = (lq, gt) if alone[0] in gt_clips else (gt, lq)
@@ -115,7 +116,7 @@ def find_pairs(gt: Path, lq: Path | None) -> PairPaths:
 
 
 def fingerprint(path: Path) -> str:
-    """A hash that tells whether data has changed: of a file its content, of a folder the names and sizes of its pictures."""
+    """Returns a hash that tells whether data has changed: of a file's content, or of names and sizes of a folder's pictures."""
     if path.is_dir():
         lines = (f"{name} {(path / name).stat().st_size}" for name in sorted(picture_names(path)))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -124,7 +125,7 @@ def fingerprint(path: Path) -> str:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders and the names of their files, without what is foreign. Linked folders are entered, but never in a circle."""
+    """Yields folders and the names of their files, without foreign ones. Linked folders are entered, but never in a circle."""
     for folder, folders, files in os.walk(root, followlinks=True):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not is_foreign(name) and not _leads_back(here / name))
@@ -136,7 +137,7 @@ def _leads_back(folder: Path) -> bool:
 
 
 def _by_stem(root: Path) -> dict[str, Path]:
-    """Clips by their names, videos without the suffix, so that walk.mp4 pairs with walk.mkv or with a folder walk."""
+    """Finds clips by name, videos without their suffix, so that walk.mp4 pairs with walk.mkv or with a folder walk."""
     clips: dict[str, Path] = {}
     for name, path in find_clips(root).items():
         stem = name.removesuffix(path.suffix) if path.is_file() else name
@@ -151,5 +152,5 @@ def _is_picture(name: str) -> bool:
 
 
 def _natural(path: str | Path) -> list[str | int]:
-    """Sorts 2 before 10: text and numbers alternate, so that like meets like."""
+    """Returns a key that sorts 2 before 10: text and numbers alternate, so that text is compared only with text."""
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", str(path)))]

@@ -1,4 +1,4 @@
-"""The frames of a video file by their numbers: what is known of them without keeping one."""
+"""Tables of the frames in a video file: their times and sizes, without the pictures."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ __all__ = ["FrameTable", "index", "look_through"]
 
 @dataclass(frozen=True)
 class FrameTable:
-    """The frames of a video file by their numbers."""
+    """Facts about the frames of a video file, by their numbers."""
 
     num_frames: int
     size: tuple[int, int]
-    """(height, width), upright."""
+    """(height, width) in pixels after rotating upright."""
     times: Sequence[int]
-    """Presentation time of each frame, ascending, in the stream's time base; none where the file's times are of no use."""
+    """Presentation time of each frame, ascending, in the stream's time base; empty if the file's times cannot be used."""
     key_times: Sequence[tuple[int, int]]
-    """Presentation and decoding times of the frames from which decoding can begin, ascending."""
+    """(presentation time, decoding time) of each frame at which decoding can begin, ascending."""
     lost: Sequence[int] = ()
-    """Places of frames that damage has cost, counted as if all were there."""
+    """Numbers of frames lost by damage, in a count that includes them."""
 
 
 def look_through(path: Path, max_frames: int | None = None) -> FrameTable:
-    """Decodes a video once and keeps nothing but its frames' times, so that every fault shows before work begins.
+    """Decodes a video once, keeping only the times of its frames, so that every fault shows before work begins.
 
-    What is damaged is told in a warning.
+    Damage is logged as a warning.
 
     Args:
-        path: the video file.
-        max_frames: how many frames to look at, from the beginning.
+        path: path of the video file.
+        max_frames: maximum number of frames to decode, from the beginning.
 
     Raises:
         ValueError: if nothing can be decoded, its matrix is not supported, or its size changes; the message names it.
@@ -58,13 +58,13 @@ def look_through(path: Path, max_frames: int | None = None) -> FrameTable:
 
 
 def index(path: Path) -> FrameTable:
-    """Numbers a video's frames by the times of its packets: the file is read, but only its beginning is decoded.
+    """Numbers a video's frames by the times of its packets: the whole file is read, but only its beginning is decoded.
 
-    Where packets do not tell (no times, two frames in one packet or one in two, as interlaced video may have), the video is
-    looked through instead.
+    If packets do not suffice (no times, two frames in one packet, or one frame in two, as interlaced video may have), the whole
+    video is decoded instead.
 
     Raises:
-        ValueError: as look_through.
+        ValueError: if nothing can be decoded, its matrix is not supported, or its size changes; the message names it.
     """
     with VideoReading(path) as reading:
         first = next(reading.frames(), None)
@@ -73,7 +73,7 @@ def index(path: Path) -> FrameTable:
             for _ in reading.packets():
                 pass
             packets = ascending(sorted(time for time in reading.packet_times if time is not None))
-            times = packets[bisect_left(packets, first.pts) :]  # before it are frames that need what the file does not hold
+            times = packets[bisect_left(packets, first.pts) :]  # frames before this one need others that the file lacks
             doubtful = reading.failed or reading.interlaced or reading.stream.codec_context.name == "vp8"
             if times and times[0] == first.pts and len(packets) == len(reading.packet_times) and not doubtful:
                 return FrameTable(len(times), size, times, sorted(reading.key_times))

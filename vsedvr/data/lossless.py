@@ -1,4 +1,4 @@
-"""Video files that keep every bit: FFV1 in Matroska, which VapourSynth's source filters read as RGB24."""
+"""Writes lossless videos: FFV1 in Matroska, which VapourSynth's source filters read as RGB24."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,23 @@ __all__ = ["lossless_video"]
 
 
 class Write(Protocol):
-    """A function that appends a frame to a video."""
+    """A function that appends a frame, (height, width, 3), uint8, to a video."""
 
     def __call__(self, frame: Frame) -> None: ...
 
 
 @contextmanager
 def lossless_video(path: Path, height: int, width: int, rate: int = 25) -> Iterator[Write]:
-    """Gives a function that appends a frame (height, width, 3). The file appears when it is complete."""
+    """Opens a video for writing, and gives a function that appends a frame (height, width, 3), uint8.
+
+    The file appears at its path when the block ends without an error.
+
+    Args:
+        path: path of the file.
+        height: height of the frames in pixels.
+        width: width of the frames in pixels.
+        rate: frames per second.
+    """
     with whole_file(path) as temporary, av.open(temporary, "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=rate)
         stream.height, stream.width, stream.pix_fmt = height, width, "bgr0"

@@ -1,4 +1,4 @@
-"""Clips in two qualities, frame by frame: what a model is given, and what it should make of it."""
+"""Pairs of clips: the low quality that a model gets, and the ground truth that it should restore, frame by frame."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -17,41 +17,41 @@ __all__ = ["ClipPair", "open_pair", "to_frame", "to_tensor"]
 
 @dataclass(frozen=True)
 class ClipPair:
-    """One clip in ground truth and low quality."""
+    """A clip in ground truth and low quality."""
 
     name: str
     gt: Clip
     lq: Clip | None
-    """The same in low quality; None where it is made from the ground truth."""
+    """The clip in low quality; None if it is made from the ground truth."""
     scale: int
-    """How many times larger the ground truth is."""
+    """Factor by which the ground truth is larger than low quality."""
     num_frames: int
 
     def scene_starts(self, first: int, last: int) -> list[int]:
-        """The frames from first to last that a scene begins with, found in what a model is given."""
+        """Returns the frames from first to last with which a scene begins, found in the frames that a model gets."""
         return (self.gt if self.lq is None else self.lq).scene_starts(first, last)
 
     def gt_frame(self, n: int) -> Frame:
-        """Ground truth n, (h, w, 3), cropped to multiples of the scale at the bottom and right, as the benchmarks were."""
+        """Returns ground truth n, (h, w, 3), cropped at the bottom and right to multiples of the scale, as benchmarks do."""
         frame = self.gt[n]
         height, width = (side // self.scale * self.scale for side in frame.shape[:2])
         return frame[:height, :width]
 
     def lq_frame(self, n: int) -> Frame:
-        """Low quality n, (h / scale, w / scale, 3), which may have to be made from the ground truth.
+        """Returns low quality n, (h / scale, w / scale, 3).
 
-        It is made by MATLAB's bicubic reduction, and rounded half up as MATLAB rounds.
+        If there is none, it is made from the ground truth by MATLAB's bicubic reduction, rounded half up as MATLAB does.
         """
         return _reduce(self.gt_frame(n), self.scale) if self.lq is None else self.lq[n]
 
     @property
     def lq_size(self) -> tuple[int, int]:
-        """(height, width) of low quality."""
+        """(height, width) of low quality in pixels."""
         height, width = self.gt.size
         return (height // self.scale, width // self.scale) if self.lq is None else self.lq.size
 
     def check_sizes(self) -> None:
-        """Looks at the sizes of all frames, by the headers of pictures.
+        """Checks the sizes of all frames, of pictures by their headers.
 
         Raises:
             ValueError: if a frame's size differs from the first one's; the message names clip and frame.
@@ -63,7 +63,7 @@ class ClipPair:
                 raise ValueError(f"clip {self.name}: {error}") from error
 
     def close(self) -> None:
-        """Lets go of files and memory; frames can still be asked for."""
+        """Closes files and frees memory; frames can still be read."""
         for clip in self._clips():
             clip.close()
 
@@ -77,7 +77,7 @@ class _SomeFrames:
     def __init__(self, clip: Clip, numbers: Sequence[int]) -> None:
         self.clip = clip
         self.numbers = numbers
-        """Numbers in the clip of the frames that are left, ascending."""
+        """Numbers, in the whole clip, of the frames that are left, ascending."""
         self.lost = clip.lost
         self.size = clip.size
 
@@ -99,19 +99,19 @@ class _SomeFrames:
 def open_pair(
     name: str, paths: tuple[Path, Path | None], cache: Path | None, scale: int, max_frames: int | None = None
 ) -> ClipPair:
-    """Opens both clips and checks that they belong together.
+    """Opens both clips of a pair and checks that they belong together.
 
-    A frame that one of them lost to damage is left out of the other, so that frames of one time stay together.
+    A frame that one of them lost to damage is left out of the other, so that frames of the same time keep the same number.
 
     Args:
-        name: of the clip.
-        paths: ground truth and low quality; None is MATLAB's bicubic reduction of the ground truth, rounded to 8 bits.
+        name: name of the clip.
+        paths: paths of ground truth and low quality; None is MATLAB's bicubic reduction of the ground truth, rounded to 8 bits.
         cache: folder for decoded videos, or None to decode them while they are used (see clip.open_clip).
-        scale: how many times larger the ground truth is.
-        max_frames: how many frames to take, from the beginning.
+        scale: factor by which the ground truth is larger.
+        max_frames: maximum number of frames, from the beginning.
 
     Raises:
-        FileNotFoundError: if a clip is not there.
+        FileNotFoundError: if a clip does not exist.
         ValueError: if their lengths or sizes do not belong together; the message has both.
     """
     gt_path, lq_path = paths
@@ -134,19 +134,19 @@ def open_pair(
 
 
 def to_tensor(frame: Frame) -> Tensor:
-    """A frame (h, w, 3) as a tensor (3, h, w) in [0, 1], float32."""
+    """Converts a frame (h, w, 3), uint8, to a tensor (3, h, w), float32 in [0, 1]."""
     return torch.from_numpy(np.array(frame)).permute(2, 0, 1).float() / 255
 
 
 def to_frame(picture: Tensor) -> Frame:
-    """A tensor (3, h, w) in [0, 1] as a frame (h, w, 3), rounded half to even, as the reference implementations round."""
+    """Converts a tensor (3, h, w) in [0, 1] to a frame (h, w, 3), uint8, rounded half to even like the reference code."""
     return (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def _in_step(name: str, gt: Clip, lq: Clip, max_frames: int | None) -> tuple[Clip, Clip]:
-    """Both clips without the frames that either lost."""
+    """Returns both clips without the frames that either of them has lost."""
     places = [len(clip) + len(clip.lost) for clip in (gt, lq)]
-    if max_frames:  # what comes after the last frame of the shorter one is of no use
+    if max_frames:  # frames after the end of the shorter clip are not needed
         places = [min(places)] * 2
     if places[0] != places[1]:
         raise ValueError(
@@ -157,7 +157,7 @@ def _in_step(name: str, gt: Clip, lq: Clip, max_frames: int | None) -> tuple[Cli
 
 
 def _without(clip: Clip, left: set[int]) -> Clip:
-    """A clip's frames at the places that are left, which are counted as if no frame were lost."""
+    """Returns the frames of a clip that are in `left`, whose numbers count lost frames too."""
     lost = set(clip.lost)
     own = [place for place in range(len(clip) + len(lost)) if place not in lost]
     return _SomeFrames(clip, [number for number, place in enumerate(own) if place in left])

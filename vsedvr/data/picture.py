@@ -1,4 +1,4 @@
-"""Pictures in files, of every kind of sample, as 8-bit RGB."""
+"""Reads pictures from files, with any kind of samples, as 8-bit RGB."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,32 +12,32 @@ from PIL import Image, ImageOps
 __all__ = ["Frame", "picture_size", "read_picture"]
 
 Frame = NDArray[np.uint8]
-"""A picture, (height, width, 3), RGB."""
+"""An RGB picture (height, width, 3), uint8."""
 
 ORIENTATION = 0x0112
-"""EXIF's number of the tag that tells how a picture is turned; from 5 on height and width are exchanged."""
+"""EXIF's number of the orientation tag; with values from 5 on, height and width are exchanged."""
 
 TO_RGB = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-"""Pillow's modes of 8 bits and less, which it converts itself."""
+"""Pillow's modes with up to 8 bits, which Pillow converts itself."""
 
 FLOAT_SCALES = ((0, 2, 1), (32, 256, 255), (4096, 65536, 65535))
-"""Float pictures whose largest value lies between the first two numbers have white at the third."""
+"""(smallest, largest, white): a float picture whose largest value lies between the first two has white at the third."""
 
 
 def read_picture(path: Path) -> Frame:
-    """Reads a picture as 8-bit RGB, upright as its EXIF orientation says.
+    """Reads a picture as 8-bit RGB (height, width, 3), upright as its EXIF orientation says.
 
-    Transparency is dropped: the colours under it count. Grey pictures of other samples are brought to 8 bits by the scale that
-    their values show:
+    Transparency is dropped, and the colours under it are kept. Grey pictures with more bits are converted to 8 bits by the
+    scale that their values show:
 
         16-bit integers   65535 is white
-        32-bit integers   255 is white where no value is above 255, else 65535
-        float             1 is white where no value is above 2 (what is above 1 is clipped); 255 where the largest value is
-                          from 32 to 256, 65535 where it is from 4096 to 65536
+        32-bit integers   255 is white if no value is above 255, else 65535
+        float             1 is white if no value is above 2 (values above 1 are clipped); 255 if the largest value is
+                          from 32 to 256; 65535 if it is from 4096 to 65536
 
     Raises:
-        ValueError: if it cannot be read, for whatever reason: the message names it. Such reasons are: a damaged file, float
-            values on no scale of these, several pictures in one file (animations, pages), more than 179 megapixels.
+        ValueError: if it cannot be read for any reason; the message names it. Reasons are: a damaged file, float values on
+            another scale, several pictures in one file (animations, pages), more than 179 megapixels.
     """
     with _opened(path) as picture:
         if _is_sequence(picture):
@@ -51,7 +51,7 @@ def read_picture(path: Path) -> Frame:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as read_picture gives it, from the header alone.
+    """Returns (height, width) of a picture as read_picture would give it, from the header alone.
 
     Raises:
         ValueError: if it cannot be read; the message names it.
@@ -63,7 +63,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture, and makes every error that comes of it a ValueError that names the file.
+    """Opens a picture, and turns every error in the block into a ValueError that names the file.
 
     Pillow raises errors of many types for damaged files.
     """
@@ -82,7 +82,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _is_sequence(picture: Image.Image) -> bool:
-    """Whether a file holds further pictures of the same size: not a preview or the depth map that phones add."""
+    """Tells whether a file has further pictures of the same size, unlike a preview or the depth map that phones add."""
     if getattr(picture, "n_frames", 1) < 2:
         return False
     size = picture.size
@@ -93,7 +93,7 @@ def _is_sequence(picture: Image.Image) -> bool:
 
 
 def _to_8_bits(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
-    """Grey values by the table in read_picture."""
+    """Converts grey values to 8 bits by the table in read_picture."""
     if not np.isfinite(values).all():
         raise ValueError("it has values that are not finite")
     highest = max(0.0, float(values.max()))

@@ -1,4 +1,4 @@
-"""Video files decoded packet by packet, so that damage costs the frames that it hit and no others."""
+"""Decodes video files packet by packet, so that damage costs only the frames that it hit."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,30 +20,30 @@ from vsedvr.data.video_file import open_video
 __all__ = ["VideoReading", "ascending", "clock", "read_video"]
 
 MAX_DAMAGED = 100
-"""Packets in a row that cannot be decoded, after which the rest of a file is given up."""
+"""Number of packets in a row that cannot be decoded after which the rest of a file is given up."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class VideoReading:
-    """A video file while it is decoded, and what became of its packets.
+    """A video file that is being decoded, with records of its packets.
 
-    Used as a context manager. The stream is the one that players show: a cover picture is none.
+    It is used as a context manager. It decodes the stream that players show, not a cover picture.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.packet_times: list[int | None] = []
-        """Presentation times of the packets so far that are to be shown, in the stream's time base, in the file's order."""
+        """Presentation times of the packets read so far that are shown, in the stream's time base, in the file's order."""
         self.key_times: list[tuple[int, int]] = []
-        """Presentation and decoding times of those packets that are key frames."""
+        """(presentation time, decoding time) of the key frames read so far."""
         self.frame_times: list[int | None] = []
-        """Those of the frames so far, in the order in which they are shown."""
+        """Presentation times of the frames decoded so far, in the order of display."""
         self.failed: list[float] = []
-        """Seconds at which a packet could not be read or decoded."""
+        """Seconds at which packets could not be read or decoded."""
         self.interlaced = False
         self.ended = False
-        """Whether all of the file was read."""
+        """Whether the whole file was read."""
         self.given_up = False
         self._reformatter = VideoReformatter()
 
@@ -60,7 +60,7 @@ class VideoReading:
         self.container.close()
 
     def packets(self) -> "Iterator[av.Packet[VideoStream]]":
-        """The packets from here on, in the file's order, the last one empty. What cannot be read is noted in `failed`."""
+        """Yields the packets from here on, in the file's order, the last one empty. Unreadable ones are noted in `failed`."""
         packets = self.container.demux(self.stream)
         second, in_a_row = 0.0, 0
         while in_a_row < MAX_DAMAGED:
@@ -71,7 +71,7 @@ class VideoReading:
             except FFmpegError:
                 self.failed.append(second)
                 in_a_row += 1
-                packets = self.container.demux(self.stream)  # a generator that has raised is at its end
+                packets = self.container.demux(self.stream)  # a generator ends when it raises
                 continue
             if packet is None:
                 return
@@ -85,7 +85,7 @@ class VideoReading:
         self.given_up = True
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """The frames from here on, in the order in which they are shown. What cannot be decoded is noted in `failed`."""
+        """Yields the frames from here on, in the order of display. Frames that cannot be decoded are noted in `failed`."""
         second, in_a_row = 0.0, 0
         for packet in self.packets():
             second = self._second(packet.pts, second)
@@ -110,7 +110,7 @@ class VideoReading:
         self.ended = True
 
     def rgb(self, frame: av.VideoFrame) -> Frame:
-        """A frame as (height, width, 3), RGB, upright.
+        """Converts a frame to RGB (height, width, 3), uint8, rotated upright.
 
         Raises:
             ValueError: if its matrix is not supported; the message names the file.
@@ -121,7 +121,7 @@ class VideoReading:
             raise ValueError(f"cannot read the video {self.path}: {error}") from error
 
     def lost(self) -> list[int]:
-        """Places of the frames that damage has cost so far, counted as if all were there; [] where times do not tell."""
+        """Returns the numbers of frames lost by damage so far, in a count that includes them; [] if times do not tell them."""
         times = ascending(self.frame_times)
         packets = ascending(sorted(time for time in self.packet_times if time is not None))
         if not self.failed or not times or len(packets) < len(self.packet_times):
@@ -130,7 +130,7 @@ class VideoReading:
         return [place for place, time in enumerate(packets) if time not in there and (self.ended or time < times[-1])]
 
     def warn(self) -> None:
-        """Tells in the log what was damaged, and whether the video is interlaced."""
+        """Logs warnings about damage, and about interlaced video."""
         if self.failed:
             count = max(len(self.failed), len(self.lost()))
             places = [clock(second) for second in dict.fromkeys(self.failed)]
@@ -144,14 +144,14 @@ class VideoReading:
             logger.warning("%s is interlaced; its frames are taken as they are: deinterlace it first", self.path)
 
     def _second(self, time: int | None, otherwise: float) -> float:
-        """A presentation time in seconds from the beginning of the stream."""
+        """Converts a presentation time to seconds from the beginning of the stream; returns `otherwise` if it is not known."""
         if time is None or self.stream.time_base is None:
             return otherwise
         return float((time - (self.stream.start_time or 0)) * self.stream.time_base)
 
 
 def read_video(path: Path) -> Iterator[Frame]:
-    """The frames of a video file in 8-bit RGB, (height, width, 3), upright, one after the other.
+    """Yields the frames of a video file in RGB, (height, width, 3), uint8, rotated upright.
 
     Frames in damaged packets are left out; a warning in the log tells when and how many.
 
@@ -169,12 +169,12 @@ def read_video(path: Path) -> Iterator[Frame]:
 
 
 def ascending(times: Sequence[int | None]) -> list[int]:
-    """The times if each is there and later than the one before, so that a frame is known by its time; else []."""
+    """Returns the times if they are all known and ascending, so that they identify frames; otherwise []."""
     known = [time for time in times if time is not None]
     return known if len(known) == len(times) and all(a < b for a, b in pairwise(known)) else []
 
 
 def clock(seconds: float) -> str:
-    """A time as h:mm:ss.hh, as players show it."""
+    """Formats a time as h:mm:ss.hh, as players show it."""
     minutes, rest = divmod(max(0.0, seconds), 60)
     return f"{int(minutes) // 60}:{int(minutes) % 60:02}:{rest:05.2f}"

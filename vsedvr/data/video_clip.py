@@ -1,4 +1,4 @@
-"""A video file as a clip: any frame by its number, while only a few frames are in memory and none on the disk."""
+"""A video file as a clip with access to any frame by its number, while only a few frames are in memory and none on disk."""
 
 import functools
 from bisect import bisect_left, bisect_right
@@ -17,21 +17,21 @@ from vsedvr.timeline import REACH, is_cut
 __all__ = ["VideoClip"]
 
 KEPT = 24
-"""How many frames stay in memory: a window of up to eleven, and those beside it that tell whether there is a cut."""
+"""Number of frames kept in memory: a window of up to eleven, and the frames beside it for detecting a scene cut."""
 
 BACK = REACH + 2
-"""How many frames before the one asked for are read as well: to tell whether there is a cut they will be asked for next."""
+"""Number of frames before a requested one that are decoded too, because detecting a scene cut will request them next."""
 
 
 class _OtherFramesError(Exception):
-    """Raised when the decoder gives other frames than the table has."""
+    """Raised when the decoder gives other frames than the table lists."""
 
 
 class VideoClip:
-    """A video file of which frames are decoded when they are asked for.
+    """A video file whose frames are decoded when they are read.
 
-    Asked for in order, each frame is decoded once. For a frame elsewhere decoding begins at the key frame before it. The
-    numbers are those of a decoder that goes through the whole file, for whatever order the file holds its frames in.
+    Read in order, each frame is decoded once. For a frame elsewhere, decoding begins at the key frame before it. Frames have
+    the same numbers as in a decoder that goes through the whole file, in whatever order the file stores them.
     """
 
     def __init__(self, path: Path, table: FrameTable) -> None:
@@ -40,7 +40,7 @@ class VideoClip:
         self._kept: OrderedDict[int, Frame] = OrderedDict()
         self._coming: Generator[Frame] | None = None
         self._next = 0
-        """Number of the frame that comes next."""
+        """Number of the frame that is decoded next."""
         self._differences: dict[int, float] = {}
         self._luma = functools.lru_cache(2)(lambda n: luma(self[n]))
 
@@ -56,16 +56,16 @@ class VideoClip:
         return self.table.num_frames
 
     def __getitem__(self, n: int) -> Frame:
-        """Gives frame n, which may have to be decoded.
+        """Returns frame n, (height, width, 3), uint8, which may have to be decoded.
 
         Raises:
-            ValueError: if the file cannot be read any more; the message names it.
+            ValueError: if the file can no longer be read; the message names it.
         """
         if not 0 <= n < len(self):
             raise IndexError(f"frame {n} of {len(self)}")
         try:
             return self._frame(n)
-        except _OtherFramesError:  # what the packets said of the frames was wrong
+        except _OtherFramesError:  # the table, made from the packets, was wrong
             self.close()
             self.table = look_through(self.path)
             self._differences.clear()
@@ -75,11 +75,11 @@ class VideoClip:
             raise ValueError(f"{self.path} has {len(self)} frames that can be decoded; frame {n} is none of them") from error
 
     def scene_starts(self, first: int, last: int) -> list[int]:
-        """The frames from first to last that a scene begins with, found as the filter finds them (timeline.is_cut)."""
+        """Returns the frames from first to last with which a scene begins, found as the filter does (timeline.is_cut)."""
         return [n for n in range(first, last + 1) if n == 0 or self._is_cut(n)]
 
     def close(self) -> None:
-        """Closes the file and lets go of the frames in memory. A frame that is asked for later opens it again."""
+        """Closes the file and frees the frames in memory. Reading a frame later opens it again."""
         if self._coming:
             self._coming.close()
         self._coming = None
@@ -92,7 +92,7 @@ class VideoClip:
         return is_cut(before, self._difference(n), after)
 
     def _difference(self, n: int) -> float:
-        """How much frame n differs from the one before it."""
+        """Returns how much the luma of frame n differs from that of the frame before, on a scale of 1."""
         if n not in self._differences:
             self._differences[n] = luma_difference(self._luma(n - 1), self._luma(n))
         return self._differences[n]
@@ -115,10 +115,10 @@ class VideoClip:
         return self._kept[n]
 
     def _frames_from(self, n: int) -> Generator[Frame]:
-        """The frames from number n to the last.
+        """Yields the frames from number n to the last.
 
         Raises:
-            _OtherFramesError: as soon as a frame is not the one that the table has.
+            _OtherFramesError: as soon as a frame is not the one that the table lists.
         """
         for start in self._starts(n):
             with VideoReading(self.path) as reading:
@@ -136,11 +136,11 @@ class VideoClip:
                     return
 
     def _starts(self, n: int) -> Iterator[tuple[int, int] | None]:
-        """Where decoding to frame n may begin: time of a key frame and time to seek to; None for the beginning of the file.
+        """Yields starting points for decoding frame n: (time of a key frame, time to seek to); None for the file's beginning.
 
-        Containers seek by presentation times or by decoding times, so both are tried. And one key frame is not always enough:
-        with open groups of pictures and periodic intra refresh the frames after it may need what came before. The decoder
-        leaves such frames out or marks them, and the next start is tried.
+        Containers seek by presentation times or by decoding times, so both are tried. One key frame is not always enough: with
+        open groups of pictures and periodic intra refresh, the frames after it may need earlier ones. The decoder leaves such
+        frames out or marks them, and the next starting point is tried.
         """
         if self.table.times:
             keys = self.table.key_times[: bisect_right(self.table.key_times, self.table.times[n], key=lambda key: key[0])]
@@ -151,12 +151,12 @@ class VideoClip:
         yield None
 
     def _numbered(self, reading: VideoReading, start: tuple[int, int] | None) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decoded frames with their numbers, from a key frame on (see _starts), or from the file's first frame."""
+        """Yields decoded frames with their numbers, from a key frame on (see _starts), or from the file's first frame."""
         if start is None:
             return enumerate(reading.frames())
         key, time = start
         reading.container.seek(time, stream=reading.stream)
-        # what comes before in time belongs to the group of pictures before, which is not decoded
+        # Frames that are earlier in time belong to the group of pictures before, which is not decoded
         frames = (frame for frame in reading.frames() if frame.pts is not None and frame.pts >= key)
         return enumerate(frames, bisect_left(self.table.times, key))
 

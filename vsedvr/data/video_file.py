@@ -1,4 +1,4 @@
-"""Video files opened: the stream that players show, and FFmpeg's errors in words."""
+"""Opens video files: chooses the stream that players show, and explains FFmpeg's errors in words."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ REASONS: dict[type[FFmpegError], str] = {
     av.error.PatchWelcomeError: "it uses something that FFmpeg does not support",
     av.error.MemoryError: "there is not enough memory",
 }
-"""FFmpeg's errors in words."""
+"""Explanations of FFmpeg's errors."""
 
 
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Opens a video file, and finds the stream that players show: a cover picture is none.
+    """Opens a video file, and chooses the stream that players show, not a cover picture.
 
     Raises:
         ValueError: if it cannot be opened or has no video; the message names it.
@@ -43,7 +43,7 @@ def _shown_stream(container: InputContainer, path: Path) -> VideoStream:
     videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not videos:
         raise ValueError(f"{path} has no video stream")
-    moving = [stream for stream in videos if stream.frames != 1] or videos  # a single picture is a cover, marked or not
+    moving = [stream for stream in videos if stream.frames != 1] or videos  # a single picture is a cover, even if not marked
     best = container.streams.best("video")
     stream = next((stream for stream in moving if best is not None and stream.index == best.index), moving[0])
     if stream.codec_context is None:

@@ -1,1 +1,1 @@
-"""Evaluation: the papers' benchmarks and metrics, tables and pictures of them."""
+"""Evaluation of models on the papers' benchmarks, with the papers' metrics, as tables and pictures."""

@@ -1,4 +1,4 @@
-"""The benchmarks of the field: where their clips lie, and what counts in them."""
+"""The benchmarks of the field: where their clips are, and how they are scored."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,35 +11,38 @@ __all__ = ["BENCHMARKS", "Benchmark"]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set: where its clips lie, and how it is scored."""
+    """A data set: where its clips are, and how it is scored."""
 
     gt: str
-    """Folder of the ground truth below the root; where there is none, the root itself."""
+    """Folder of the ground truth below the root; if it does not exist, the root itself."""
     lq: str
-    """Folder of the low quality; where there is none, frames are reduced from the ground truth."""
+    """Folder of the low quality below the root; if it does not exist, frames are reduced from the ground truth."""
     scoring: Scoring
-    """What counts."""
+    """Rules of scoring: which pixels and frames are compared."""
     padding: str
-    """What stands in for frames beyond the ends of a clip (timeline.PADDINGS)."""
+    """Way to fill in missing frames at the ends of a clip, one of timeline.PADDINGS."""
     source: str
-    """Who scores in this way."""
+    """Name of the project that scores in this way."""
     clips: tuple[str, ...] = ()
-    """Names of all clips; () where all that is there counts."""
+    """Names of all clips; () if all clips in the folder count."""
     clip_list: str = ""
-    """File below the root that names all clips, one a line."""
+    """Path below the root of a file that lists all clips, one per line."""
     scale: int = 4
-    """How many times larger the ground truth is."""
+    """Factor by which the ground truth is larger than the low quality."""
 
     def find(self, root: Path, lq: Path | None = None) -> PairPaths:
-        """Finds those clips of the data set that are there.
+        """Finds the clips of the data set that exist below a folder.
 
         Args:
             root: folder of the data set.
-            lq: another folder of low quality clips, such as the results of a first stage.
+            lq: another folder of low-quality clips, such as the results of a first stage.
+
+        Returns:
+            Paths of ground truth and low quality by the clip's name.
 
         Raises:
-            FileNotFoundError: if the root is missing, or none of the clips is there.
-            ValueError: if a clip lacks its low quality.
+            FileNotFoundError: if the root does not exist, or none of the clips does.
+            ValueError: if a clip has no low quality.
         """
         if not root.is_dir():
             raise FileNotFoundError(f"there is no folder {root}")
@@ -60,7 +63,7 @@ class Benchmark:
         return {name: (gt / name, lq and lq / name) for name in found}
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Names of all clips of the data set, whether they are there or not; none where the data set has no fixed list.
+        """Returns the names of all clips of the data set, even if they do not exist; () if the data set has no fixed list.
 
         Raises:
             FileNotFoundError: if the list that comes with the data set is missing.
@@ -87,7 +90,7 @@ BENCHMARKS = {
     "vimeo90k-t": Benchmark(
         "sequences",
         "BIx4",
-        Scoring(y_channel=True, left_out=(3, 3)),  # of im1 to im7 only im4 counts
+        Scoring(y_channel=True, left_out=(3, 3)),  # of the frames im1 to im7 only im4 counts
         "reflection_circle",
         "mmagic, configs/basicvsr",
         clip_list="sep_testlist.txt",
@@ -97,7 +100,7 @@ BENCHMARKS = {
 }
 """The benchmarks by name.
 
-Layouts are as distributed: REDS and Vimeo-90K as their archives unpack, the others as a folder GT of clips, BIx4 beside it.
+Layouts are as distributed: REDS and Vimeo-90K as their archives unpack; the others as a folder GT of clips, and BIx4 beside it.
 
-The clips of reds4 are those that EDVR was tested on, taken out of the training set of REDS.
+The clips of reds4 are those on which EDVR was tested; they were taken out of the training set of REDS.
 """

@@ -1,4 +1,4 @@
-"""How large a network is and how much it computes."""
+"""Measures how large a network is and how much it computes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,21 +9,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vsedvr.model import EDVR
 
-__all__ = ["Complexity", "measure_complexity"]
+__all__ = ["Complexity", "measure_complexity", "measure_stages"]
 
 
 class Complexity(NamedTuple):
-    """Parameters, and multiply-accumulates of all convolutions for one output frame.
+    """Number of parameters, and of multiply-accumulates (MACs) of all convolutions, for one output frame.
 
-    A deformable convolution counts as a plain one; sampling and interpolation do not count. Every frame of the window is
-    extracted, as papers count; the engine extracts a frame once and keeps it for the windows after.
+    A deformable convolution counts like a plain one; sampling and interpolation do not count. The features of every frame in
+    the window are counted, as papers do, although the engine computes the features of a frame once and reuses them in later
+    windows.
     """
 
     parameters: int
     extract: int
-    """MACs for all frames of the window; the shares of PCD's first convolutions that depend on one frame included."""
+    """MACs of feature extraction, for all frames of the window, including the parts of PCD that depend on a single frame."""
     align: int
-    """MACs for all frames of the window."""
+    """MACs of the alignment (PCD), for all frames of the window."""
     fuse: int
     reconstruct: int
 
@@ -33,11 +34,11 @@ class Complexity(NamedTuple):
 
 
 def measure_complexity(model: EDVR, height: int, width: int) -> Complexity:
-    """Counts on the smallest input that the network takes: all its maps are in fixed ratio to the input.
+    """Counts parameters and MACs, with the smallest input that the network takes, because all layers scale with the input.
 
     Args:
-        model: on the CPU.
-        height, width: of the input; rounded up to the network's multiple, as the engine pads.
+        model: network on the CPU.
+        height, width: size of the input in pixels; rounded up to the network's multiple, as the engine pads.
     """
     config = model.config
     multiple = config.size_multiple
@@ -49,6 +50,20 @@ def measure_complexity(model: EDVR, height: int, width: int) -> Complexity:
     reconstruct, _ = _count(lambda: model.reconstruct(fused, frame))
     per_frame = config.num_frame * extract, config.num_frame * align, fuse, reconstruct
     return Complexity(sum(parameter.numel() for parameter in model.parameters()), *(areas * macs for macs in per_frame))
+
+
+def measure_stages(models: Sequence[EDVR], height: int, width: int, ensemble: int = 1) -> Complexity:
+    """Counts what one output frame takes that goes through several networks, each in all versions of an ensemble.
+
+    Args:
+        models: in the order in which they restore.
+        height, width: of the input of the first one.
+        ensemble: number of versions, whose multiply-accumulates all count.
+    """
+    factors = [math.prod(model.config.scale for model in models[:k]) for k in range(len(models))]
+    each = [measure_complexity(model, f * height, f * width) for model, f in zip(models, factors, strict=True)]
+    parameters, *phases = (sum(counts) for counts in zip(*each, strict=True))
+    return Complexity(parameters, *(ensemble * macs for macs in phases))
 
 
 @torch.no_grad()

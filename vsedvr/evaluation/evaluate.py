@@ -1,4 +1,4 @@
-"""Evaluation: clips that are checked, restored and measured."""
+"""Checks, restores and measures clips."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 OnFrame = Callable[[ClipPair, int, Frame], None]
-"""A function that is told of every restored frame: clip, number, frame."""
+"""A function that is called with every restored frame: clip, frame number, frame."""
 
 Scores = Mapping[int, Score]
-"""The scores of a clip by frame number."""
+"""Scores of a clip by frame number."""
 
 
 def _nothing(pair: ClipPair, n: int, restored: Frame) -> None:
-    """Where nobody wants to be told of a frame."""
+    """Ignores a restored frame."""
 
 
 def evaluate(restore: Restore, pairs: Sequence[ClipPair], scoring: Scoring, save: Path | None = None) -> dict[str, Scores]:
@@ -39,12 +39,12 @@ def evaluate(restore: Restore, pairs: Sequence[ClipPair], scoring: Scoring, save
 
     Args:
         restore: a PairRestorer, or the baseline.
-        pairs: the clips.
-        scoring: what counts.
-        save: folder for all restored frames (see evaluate_clip).
+        pairs: clips to restore.
+        scoring: which pixels and frames are scored, and how.
+        save: folder for all restored frames (see evaluate_clip), or None.
 
     Returns:
-        Scores by the clip's name.
+        Scores by clip name and frame number.
 
     Raises:
         FileExistsError: if a clip is in the folder already.
@@ -61,11 +61,14 @@ def evaluate_clip(
 
     Args:
         restore: a PairRestorer, or the baseline.
-        pair: the clip.
-        scoring: what counts. Frames that do not are restored only to be saved.
-        save: folder for all restored frames, <save>/<clip>/00000000.png and so on: the input of a second stage. The clip
-            appears there when it is complete.
-        on_frame: is called with every restored frame.
+        pair: clip to restore.
+        scoring: which pixels and frames are scored, and how. Other frames are restored only if they are saved.
+        save: folder for all restored frames, as <save>/<clip>/00000000.png and so on, which can be the input of a second stage.
+            The clip appears there when it is complete. None saves nothing.
+        on_frame: called with every restored frame.
+
+    Returns:
+        Scores by frame number.
 
     Raises:
         FileExistsError: if the clip is in the folder already.
@@ -86,13 +89,13 @@ def evaluate_clip(
 
 
 class _Measure:
-    """Measures the frames of a clip, which it is given in order. It keeps the frame before and no more."""
+    """Measures the frames of a clip, which must come in order. It keeps only the previous frame."""
 
     def __init__(self, pair: ClipPair, scoring: Scoring) -> None:
         self.pair = pair
         self.scoring = scoring
         self.before: tuple[Frame, Frame] | None = None
-        """The frame before: restored, and ground truth."""
+        """The previous frame: restored, and ground truth."""
 
     def __call__(self, n: int, restored: Frame) -> Score:
         gt = self.pair.gt_frame(n)
@@ -114,15 +117,15 @@ def open_pairs(
 ) -> list[ClipPair]:
     """Opens all clips and checks all that can be checked before the first frame is restored.
 
-    That is: lengths, the sizes of all frames, headers of all pictures, that videos can be decoded to their ends, and that
-    enough frames and pixels count.
+    The checks are: lengths, sizes of all frames, headers of all pictures, whether videos can be decoded to their ends, and
+    whether enough frames and pixels are scored.
 
     Args:
-        paths: ground truth and low quality by the clip's name (see find.find_pairs).
-        scoring: what counts.
-        scale: how many times larger the ground truth is.
-        max_frames: how many frames to take of each clip, from the beginning.
-        on_clip: is told the name of each clip that is done.
+        paths: paths of ground truth and low quality by the clip's name (see find.find_pairs).
+        scoring: which pixels and frames are scored.
+        scale: factor by which the ground truth is larger.
+        max_frames: maximum number of frames of each clip, from the beginning.
+        on_clip: called with the name of each checked clip.
 
     Raises:
         ValueError, FileNotFoundError: if a clip cannot be used; the message names all such clips, each with its reason.
@@ -146,10 +149,10 @@ def open_pairs(
 
 
 def _check_counts(pair: ClipPair, scoring: Scoring) -> None:
-    """Looks whether enough frames and pixels of a clip count.
+    """Checks whether enough frames and pixels of a clip are scored.
 
     Raises:
-        ValueError: if no frame counts, or too few pixels; the message names the clip.
+        ValueError: if no frame is scored, or too few pixels; the message names the clip.
     """
     height, width = (side // pair.scale * pair.scale for side in pair.gt.size)
     try:
@@ -160,10 +163,10 @@ def _check_counts(pair: ClipPair, scoring: Scoring) -> None:
 
 
 def check_not_saved(save: Path, pairs: Iterable[ClipPair]) -> None:
-    """Looks whether a folder is free for restored frames.
+    """Checks that a folder does not contain restored frames of these clips already.
 
     Raises:
-        FileExistsError: if one of the clips is in it already.
+        FileExistsError: if one of the clips is in it.
     """
     for pair in pairs:
         if (save / pair.name).exists():
@@ -171,7 +174,7 @@ def check_not_saved(save: Path, pairs: Iterable[ClipPair]) -> None:
 
 
 def mean_score(scores: Iterable[Score]) -> Score:
-    """The mean of scores, over frames or over clips. That of temporal consistency is over those that have one."""
+    """Returns the mean of scores, over frames or over clips; for temporal consistency, over those scores that have it."""
     scores = list(scores)
     psnr, ssim = np.mean([(score.psnr, score.ssim) for score in scores], axis=0)
     measured = [score.temporal for score in scores if score.temporal]
@@ -181,7 +184,7 @@ def mean_score(scores: Iterable[Score]) -> Score:
 
 @contextmanager
 def _saving(save: Path | None, name: str) -> Iterator[Path | None]:
-    """A folder to write a clip to, which takes its place when all is written; None where nothing is saved."""
+    """Gives a temporary folder for a clip, which is moved to its place when the block ends; None if nothing is saved."""
     if save is None:
         yield None
         return

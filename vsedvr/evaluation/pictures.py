@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: PSNR over the frames, and details side by side."""
+"""Makes pictures of an evaluation: plots of PSNR by frame, and details side by side."""
 
 import io
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ REGION = (96, 128)
 """Height and width of a detail, in pixels of the ground truth."""
 
 MAX_DETAILS = 20
-"""Clips of which details are kept."""
+"""Maximum number of clips of which details are kept."""
 
 ENLARGED = 3
-"""How many times each pixel of a detail is repeated."""
+"""Number of times that each pixel of a detail is repeated in both directions."""
 
 
 class Region(NamedTuple):
-    """A part of a picture, in pixels of the ground truth."""
+    """A rectangle in a picture, in pixels of the ground truth."""
 
     top: int
     left: int
@@ -35,17 +35,20 @@ class Region(NamedTuple):
     width: int
 
     def crop(self, frame: Frame, scale: int = 1) -> Frame:
-        """The region of a frame that is `scale` times smaller than the one it was found in, enlarged to the same size."""
+        """Crops the region from a frame that is `scale` times smaller than the ground truth, enlarged to the region's size."""
         top, left, height, width = (n // scale for n in self)
         return frame[top : top + height, left : left + width].repeat(scale, 0).repeat(scale, 1)
 
 
 def detailed_region(lq: Frame, scale: int) -> Region:
-    """The region in which the input has the strongest gradients, in sum.
+    """Finds the region in which the input has the largest sum of gradients.
 
     Args:
-        lq: (h, w, 3).
-        scale: how many times larger the ground truth is, in which the region is given.
+        lq: input (h, w, 3).
+        scale: factor by which the ground truth is larger than the input.
+
+    Returns:
+        The region in pixels of the ground truth.
     """
     luma = lq.mean(2)
     height, width = (min(want // scale, have) for want, have in zip(REGION, luma.shape, strict=True))
@@ -57,7 +60,7 @@ def detailed_region(lq: Frame, scale: int) -> Region:
 
 
 class Details:
-    """The same region of the middle frame of each clip: in the input, in the ground truth, and as every method restores it."""
+    """Crops of the middle frame of each clip, in the same region: input, ground truth, and the result of every method."""
 
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
@@ -66,7 +69,7 @@ class Details:
         self.gt: dict[str, Frame] = {}
 
     def add(self, method: str, pair: ClipPair, n: int, restored: Frame) -> None:
-        """Keeps the region of a restored frame, if it is the middle one of those of its clip that count."""
+        """Keeps the region of a restored frame, if it is the middle one of the clip's scored frames."""
         counted = self.scoring.counted(pair.num_frames)
         if n != counted[len(counted) // 2]:
             return
@@ -80,12 +83,12 @@ class Details:
         self.crops[pair.name][method] = self.regions[pair.name].crop(restored)
 
     def sheets(self) -> dict[str, Image.Image]:
-        """A sheet of each clip, by the clip's name."""
+        """Returns a picture for each clip, by the clip's name, with the crops side by side."""
         return {clip: labelled_row({**crops, "ground truth": self.gt[clip]}, ENLARGED) for clip, crops in self.crops.items()}
 
 
 def plot_psnr(methods: Sequence[Method]) -> bytes:
-    """A plot of the PSNR of every frame that counts, one clip after the other, as PNG."""
+    """Plots the PSNR of every scored frame, one clip after the other; returns the content of a PNG file."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     axes = figure.add_subplot(ylabel="PSNR (dB)", xlabel="frames that count")
     clips = methods[0].scores

@@ -1,7 +1,7 @@
-"""What was published for the benchmarks, to stand beside what is measured.
+"""Published scores on the benchmarks, to compare with measured ones.
 
-Only figures of which the source can be looked up: a table of a paper, or of a project's documentation. Figures of the EDVR
-paper stand here only where a second source or a measurement of ours confirms them.
+It has only figures whose source can be looked up: a table in a paper or in a project's documentation. Figures of the EDVR paper
+are listed only if a second source or a measurement of ours confirms them.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ class Published(NamedTuple):
     mean: Score
     """Mean score over all clips of the benchmark."""
     source: str
-    """Where the scores were published."""
+    """Publication in which the scores are found."""
     clips: Mapping[str, Score] = {}
-    """Scores of single clips, where they were published."""
+    """Scores of single clips, if they were published."""
 
 
 def _scores(clips: tuple[str, ...], text: str) -> dict[str, Score]:
-    """Scores by clip, from the PSNR/SSIM of each clip in order."""
+    """Reads the scores of clips from a text that lists PSNR/SSIM of each clip in order."""
     pairs = (entry.split("/") for entry in text.split())
     return {clip: Score(float(psnr), float(ssim)) for clip, (psnr, ssim) in zip(clips, pairs, strict=True)}
 
@@ -39,7 +39,7 @@ MMAGIC = "mmagic, configs/{}/README.md"
 
 PUBLISHED: dict[str, list[Published]] = {
     "vid4": [
-        # City and foliage are left out: only for these two did `vsedvr eval vid4` confirm the paper's figures
+        # City and foliage are left out, because `vsedvr eval vid4` did not confirm the paper's figures for these two
         Published(
             "Bicubic",
             Score(23.78, 0.6347),
@@ -68,7 +68,7 @@ PUBLISHED: dict[str, list[Published]] = {
         Published(
             "BasicVSR", Score(31.42, 0.8909), TTVSR, _scores(REDS4, "28.39/0.8429 32.46/0.8975 34.22/0.9237 30.60/0.8996")
         ),
-        Published("IconVSR", Score(31.67, 0.8948), TTVSR),  # its clips do not average to this
+        Published("IconVSR", Score(31.67, 0.8948), TTVSR),  # the published scores of its clips have another mean
         Published("BasicVSR++", Score(32.39, 0.9069), EVTEXTURE),
     ],
     "reds4-blur-bicubic": [Published("EDVR-L", Score(28.88, 0.8361), BASICSR)],

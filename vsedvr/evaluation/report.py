@@ -1,4 +1,4 @@
-"""What an evaluation found: as a table to read, as JSON and as CSV."""
+"""Results of an evaluation, as a table to read, as JSON and as CSV."""
 
 import csv
 import io
@@ -17,48 +17,48 @@ __all__ = ["Method", "Report"]
 
 PHASES = ("extract", "align", "fuse", "reconstruct")
 MAX_COLUMNS = 8
-"""Clips that a table has columns for; of more only the mean is in it."""
+"""Maximum number of clips for which a table has columns; with more clips it has only the mean."""
 WARPED_SCALE = 1000
-"""What tables multiply the warped difference by, as papers do; it is in the thousandths."""
+"""Factor of the warped difference in tables, as in papers, because it is in the order of thousandths."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A model, or the baseline, and how it did."""
+    """A model, or the baseline, with its scores."""
 
     name: str
     scores: Mapping[str, Scores]
-    """Scores by the clip's name and by frame number."""
+    """Scores by clip name and frame number."""
     complexity: Complexity | None = None
 
     @property
     def clip_means(self) -> dict[str, Score]:
-        """The mean score of each clip, by its name."""
+        """Mean score of each clip, by its name."""
         return {clip: mean_score(scores.values()) for clip, scores in self.scores.items()}
 
     @property
     def mean(self) -> Score:
-        """The mean score over clips, whatever their lengths."""
+        """Mean score over clips, all with the same weight whatever their lengths."""
         return mean_score(self.clip_means.values())
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured so far, of which methods, and what was published."""
+    """Measured scores of all methods so far, and published scores to compare with."""
 
     title: str
     """Name of the data set, or of the files."""
     scoring: Scoring
     source: str
-    """Who scores in this way; "" where nobody is known to."""
+    """Name of the project that scores in this way; "" if none is known."""
     input_size: tuple[int, int]
-    """(width, height) of the input that multiply-accumulates are counted for."""
+    """(width, height) in pixels of the input for which multiply-accumulates are counted."""
     methods: list[Method]
     published: Sequence[Published] = ()
     all_clips: Sequence[str] = ()
     """Names of all clips of the data set, evaluated or not."""
     precision: str = "float32"
-    """The type that models were computed in."""
+    """Floating-point type in which models were computed."""
 
     @property
     def clips(self) -> list[str]:
@@ -66,7 +66,7 @@ class Report:
         return list(self.methods[0].scores)
 
     def table(self) -> str:
-        """The scores as a table for a terminal."""
+        """Returns the scores as a table for a terminal."""
         columns = self.clips if len(self.clips) <= MAX_COLUMNS else []
         head = ["", "parameters", "GMACs", *columns, "mean", ""]
         rows = [
@@ -82,7 +82,7 @@ class Report:
         return "\n".join([*parts, *(self._temporal_parts(columns) if self.scoring.temporal else [])]) + "\n"
 
     def json(self) -> str:
-        """Everything, with means, as strict JSON. After an interruption methods may lack clips."""
+        """Returns everything, with means, as strict JSON. After an interruption, methods may lack clips."""
         content = {
             "title": self.title,
             "scoring": {**asdict(self.scoring), "source": self.source},
@@ -94,7 +94,7 @@ class Report:
         return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
     def csv(self) -> str:
-        """A line for each method, clip and frame, below a line of heads. What was not measured of a frame is empty."""
+        """Returns all scores as CSV: a header, then a line for each method, clip and frame. Missing values are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         temporal = Temporal._fields if self.scoring.temporal else ()
@@ -118,7 +118,7 @@ class Report:
         return f"{self.title}: PSNR in dB / SSIM of {channels}, {frames}, {border}{source}{part}"
 
     def _temporal_parts(self, columns: Sequence[str]) -> list[str]:
-        """What the table says of temporal consistency, below PSNR and SSIM."""
+        """Returns the part of the table about temporal consistency, which follows PSNR and SSIM."""
         heading = (
             f"\nTemporal consistency: tOF in pixels / warped difference x {WARPED_SCALE}; lower is better, "
             "but what is below the ground truth is smoother than it"
@@ -133,7 +133,7 @@ class Report:
         return [row.method, "", "", *_cells(row.clips, columns), _cell(mean), source]
 
     def _mean(self, row: Published) -> Score | None:
-        """The published mean over the clips that were evaluated, where it can be told."""
+        """Returns the mean of published scores over the evaluated clips; None if it cannot be told."""
         if set(self.clips) == set(self.all_clips):
             return row.mean
         if set(self.clips) <= row.clips.keys():
@@ -164,7 +164,7 @@ def _temporal_cell(score: Score | None) -> str:
 
 
 def _gt_cell(score: Score | None) -> str:
-    """What a restoration that is exact would have."""
+    """Returns the values that an exact restoration would have."""
     temporal = score and score.temporal
     return f"0.000/{WARPED_SCALE * temporal.gt_warped_difference:.3f}" if temporal else "-"
 
@@ -182,7 +182,7 @@ def _as_dict(method: Method) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """The same content with named tuples as mappings, which json.dumps would write as lists, without what was not measured."""
+    """Returns the content with named tuples as mappings, which json.dumps would write as lists, and without None in them."""
     if isinstance(content, tuple) and hasattr(content, "_asdict"):
         content = {name: value for name, value in content._asdict().items() if value is not None}
     if isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""The files of an evaluation, written while it runs, so that an interruption costs nothing that was measured."""
+"""Writes the files of an evaluation while it runs, so that an interruption loses none of the finished scores."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from vsedvr.evaluation.report import Method, Report
 __all__ = ["Results"]
 
 SHARE = 20
-"""Writing scores takes at most one part in so many of the time: after each of thousands of short clips it would take more."""
+"""Writing scores takes at most 1 / SHARE of the time; writing them after each of thousands of short clips would take more."""
 
 
 class Results:
@@ -26,8 +26,8 @@ class Results:
     def __init__(self, folder: Path, report: Report) -> None:
         """
         Args:
-            folder: where the files go; made when there is something to write.
-            report: with no methods yet; they are added as they are measured.
+            folder: folder for the files; created when there is something to write.
+            report: report without methods; they are added as they are measured.
         """
         self.folder = folder
         self.report = report
@@ -43,15 +43,15 @@ class Results:
         save: Path | None = None,
         on_step: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Measures a method on all clips. The scores of a clip are in the files soon after the clip is done.
+        """Measures a method on all clips. The scores of a clip are in the files soon after the clip is finished.
 
         Args:
-            name: of the method.
+            name: name of the method.
             restore: a PairRestorer, or the baseline.
-            pairs: the clips.
-            complexity: of the network.
-            save: folder for all restored frames (see evaluate_clip).
-            on_step: is told of every frame: method and clip.
+            pairs: clips to restore.
+            complexity: complexity of the network; None for the baseline.
+            save: folder for all restored frames (see evaluate_clip), or None.
+            on_step: called for every frame with a text that names method and clip.
         """
         scores: dict[str, Scores] = {}
         self.report.methods.append(Method(name, scores, complexity))
@@ -65,7 +65,7 @@ class Results:
             self._keep_scores()
 
     def write(self) -> bool:
-        """Writes all files with what is there so far, and tells whether there is anything."""
+        """Writes all files with the results so far. Returns whether there are any."""
         if not any(method.scores for method in self.report.methods):
             return False
         self._write_scores()
@@ -75,7 +75,7 @@ class Results:
         return True
 
     def _keep_scores(self) -> None:
-        """Writes the scores so far, unless they were written a moment ago."""
+        """Writes the scores so far, unless they were written a moment ago (see SHARE)."""
         start = time.monotonic()
         if start < self._next_time:
             return

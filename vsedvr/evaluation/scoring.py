@@ -1,4 +1,4 @@
-"""What counts when models are measured, and the scores of a frame."""
+"""Scores of restored frames, and which pixels and frames are scored."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,59 +11,59 @@ from vsedvr.compare.metrics import WINDOW, psnr, rgb_to_y, ssim
 __all__ = ["FLOW_SIDE", "Score", "Scoring", "Temporal"]
 
 FLOW_SIDE = 16
-"""Pixels that a picture needs in each direction for optical flow."""
+"""Minimum width and height in pixels of a picture for optical flow."""
 
 
 class Temporal(NamedTuple):
-    """How well a restored frame agrees with the one before, or the mean of several frames (see temporal.measure_temporal)."""
+    """Temporal consistency of a restored frame with the one before, or means over frames (see temporal.measure_temporal)."""
 
     tof: float
-    """tOF: mean length of the difference of the optical flow to the ground truth's, in pixels. From 0; lower is better."""
+    """tOF: mean length, in pixels, of the difference between the optical flow and the ground truth's; 0 is best."""
     warped_difference: float
-    """Mean squared difference to the frame before, warped by the truth's flow; 0 to 1 (black and white). Lower is steadier, but
-    what is below the truth's own warped difference is smoother than the truth."""
+    """Mean squared difference to the frame before, warped by the truth's flow, 0 to 1 (black and white). Lower is steadier, but
+    a value below gt_warped_difference means that the restored frames are smoother than the truth."""
     gt_warped_difference: float
-    """The warped difference of the ground truth itself, which nothing exact can be below."""
+    """Warped difference of the ground truth itself; an exact restoration has the same."""
 
 
 class Score(NamedTuple):
-    """How near a restored frame is to the ground truth, or the mean of several frames."""
+    """PSNR and SSIM of a restored frame against the ground truth, or their means over several frames."""
 
     psnr: float
     """PSNR in dB, at most MAX_PSNR."""
     ssim: float
-    """SSIM, 1 for equal pictures."""
+    """SSIM, at most 1, which equal pictures have."""
     temporal: Temporal | None = None
-    """How the frame agrees with the one before; None where that was not measured, or there is no frame before in the scene."""
+    """Temporal consistency with the frame before; None if it was not measured, or that frame belongs to another scene."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is counted, and of which pixels and frames. Scores that are counted in different ways do not compare.
+    """Rules of scoring: which pixels and frames are compared. Scores under different rules do not compare.
 
-    The score of a clip is the mean over its frames, that of a data set the mean over its clips, whatever their lengths. Equal
-    pictures count as 100 dB, and PSNR is capped there (MAX_PSNR).
+    The score of a clip is the mean over its frames, and that of a data set the mean over its clips, whatever their lengths.
+    Equal pictures get 100 dB, which is the upper limit of PSNR (MAX_PSNR).
     """
 
     y_channel: bool = False
     """Whether luma (BT.601) is compared instead of the three colours."""
     border: int = 0
-    """Pixels at every side that do not count."""
+    """Width in pixels of a border that is left out on every side."""
     left_out: tuple[int, int] = (0, 0)
-    """Frames at the beginning and at the end of a clip that do not count."""
+    """Numbers of frames that are left out at the beginning and at the end of a clip."""
     temporal: bool = False
-    """Whether temporal consistency is measured as well, of each two successive frames that both count."""
+    """Whether temporal consistency is measured too, for each two successive frames that are both scored."""
 
     @property
     def inside(self) -> slice:
-        """The rows, and the columns, that count."""
+        """Slice of the rows, and of the columns, that are scored."""
         return slice(self.border, -self.border or None)
 
     def counted(self, num_frames: int) -> range:
-        """The frames of a clip that count.
+        """Returns the numbers of a clip's frames that are scored.
 
         Raises:
-            ValueError: if none is left.
+            ValueError: if there are none.
         """
         first, last = self.left_out
         if num_frames <= first + last:
@@ -71,10 +71,13 @@ class Scoring:
         return range(first, num_frames - last)
 
     def check_size(self, height: int, width: int) -> None:
-        """Looks whether enough of a picture counts.
+        """Checks that enough of a picture is scored.
+
+        Args:
+            height, width: size of the picture in pixels.
 
         Raises:
-            ValueError: if less than 11x11 pixels of a picture count, which SSIM needs, or it is too small for optical flow.
+            ValueError: if less than 11x11 pixels are scored, which SSIM needs, or it is too small for optical flow.
         """
         if min(height, width) < 2 * self.border + WINDOW:
             raise ValueError(
@@ -88,17 +91,18 @@ class Scoring:
             )
 
     def channels(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float64]:
-        """What is compared of a picture (h, w, 3): the three colours or, (h, w), the luma."""
+        """Returns the samples of a picture (h, w, 3) that are compared: its colours (h, w, 3), or its luma (h, w)."""
         return rgb_to_y(picture) if self.y_channel else picture
 
     def measure(self, restored: NDArray[np.uint8], gt: NDArray[np.uint8]) -> Score:
         """Compares a restored frame with the ground truth.
 
         Args:
-            restored, gt: (h, w, 3), RGB.
+            restored: restored frame (h, w, 3) in RGB.
+            gt: ground truth of the same size.
 
         Raises:
-            ValueError: if they differ in size, or less than 11x11 pixels count.
+            ValueError: if they differ in size, or less than 11x11 pixels are scored.
         """
         if restored.shape != gt.shape:
             raise ValueError(f"pictures differ in size: {_size(restored)} restored, {_size(gt)} ground truth")

@@ -1,18 +1,18 @@
-"""Tables as text: for Markdown files, and for a terminal."""
+"""Formats tables as text, for Markdown files and for a terminal."""
 
 from collections.abc import Collection, Sequence
 
 __all__ = ["aligned_table", "markdown_row", "markdown_table"]
 
 Row = Sequence[object]
-"""The cells of one line of a table; each is written as str() gives it."""
+"""Cells of one row of a table; each is formatted with str()."""
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """A table for a Markdown file, without a line break at its end.
+    """Formats a table for a Markdown file, without a line break at its end.
 
     Args:
-        rows: the heads of the columns first.
+        rows: rows of the table; the first one has the column headers.
 
     Raises:
         ValueError: if a row has more or fewer cells than the first one.
@@ -23,17 +23,17 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def markdown_row(cells: Row) -> str:
-    """One line of a Markdown table, for tables that are printed while they are measured."""
+    """Formats one row of a Markdown table, for tables that are printed while they are measured."""
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def aligned_table(rows: Sequence[Row], left: Collection[int] = (0,)) -> str:
-    """A table for a terminal: columns of equal width, two spaces apart, without a line break at its end.
+    """Formats a table for a terminal: aligned columns, two spaces apart, without a line break at its end.
 
     Args:
-        rows: the heads of the columns first.
-        left: numbers of the columns that are aligned to the left, negative ones counted from the last column. All others
-            are aligned to the right, as figures are.
+        rows: rows of the table; the first one has the column headers.
+        left: indices of the columns that are aligned left; negative ones count from the last column. All others are aligned
+            right, as numbers are.
 
     Raises:
         ValueError: if a row has more or fewer cells than the first one.

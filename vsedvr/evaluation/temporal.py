@@ -1,8 +1,8 @@
 """Temporal consistency: how well a restored frame agrees with the one before, measured along the motion of the ground truth.
 
-tOF compares how frames move and takes Farneback's optical flow, as its authors do. The warped difference compares pixels and
-needs an exact flow: DIS, where its authors take a network, FlowNet2. Farneback's is off by up to half a pixel in fast motion,
-and DIS, which follows single pixels, tells noise and missing detail from motion less well.
+tOF compares the motion of frames and uses Farneback's optical flow, as its authors do. The warped difference compares pixels,
+so it needs an exact flow. It uses DIS, where its authors use a network, FlowNet2. Farneback's flow is off by up to half a pixel
+in fast motion. DIS follows single pixels, and therefore more easily mistakes noise and missing detail for motion.
 """
 
 import cv2
@@ -19,7 +19,7 @@ Flow = NDArray[np.float32]
 
 
 def measure_temporal(restored: tuple[Frame, Frame], gt: tuple[Frame, Frame], scoring: Scoring) -> Temporal | None:
-    """Compares what happens between two successive frames as they were restored with what happens in the ground truth.
+    """Compares the change between two successive restored frames with the change in the ground truth.
 
     tOF (Chu et al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation", 2020) is the mean length
     of the difference between the optical flow of the restored frames and that of the truth, over all pixels inside the border.
@@ -30,11 +30,12 @@ def measure_temporal(restored: tuple[Frame, Frame], gt: tuple[Frame, Frame], sco
     scoring compares, and over those pixels inside the border that can be followed (see can_be_followed).
 
     Args:
-        restored, gt: the frame before and the frame, each (h, w, 3), RGB, at least 16x16.
-        scoring: which channels and pixels count.
+        restored: the previous and the current restored frame, each (h, w, 3), RGB, at least 16x16.
+        gt: the same frames of the ground truth.
+        scoring: which channels and pixels are scored.
 
     Returns:
-        The figures; None where no pixel can be followed, as at a cut.
+        The measurements; None if no pixel can be followed, as at a cut.
     """
     inside = scoring.inside
     back = dis_flow(*gt[::-1])
@@ -49,10 +50,11 @@ def measure_temporal(restored: tuple[Frame, Frame], gt: tuple[Frame, Frame], sco
 
 
 def farneback_flow(frame: Frame, other: Frame) -> Flow:
-    """How far each pixel of a frame moves until another frame, by Farneback's method with TecoGAN's parameters.
+    """Computes the optical flow from a frame to another by Farneback's method, with TecoGAN's parameters.
 
     Args:
-        frame, other: (h, w, 3), RGB.
+        frame: frame (h, w, 3), RGB.
+        other: frame of the same size.
     """
     flow = cv2.calcOpticalFlowFarneback(
         _gray(frame), _gray(other), None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
@@ -61,10 +63,11 @@ def farneback_flow(frame: Frame, other: Frame) -> Flow:
 
 
 def dis_flow(frame: Frame, other: Frame) -> Flow:
-    """How far each pixel of a frame moves until another frame, by DIS (Kroeger et al., ECCV 2016) at full resolution.
+    """Computes the optical flow from a frame to another by DIS (Kroeger et al., ECCV 2016) at full resolution.
 
     Args:
-        frame, other: (h, w, 3), RGB, at least 16x16.
+        frame: frame (h, w, 3), RGB, at least 16x16.
+        other: frame of the same size.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # the preset stops at half the resolution, where a shift by one pixel is wrong by a tenth
@@ -72,9 +75,9 @@ def dis_flow(frame: Frame, other: Frame) -> Flow:
 
 
 def can_be_followed(there: Flow, back: Flow) -> NDArray[np.bool_]:
-    """Which pixels of a frame are seen in the frame before as well.
+    """Finds the pixels of a frame that are visible in the frame before, too.
 
-    A pixel can be followed if the place it comes from lies inside the picture, the flows of both directions agree there
+    A pixel can be followed if its place in the frame before is inside the picture, the flows of both directions agree there
     (|there + back|^2 <= 0.01 (|there|^2 + |back|^2) + 0.5), and no border between two motions is near (the squared gradient of
     `back` is at most 0.01 |back|^2 + 0.002). These are the rules of Sundaram et al. (ECCV 2010), as Lai et al. apply them.
 
@@ -83,7 +86,7 @@ def can_be_followed(there: Flow, back: Flow) -> NDArray[np.bool_]:
         back: flow from the frame to the frame before.
 
     Returns:
-        (h, w).
+        Mask (h, w) of these pixels.
     """
     height, width = back.shape[:2]
     x, y = _origins(back)
@@ -96,7 +99,7 @@ def can_be_followed(there: Flow, back: Flow) -> NDArray[np.bool_]:
 
 
 def _squared_difference(frames: tuple[Frame, Frame], back: Flow, scoring: Scoring) -> NDArray[np.float32]:
-    """The mean over channels of the squared difference of a frame to the one before, warped onto it: (h, w), 1 at most."""
+    """Returns the squared difference (h, w), 0 to 1, of a frame to the warped frame before, averaged over channels."""
     before, here = (np.asarray(scoring.channels(frame) / 255, np.float32) for frame in frames)
     squared = np.square(_warp(before, back) - here)
     return squared if scoring.y_channel else np.asarray(squared.mean(2), np.float32)
@@ -107,16 +110,16 @@ def _gray(frame: Frame) -> NDArray[np.uint8]:
 
 
 def _warp(picture: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """A picture as seen from where the flow begins: (h, w) or (h, w, c), bilinear, the edge pixels repeated."""
+    """Warps a picture, (h, w) or (h, w, c), back along a flow: bilinear, with edge pixels repeated."""
     return np.asarray(cv2.remap(picture, *_origins(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _origins(flow: Flow) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The place that each pixel's flow leads to: x and y, (h, w) each, in pixels from the top left one."""
+    """Returns the position to which each pixel's flow leads: x and y, (h, w) each, in pixels from the top left one."""
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return x + flow[..., 0], y + flow[..., 1]
 
 
 def _square(vectors: Flow) -> NDArray[np.float32]:
-    """The squared length of each vector, (h, w)."""
+    """Returns the squared length of each vector, (h, w)."""
     return np.asarray(np.square(vectors).sum(2), np.float32)

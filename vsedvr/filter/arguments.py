@@ -1,4 +1,4 @@
-"""Arguments as users write them: numbers of NumPy, strings from `vspipe -a`, paths from the home folder, names by habit."""
+"""Converts arguments as users write them: NumPy numbers, strings from `vspipe -a`, names of matrices and models."""
 
 import difflib
 import operator
@@ -16,9 +16,10 @@ FLAGS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes"
 
 
 def refuse_unknown(arguments: Mapping[str, object], known: Collection[str]) -> None:
-    """
+    """Raises an error if there are unknown arguments; it suggests the known argument that looks most like the first of them.
+
     Raises:
-        ValueError: if there are any arguments; it names the first, and the known one that looks like it.
+        ValueError: if `arguments` is not empty.
     """
     for name in arguments:
         near = difflib.get_close_matches(name, known, 1)
@@ -27,10 +28,10 @@ def refuse_unknown(arguments: Mapping[str, object], known: Collection[str]) -> N
 
 
 def to_number(value: object, name: str) -> int:
-    """An integer of any kind, also in a string.
+    """Converts any kind of integer (also NumPy's, and "3") to an int.
 
     Raises:
-        ValueError: for all else.
+        ValueError: if the value is not an integer; the message has the argument's name.
     """
     try:
         if isinstance(value, str):
@@ -43,22 +44,22 @@ def to_number(value: object, name: str) -> int:
 
 
 def to_flag(value: object, name: str) -> bool:
-    """True or False; also 1 and 0, and both in words.
+    """Converts True or False, 1 or 0, and "true", "false", "yes", "no", "1" or "0" in any case to a bool.
 
     Raises:
-        ValueError: for all else.
+        ValueError: if the value is anything else; the message has the argument's name.
     """
-    word = str(value).lower()  # of NumPy's as well
+    word = str(value).lower()  # works for NumPy's bool as well
     if word not in FLAGS:
         raise ValueError(f"{name} must be True or False, got {reprlib.repr(value)}")
     return FLAGS[word]
 
 
 def to_word(value: object, name: str, words: Collection[str]) -> str:
-    """One of some words.
+    """Returns the value if it is one of the allowed words.
 
     Raises:
-        ValueError: for all else.
+        ValueError: if it is not; the message has the argument's name and lists the words.
     """
     if not isinstance(value, str) or value not in words:
         raise ValueError(f"{name} must be one of {', '.join(words)}, got {reprlib.repr(value)}")
@@ -66,10 +67,10 @@ def to_word(value: object, name: str, words: Collection[str]) -> str:
 
 
 def to_tile(value: object, name: str) -> tuple[int, int]:
-    """Width and height, from a pair or from a string such as "256,256" or "(0, 0)".
+    """Converts a pair of integers, or a string such as "256,256" or "(0, 0)", to (width, height).
 
     Raises:
-        ValueError: for all else.
+        ValueError: if the value is anything else; the message has the argument's name.
     """
     pair = value
     if isinstance(value, str):
@@ -86,10 +87,10 @@ def to_tile(value: object, name: str) -> tuple[int, int]:
 
 
 def to_matrix(value: object, name: str) -> int:
-    """The number of a matrix, from its number or the resizer's name for it.
+    """Returns the number of a matrix in ITU-T H.273, from this number or from the resizer's name for the matrix.
 
     Raises:
-        ValueError: for all that the filter cannot convert with.
+        ValueError: if the filter cannot convert with this matrix; the message lists those that it can convert with.
     """
     if isinstance(value, str) and value.lower() in MATRICES:
         return MATRICES[value.lower()]
@@ -103,10 +104,11 @@ def to_matrix(value: object, name: str) -> int:
     return number
 
 
-def to_network(value: object) -> EDVR:
-    """A network, from itself, the name of an embedded model or the path of a checkpoint.
+def to_network(value: object, auto_download: bool) -> EDVR:
+    """Returns the network for the argument `model`: an EDVR itself, or one loaded by model name or checkpoint path.
 
     Raises:
-        ValueError, OSError: if there is none.
+        ValueError: if the file is not an EDVR checkpoint.
+        OSError: if the name is unknown, or the file cannot be read or downloaded.
     """
-    return value if isinstance(value, EDVR) else load_model(value)  # type: ignore[arg-type]
+    return value if isinstance(value, EDVR) else load_model(value, auto_download=auto_download)  # type: ignore[arg-type]

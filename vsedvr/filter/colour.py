@@ -1,4 +1,4 @@
-"""Colour: from the clip's format to the float pictures that the network sees, and to the format of the result."""
+"""Converts colours: from the clip's format to the float pictures that the network sees, and then to the output format."""
 
 import vapoursynth as vs
 
@@ -8,11 +8,13 @@ __all__ = ["in_output_format", "join_chroma", "output_tags", "to_float"]
 
 
 def to_float(tagged: vs.VideoNode, luma: bool) -> vs.VideoNode:
-    """RGBS; GRAYS for GRAY and, where only the luma is restored, for YUV.
+    """Converts a clip to the float format that the network sees.
+
+    GRAY becomes GRAYS. YUV becomes RGBS, or GRAYS if only the luma is restored. RGB becomes RGBS.
 
     Args:
-        tagged: the clip with the props that the resizer needs (see tags.py).
-        luma: whether the network restores the luma of YUV alone.
+        tagged: the clip, with the props that the resizer needs (see tags.py).
+        luma: whether only the luma of a YUV clip is restored.
     """
     if luma:
         tagged = tagged.std.ShufflePlanes(0, vs.GRAY)
@@ -20,12 +22,16 @@ def to_float(tagged: vs.VideoNode, luma: bool) -> vs.VideoNode:
 
 
 def join_chroma(restored: vs.VideoNode, tagged: vs.VideoNode, output: vs.VideoFormat) -> vs.VideoNode:
-    """YUV of restored luma with the chroma of the clip, which is enlarged bicubically where the luma is.
+    """Joins restored luma with the chroma of the source clip, which is enlarged bicubically to the luma's size.
 
     Args:
-        restored: the luma in GRAYS.
-        tagged: the clip, YUV.
-        output: format of the result. YUV has its depth and the clip's subsampling, so that chroma is converted once.
+        restored: the restored luma, GRAYS.
+        tagged: the source clip, YUV, with the props that the resizer needs (see tags.py).
+        output: output format of the filter.
+
+    Returns:
+        A YUV clip. If the output format is YUV, it has that format's depth and the source's subsampling, so that chroma is
+        converted only once. Otherwise it is YUV444PS.
     """
     own, depth = tagged.format, (vs.FLOAT, 32)
     format = vs.core.get_video_format(vs.YUV444PS)
@@ -39,12 +45,12 @@ def join_chroma(restored: vs.VideoNode, tagged: vs.VideoNode, output: vs.VideoFo
 
 
 def output_tags(tags: Tags, source: vs.VideoFormat, output: vs.VideoFormat) -> dict[str, int]:
-    """The props that tell how the result of a frame is coded.
+    """Returns the frame props that tell how an output frame is coded: _Range and, where they apply, _Matrix, _ChromaLocation.
 
     Args:
-        tags: of the frame, in the source format.
-        source: format of the clip.
-        output: format of the result.
+        tags: tags of the source frame.
+        source: format of the source clip.
+        output: format of the output clip.
     """
     if output.color_family == source.color_family:
         props = {"_Range": tags.range}
@@ -61,16 +67,16 @@ def output_tags(tags: Tags, source: vs.VideoFormat, output: vs.VideoFormat) -> d
 
 
 def in_output_format(restored: vs.VideoNode, clip: vs.VideoNode, output: vs.VideoFormat, reader: TagReader) -> vs.VideoNode:
-    """The restored pictures in the format of the result, with all props of the clip's frames.
+    """Converts the restored pictures to the output format and copies all frame props of the source clip.
 
-    If the reader has looked at frame 0, all frames are written, and tagged, as that one is, so that an encoder that is told
-    once is told the truth. Otherwise each is written as its own tags say.
+    If the reader has looked at frame 0, all frames are converted and tagged like frame 0. An encoder reads the tags only once,
+    so they have to be the same for all frames. Otherwise each frame is converted and tagged as its own tags say.
 
     Args:
-        restored: RGBS, GRAYS, or YUV with the props of the clip.
-        clip: what the filter was given.
-        output: format of the result.
-        reader: of the clip's tags.
+        restored: restored pictures in RGBS or GRAYS, or in YUV with the props of the source clip.
+        clip: source clip, as the user gave it to the filter.
+        output: format of the output clip.
+        reader: reader of the source clip's tags.
     """
 
     def written(tags: Tags) -> vs.VideoNode:

@@ -1,7 +1,7 @@
-"""The threads that compute: one for each device, whatever the number of VapourSynth's threads.
+"""Runs all computation in one thread for each device, however many threads VapourSynth has.
 
-OpenMP, which torch computes with on a CPU, gives every thread that calls it a pool of threads for all cores. VapourSynth
-calls filters from any thread of its own pool, so 32 cores would come to have a thousand threads.
+OpenMP, which torch uses on a CPU, gives each thread that calls it a pool of threads for all cores. VapourSynth calls filters
+from any thread of its own pool, so a machine with 32 cores would end up with a thousand threads.
 """
 
 import os
@@ -18,7 +18,11 @@ _lock = threading.Lock()
 
 
 def compute[**P, T](device: torch.device, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a function returns, or raises, that is called in the one thread for a device. Calls take turns."""
+    """Calls a function in the one thread of a device. Calls for the same device wait for each other.
+
+    Returns:
+        The function's result. An exception that the function raises is raised here too.
+    """
     with _lock:
         if device not in _executors:
             _executors[device] = ThreadPoolExecutor(1, thread_name_prefix=f"vsedvr-{device}")
@@ -27,7 +31,7 @@ def compute[**P, T](device: torch.device, function: Callable[P, T], *args: P.arg
 
 
 def _forget_threads() -> None:
-    """Threads do not survive a fork: in the child the first call makes new ones."""
+    """Forgets all threads in the child process of a fork, because threads do not survive it. The next call makes new ones."""
     global _lock
     _lock = threading.Lock()
     _executors.clear()

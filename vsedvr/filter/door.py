@@ -1,4 +1,4 @@
-"""The door of the filter: its arguments, its errors, and what it says in the log."""
+"""The function `edvr`: checks the arguments, builds the filter, and turns failures into errors for the user."""
 
 import inspect
 import logging
@@ -13,11 +13,20 @@ import vapoursynth as vs
 from vsedvr.filter.arguments import refuse_unknown, to_flag, to_matrix, to_network, to_number, to_tile, to_word
 from vsedvr.filter.errors import edvr_error
 from vsedvr.filter.formats import check_channels, check_clip, to_output_format
-from vsedvr.filter.graph import FilterSettings, build
+from vsedvr.filter.graph import FilterSettings, Stage, build
 from vsedvr.filter.waiting import THREADS_SPIN
-from vsedvr.infer import PRECISIONS, check_tile, choose_device, choose_precision, lacks_kernels
+from vsedvr.infer import (
+    PRECISIONS,
+    check_ensemble,
+    check_second_stage,
+    check_tile,
+    choose_device,
+    choose_precision,
+    lacks_kernels,
+)
 from vsedvr.model import EDVR
 from vsedvr.timeline import PADDINGS
+from vsedvr.weights import known_padding
 
 __all__ = ["edvr"]
 
@@ -28,6 +37,8 @@ def edvr(
     clip: vs.VideoNode,
     model: str | os.PathLike[str] | EDVR = "small",
     *,
+    refine: str | os.PathLike[str] | EDVR | None = None,
+    ensemble: int = 1,
     device_index: int | None = None,
     num_streams: int = 1,
     auto_download: bool = False,
@@ -42,55 +53,63 @@ def edvr(
 ) -> vs.VideoNode:
     """Restores a clip with EDVR: super-resolution, deblurring, denoising or whatever the model was trained for.
 
-    Frames are restored when they are requested, each from a window of its neighbours. Output n is the same in whatever
-    order frames are requested. Building the filter takes the same time for clips of any length. It renders frame 0 once,
-    unless `matrix` is given: its props tell matrix, range and field order.
+    Frames are restored when they are requested, each from a window of its neighbours. The result for a frame does not depend
+    on the order of requests. The filter is built equally fast for clips of any length. Unless `matrix` is given, building it
+    renders frame 0 once, because its props tell matrix, range and field order.
 
-    Colour: each frame is read as its props _Matrix, _Range and _ChromaLocation say; where it lacks one, that of frame 0
-    stands in. All frames are written, and tagged, as frame 0 is; with `matrix` frame 0 is not looked at, and each is written
-    as its own props say. All other props are kept; _Alpha is enlarged with the picture. Values outside of [0, 1], which
-    legal YUV and float clips have, are hidden from the network and given back in the result.
+    Colour: each frame is read as its props _Matrix, _Range and _ChromaLocation say. If one is missing, that of frame 0 is
+    used. All output frames are converted and tagged like frame 0. With `matrix`, frame 0 is not looked at, and each frame
+    is converted and tagged as its own props say. All other props are kept, and _Alpha is enlarged with the picture. Values
+    outside of [0, 1], which legal YUV and float clips have, are clamped for the network and added to its result.
 
     Args:
-        clip: RGB, YUV or GRAY, 8 to 16 bit or float, progressive, of constant format and size; any size from 1x1, any
-            length from 1 frame.
-        model: name of an embedded model, path of an EDVR checkpoint (.pth, .pt, .ckpt, .safetensors), or an EDVR. A model
-            of one channel restores GRAY, and the luma of YUV; the chroma is passed on, enlarged bicubically by x4 models.
+        clip: RGB, YUV or GRAY with 8 to 16 bits or float, progressive, of constant format and size. Any size from 1x1 and any
+            length from 1 frame will do.
+        model: name of an embedded or published model (`vsedvr models` lists them), path of an EDVR checkpoint (.pth, .pt,
+            .ckpt, .safetensors), or an EDVR. A model with one channel restores GRAY, and the luma of YUV; chroma is copied,
+            or enlarged bicubically by an x4 model.
+        refine: a second model, which restores the result of the first one again, as in section 3.4 of the paper. It keeps the
+            size and has as many channels as the first. Pictures stay in float between the two, and both use the cuts of the
+            clip. It takes the same as `model`. By default there is none.
+        ensemble: number of versions of each picture that are restored. The result is their mean: 1 is the picture alone, 4
+            its flips, 8 the flips and their transposes. A little better, but it takes 4 or 8 times the time.
         device_index: number of the GPU; -1 is the CPU. By default the first GPU, or the CPU where there is none.
-        num_streams: known from other filters, where it lets a GPU work on several frames at once. Here one is used so far,
-            whatever is given.
-        auto_download: known from other filters. Nothing is downloaded so far, so True is an error.
-        precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU fp16, and
-            without AMX bf16, are slower than fp32, which then takes their place.
-        padding: what stands in for frames before the first and after the last: "replicate", "reflection",
-            "reflection_circle" or "circle". By default what models of the kind are tested with: reflection_circle, or
-            replicate with predeblur.
-        sc: keep windows within a scene. Cuts are read from the props _SceneChangePrev and _SceneChangeNext of each frame
-            that has them and found in the picture elsewhere.
-        tile: (width, height) of the tiles that each picture is restored in, in pixels of the clip; (0, 0) restores it whole,
-            which is fastest. By default whole where the free memory allows it, else in the largest tiles that it does.
-            They are settled when the filter is created. If memory runs out later, smaller tiles take over, with a warning.
-        tile_pad: pixels of the clip that a tile sees around itself. By default 12, four times that where input and output
-            are of one size: what keeps tiles within 1/255 of the whole on a real clip.
-        matrix: of YUV frames that have no _Matrix, and of YUV that is made from RGB or GRAY: "709" (HD), "170m" (SD, NTSC),
-            "470bg" (SD, PAL), "2020ncl" (UHD), "fcc", "240m", "ycgco", or its number. A _Matrix that a frame has goes
-            first. In a player, where no frame can be had while the script is evaluated, YUV needs this argument. By default
-            YUV from RGB is made with the matrix of _Primaries, or BT.709.
-        output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default that of the clip.
-        unknown: there are no more arguments; others are an error that names the nearest of these.
+        num_streams: exists because other filters have it, for working on several frames at once on a GPU. This filter uses
+            one stream so far, whatever is given.
+        auto_download: whether a published model that is not on this computer is downloaded when the filter is created. It
+            needs the extra "models" of the package: pip install "vsedvr[models]".
+        precision: "fp32", "fp16" or "bf16". By default fp32 on a CPU and for RGBS clips, else fp16. On a CPU, fp16 is slower
+            than fp32, and so is bf16 without AMX; fp32 is used in their place there.
+        padding: how missing frames before the first and after the last one are filled in: "replicate", "reflection",
+            "reflection_circle" or "circle". By default the way that the published model, or such models, are tested
+            with: reflection_circle, or replicate for models with predeblur.
+        sc: keep windows within a scene. Scene cuts are read from the props _SceneChangePrev and _SceneChangeNext of frames
+            that have them; elsewhere they are detected in the pictures.
+        tile: (width, height) of the tiles in which each picture is restored, in pixels of the clip; (0, 0) restores it whole,
+            which is fastest. By default the picture is whole if the free memory allows it, else the tiles are as large as
+            it allows. The size is chosen when the filter is created. If memory runs out later, the filter switches to
+            smaller tiles, with a warning.
+        tile_pad: number of surrounding pixels of the clip that each tile sees on every side. By default 12, or 48 for models
+            whose input and output have the same size. This keeps tiles within 1/255 of the whole picture on a real clip.
+        matrix: matrix of YUV frames that have no prop _Matrix, and of YUV output that is made from RGB or GRAY: "709" (HD),
+            "170m" (SD, NTSC), "470bg" (SD, PAL), "2020ncl" (UHD), "fcc", "240m", "ycgco", or its number. A frame's own
+            _Matrix takes precedence. A player cannot render frames while it evaluates the script, so YUV clips need this
+            argument there. By default YUV output made from RGB has the matrix that belongs to _Primaries, or BT.709.
+        output_format: format of the result, such as vs.RGBS or vs.YUV420P10. By default the clip's format.
+        unknown: any other argument is an error; the message names the argument above that looks most like it.
 
     Returns:
-        The restored clip, four times the size with an x4 model, with all frame props of the clip.
+        The restored clip with all frame props of the source clip. An x4 model makes it four times as wide and high.
 
     Raises:
-        vapoursynth.Error: "edvr: ..." for every argument and clip that it cannot work with, when the filter is created. For
-            a later frame that it cannot work with (interlaced, of an unknown matrix, not finite) when that is requested,
-            with its number.
+        vapoursynth.Error: a message "edvr: ...", when the filter is created, for any argument or clip that it cannot work
+            with. When a frame is requested, for a frame that it cannot work with (interlaced, unknown matrix, not finite);
+            the message has the frame's number.
     """
     try:
         refuse_unknown(unknown, [name for name in inspect.signature(edvr).parameters if name != "unknown"])
         check_clip(clip)
-        _check_habits(num_streams, auto_download)
+        _check_streams(num_streams)
         device = choose_device(_optional(device_index, to_number, "device_index"))
         asked = _optional(precision, to_word, "precision", PRECISIONS)
         tile = _optional(tile, to_tile, "tile")
@@ -100,15 +119,28 @@ def edvr(
         sc = to_flag(sc, "sc")
         number = _optional(matrix, to_matrix, "matrix")
         dtype = choose_precision(asked, device, exact_input=clip.format.id == vs.RGBS)
-        network = to_network(model)
-        check_channels(network.config, clip)
-        output = to_output_format(output_format, clip, network.config.scale)
+        versions = to_number(ensemble, "ensemble")
+        check_ensemble(versions)
+        download = to_flag(auto_download, "auto_download")
+        stages = [
+            Stage(_name(given), to_network(given, download), padding or known_padding(given))
+            for given in ([model] if refine is None else [model, refine])
+        ]
+        first = stages[0].network.config
+        check_channels(first, clip)
+        if len(stages) > 1:
+            check_second_stage(first, stages[1].network.config)
+        output = to_output_format(output_format, clip, first.scale)
         _warn_of_slowness(device)
-        name = "(an EDVR)" if isinstance(model, EDVR) else str(model)
-        return build(clip, network, FilterSettings(name, device, dtype, output, padding, sc, tile, tile_pad, number))
+        return build(clip, stages, FilterSettings(device, dtype, output, sc, tile, tile_pad, number, versions))
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         logger.debug("the filter cannot be created", exc_info=True)
         raise edvr_error(error) from None
+
+
+def _name(model: str | os.PathLike[str] | EDVR) -> str:
+    """How the log calls a model."""
+    return "(an EDVR)" if isinstance(model, EDVR) else str(model)
 
 
 def _optional[T, **P](
@@ -117,26 +149,25 @@ def _optional[T, **P](
     return None if value is None else convert(value, *args, **kwargs)
 
 
-def _check_habits(num_streams: object, auto_download: object) -> None:
-    """
+def _check_streams(num_streams: object) -> None:
+    """Checks an argument that exists only because other filters have it.
+
     Raises:
-        ValueError: for what other filters do by these arguments and this one does not.
+        ValueError: if num_streams is less than 1.
     """
     streams = to_number(num_streams, "num_streams")
     if streams < 1:
         raise ValueError(f"num_streams must be at least 1, got {streams}")
     if streams > 1:
         logger.info("num_streams is %d; one stream is used so far", streams)
-    if to_flag(auto_download, "auto_download"):
-        raise ValueError("auto_download is True, but nothing is downloaded so far; give the path of a checkpoint as model")
 
 
 @cache
 def _warn_of_slowness(device: torch.device) -> None:
-    """Once for a device."""
+    """Warns of missing kernels and spinning threads, only once for each device."""
     if lacks_kernels(device):
         logger.warning(
-            "the compiled kernels are missing, so a CPU takes about twice as long: install g++ or clang, then vsedvr"
+            "the compiled kernels are missing, so a CPU takes two to four times as long: install g++ or clang, then vsedvr"
         )
     if device.type == "cpu" and THREADS_SPIN:
         logger.warning(

@@ -1,4 +1,4 @@
-"""What users are told when something is wrong: one line that begins with "edvr:"."""
+"""Makes the errors that users see: one line that begins with "edvr:"."""
 
 import vapoursynth as vs
 
@@ -6,11 +6,11 @@ __all__ = ["edvr_error"]
 
 
 def edvr_error(error: Exception, context: str = "") -> vs.Error:
-    """The error for the user.
+    """Makes a one-line vapoursynth.Error "edvr: ..." from another error.
 
     Args:
-        error: what went wrong. Of PyTorch's own errors, which go on for many lines, the first line is kept.
-        context: stands before it.
+        error: the original error. PyTorch's own errors are many lines long; only the first line is kept.
+        context: text to put before the error's message.
     """
     lines = str(error).split("\n")
     text = lines[0] if isinstance(error, RuntimeError) else " ".join(lines)

@@ -1,4 +1,4 @@
-"""What the filter finds out about VapourSynth: whether vspipe is configured, and which source filters are installed."""
+"""Checks VapourSynth: whether vspipe is configured, which source filters are installed, which plugins fail to load."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ SOURCES = {
     "avisource": "AVISource",
     "imwri": "ImageMagick reader",
 }
-"""Plugins that read files, by their namespaces."""
+"""Names of plugins that read files, by their namespaces."""
 
 SCRIPT = """
 import sys
@@ -35,7 +35,7 @@ CONFIGURE = "vapoursynth config"
 
 
 def plugins() -> Finding:
-    """The plugins of VapourSynth, and files in its folder of plugins that it cannot load."""
+    """Counts the loaded plugins, and lists files in VapourSynth's plugin folder that it cannot load."""
     loaded = {Path(plugin.plugin_path).resolve() for plugin in vs.core.plugins() if plugin.plugin_path}
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
     problems = []
@@ -54,7 +54,7 @@ def plugins() -> Finding:
 
 
 def source_filters() -> Finding:
-    """The plugins that read files."""
+    """Lists the installed plugins that read files, with their versions."""
     found = {plugin.namespace: plugin.version for plugin in vs.core.plugins()}
     names = [f"{name} {found[space].major}.{found[space].minor}" for space, name in SOURCES.items() if space in found]
     if not names:
@@ -63,7 +63,7 @@ def source_filters() -> Finding:
 
 
 def vspipe() -> Finding:
-    """Whether vspipe finds this vsedvr: by VapourSynth's own look at its configuration, then by a small script."""
+    """Tells whether vspipe finds this vsedvr: checks VapourSynth's configuration, then runs a small script."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         vs.vapoursynth_check_env()

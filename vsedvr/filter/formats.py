@@ -1,4 +1,4 @@
-"""Formats that the filter takes and gives."""
+"""Checks the format of the source clip and chooses the format of the output clip."""
 
 import operator
 import reprlib
@@ -11,9 +11,11 @@ __all__ = ["check_channels", "check_clip", "to_output_format"]
 
 
 def check_clip(clip: vs.VideoNode) -> None:
-    """
+    """Checks that the argument is a clip that the filter can work with.
+
     Raises:
-        ValueError: unless it is a clip of constant format and size, in a format that the filter works with.
+        ValueError: if it is not a clip, its format or size varies, or its format is not RGB, YUV or GRAY with 8 to 16 bits or
+            32-bit float.
     """
     if not isinstance(clip, vs.VideoNode):
         raise ValueError(f"clip must be a vapoursynth.VideoNode, got {type(clip).__name__}")
@@ -25,9 +27,10 @@ def check_clip(clip: vs.VideoNode) -> None:
 
 
 def check_channels(config: EDVRConfig, clip: vs.VideoNode) -> None:
-    """
+    """Checks that the number of the network's channels suits the clip.
+
     Raises:
-        ValueError: if the network does not restore pictures such as those of the clip.
+        ValueError: if the network cannot restore clips of this colour family.
     """
     if config.num_in_ch not in (1, 3):
         raise ValueError(f"the model restores pictures of {config.num_in_ch} channels; the filter needs 3, or 1 (luma)")
@@ -39,15 +42,15 @@ def check_channels(config: EDVRConfig, clip: vs.VideoNode) -> None:
 
 
 def to_output_format(value: object, clip: vs.VideoNode, scale: int) -> vs.VideoFormat:
-    """The format of the result.
+    """Returns the output format for the argument `output_format`.
 
     Args:
-        value: number of a format, a format, or None for that of the clip.
-        clip: what is restored.
-        scale: of the network.
+        value: id of a format, a VideoFormat, or None for the clip's format.
+        clip: source clip.
+        scale: factor by which the network enlarges width and height.
 
     Raises:
-        ValueError: if there is no such format, or the result cannot have it.
+        ValueError: if there is no such format, or the result cannot be converted to it.
     """
     if value is None:
         return clip.format

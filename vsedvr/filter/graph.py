@@ -4,13 +4,15 @@
                    +- scene starts ------+                                                                           |
                                                              result -- props of frame n -- to the output format -----+
 
-A place of the window is a clip of its own: frame n of it is the source frame that stands there when n is restored. So the
-core fetches the frames ahead, renders each once, and no callback ever waits for a frame: that would deadlock when the
-core's cache is full. The graph has as many nodes for a clip of any length.
+With a second stage, what the Restorer gives goes through places and a Restorer once more, with the same scene starts.
+
+Each place of the window is a clip of its own. Its frame n is the source frame at that place of the window when frame n is
+restored. So VapourSynth's core fetches the frames ahead and renders each once. No callback ever waits for a frame, which would
+deadlock when the core's cache is full. The number of nodes does not depend on the length of the clip.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,93 +23,115 @@ from vsedvr.filter.compute import compute
 from vsedvr.filter.restorer import Restorer
 from vsedvr.filter.scenes import SCENE_START, mark_scene_starts
 from vsedvr.filter.tags import TagReader
-from vsedvr.infer import PRECISIONS, Engine, build_engine, clip_windows
+from vsedvr.infer import PRECISIONS, Engine, build_stages, clip_windows
 from vsedvr.model import EDVR
 from vsedvr.timeline import Windows
 
-__all__ = ["FilterSettings", "build", "cache_may_grow"]
+__all__ = ["FilterSettings", "Stage", "build", "cache_may_grow"]
 
 logger = logging.getLogger("vsedvr")
 
 
 @dataclass(frozen=True)
-class FilterSettings:
-    """The arguments of the filter, checked."""
+class Stage:
+    """A network that the clip goes through."""
 
-    model: str
-    """For the log."""
+    name: str
+    """How the log calls it."""
+    network: EDVR
+    padding: str | None
+    """What stands in for frames beyond the ends of the clip; None for what such networks are tested with."""
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """The checked arguments of the filter."""
+
     device: torch.device
     dtype: torch.dtype
     output: vs.VideoFormat
-    padding: str | None
     sc: bool
     tile: tuple[int, int] | None
     tile_pad: int | None
     matrix: int | None
+    ensemble: int
 
 
-def build(clip: vs.VideoNode, network: EDVR, settings: FilterSettings) -> vs.VideoNode:
-    """The restored clip.
+def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings) -> vs.VideoNode:
+    """Builds the filter graph: the network of the first stage restores the clip, that of the next one restores the result.
+
+    Returns:
+        The restored clip in the output format.
 
     Raises:
-        ValueError: if the tags of frame 0 are none that the filter can work with.
-        MemoryError, RuntimeError: if the network cannot be built on the device.
+        ValueError: if the filter cannot work with the tags of frame 0.
+        MemoryError, RuntimeError: if a network cannot be built on the device.
     """
-    luma = clip.format.color_family == vs.YUV and network.config.num_in_ch == 1
-    reader = TagReader(clip.format, settings.matrix, needs_matrix=not luma or settings.output.color_family == vs.RGB)
+    output, gray_model = settings.output, stages[0].network.config.num_in_ch == 1
+    luma = clip.format.color_family == vs.YUV and gray_model
+    reader = TagReader(clip.format, settings.matrix, needs_matrix=not luma or output.color_family == vs.RGB)
     if settings.matrix is None:
-        # Before anything is made of the clip, or the core would keep the frame, which in a player is a black stand-in
+        # Must come before other filters on the clip: else the core caches the frame, which in a player is a black placeholder
         reader.look_at_first(clip)
     tagged = reader.tagged(clip)
-    source = to_float(tagged, luma)
-    if settings.sc:
-        source = source.std.CopyFrameProps(mark_scene_starts(clip, tagged), props=SCENE_START)
-    windows = clip_windows(network.config, clip.num_frames, settings.padding)
-    places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
-    engine = compute(
+    restored = to_float(tagged, luma)
+    starts = mark_scene_starts(clip, tagged) if settings.sc else None
+    engines = compute(
         settings.device,
-        build_engine,
-        network,
+        build_stages,
+        [stage.network for stage in stages],
         settings.device,
         settings.dtype,
         (clip.height, clip.width),
         settings.tile,
         settings.tile_pad,
-        reserved_bytes=cache_may_grow(),
+        cache_may_grow(),
+        settings.ensemble,
     )
-    _log(engine, settings)
-    restored = _restored(source, places, engine, windows, settings.output, luma)
-    result = join_chroma(restored, tagged, settings.output) if luma else restored
-    result = in_output_format(result, clip, settings.output, reader)
-    return result if network.config.scale == 1 else result.std.CopyFrameProps(restored, props="_Alpha")
+    _log(stages, engines, settings)
+    gray = luma or clip.format.color_family == output.color_family == vs.GRAY
+    needs_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
+    for stage, engine in zip(stages, engines, strict=True):
+        if starts is not None:
+            restored = restored.std.CopyFrameProps(starts, props=SCENE_START)
+        is_last = stage is stages[-1]
+        format = vs.GRAYS if (gray if is_last else gray_model) else vs.RGBS
+        windows = clip_windows(engine.config, clip.num_frames, stage.padding)
+        restored = _restored(restored, engine, windows, format, needs_beyond or not is_last)
+    result = join_chroma(restored, tagged, output) if luma else restored
+    result = in_output_format(result, clip, output, reader)
+    return result if result.width == clip.width else result.std.CopyFrameProps(restored, props="_Alpha")
 
 
 def _restored(
-    source: vs.VideoNode, places: list[vs.VideoNode], engine: Engine, windows: Windows, output: vs.VideoFormat, luma: bool
+    source: vs.VideoNode, engine: Engine, windows: Windows, format: vs.PresetVideoFormat, keep_beyond: bool
 ) -> vs.VideoNode:
-    """The restored pictures: GRAYS where the result needs no more, else RGBS."""
-    scale = engine.config.scale
-    gray = luma or source.format.color_family == output.color_family == vs.GRAY
-    blank = source.std.BlankClip(
-        width=source.width * scale, height=source.height * scale, format=vs.GRAYS if gray else vs.RGBS, keep=True
-    )
-    keep_beyond = not (output.color_family == vs.RGB and output.sample_type == vs.INTEGER)
+    """Makes the clip of the pictures that one stage restores, in a float format."""
+    places = [_clip_of(source, windows.runs(place)) for place in range(windows.num_frame)]
+    width, height = source.width * engine.config.scale, source.height * engine.config.scale
+    blank = source.std.BlankClip(width=width, height=height, format=format, keep=True)
     return blank.std.ModifyFrame(places, Restorer(engine, windows, blank.format, keep_beyond))
 
 
 def cache_may_grow() -> int:
-    """Bytes that the core's cache of frames may take beside what it holds now."""
+    """Returns by how many bytes the core's cache of frames may still grow."""
     return max(0, (vs.core.max_cache_size << 20) - vs.core.used_cache_size)
 
 
-def _log(engine: Engine, settings: FilterSettings) -> None:
+def _log(stages: Sequence[Stage], engines: Sequence[Engine], settings: FilterSettings) -> None:
+    models = " then ".join(f"{stage.name}, x{stage.network.config.scale}," for stage in stages)
     precision = next(name for name, dtype in PRECISIONS.items() if dtype == settings.dtype)
+    tiles = " then ".join(dict.fromkeys(_tiles(engine) for engine in engines))
+    ensemble = f", self-ensemble of {settings.ensemble}" if settings.ensemble > 1 else ""
+    logger.info("model %s on %s in %s, %s%s", models, engines[0].device, precision, tiles, ensemble)
+
+
+def _tiles(engine: Engine) -> str:
     tiling = engine.tiling
-    tiles = f"tiles of {tiling.tile}, tile_pad {tiling.pad}" if tiling and len(tiling.tiles) > 1 else "pictures whole"
-    logger.info("model %s, x%d, on %s in %s, %s", settings.model, engine.config.scale, engine.device, precision, tiles)
+    return f"tiles of {tiling.tile}, tile_pad {tiling.pad}" if tiling and len(tiling.tiles) > 1 else "pictures whole"
 
 
 def _clip_of(clip: vs.VideoNode, runs: Iterable[range]) -> vs.VideoNode:
-    """The frames of a clip with the numbers of the runs, in their order."""
+    """Joins the parts of a clip whose frame numbers are in the given runs, in this order."""
     parts = [clip[run.start : run.stop] for run in runs]
     return vs.core.std.Splice(parts) if len(parts) > 1 else parts[0]

@@ -1,4 +1,4 @@
-"""What the filter does for a frame when it is asked for."""
+"""The callback that restores a frame when VapourSynth requests it."""
 
 import logging
 from collections.abc import Callable
@@ -23,7 +23,7 @@ logger = logging.getLogger("vsedvr")
 
 
 class Still(NamedTuple):
-    """A picture that filled a whole window, and what became of it."""
+    """A picture that filled a whole window (all its frames were equal), with its restored frame."""
 
     picture: vs.VideoFrame
     result: vs.VideoFrame
@@ -36,9 +36,9 @@ class Restorer:
         """
         Args:
             engine: restores the frames.
-            windows: of the clip.
-            format: RGBS or GRAYS, of the frames that are returned.
-            keep_beyond: whether to give back what the input has outside of [0, 1].
+            windows: tells which source frames are in the window of a frame.
+            format: format of the returned frames, RGBS or GRAYS.
+            keep_beyond: whether to add values of the input outside of [0, 1] to the result.
         """
         self.engine = engine
         self.windows = windows
@@ -47,10 +47,11 @@ class Restorer:
         self.still: Still | None = None
 
     def __call__(self, n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
-        """
+        """Restores a frame.
+
         Args:
-            n: the frame to restore.
-            f: the frames of its window in float, with what the graph knows of scenes.
+            n: number of the frame to restore.
+            f: frames of its window in RGBS or GRAYS, with the props that tell where scenes start.
 
         Raises:
             vapoursynth.Error: "edvr: ..." with the number of the frame, if it cannot be restored.
@@ -65,7 +66,7 @@ class Restorer:
             raise edvr_error(error, f"frame {n} cannot be restored: ") from None
 
     def _restore(self, indices: list[int], frames: dict[int, vs.VideoFrame], n: int) -> vs.VideoFrame:
-        """The restored frame; the last one again where the window holds nothing but the picture that it was made of."""
+        """Restores a frame. If all frames of the window equal those of the last still window, returns the same result again."""
         here = frames[n]
         if not all(same_picture(frames[i], here) for i in set(indices) - {n}):
             self.still = None
@@ -82,17 +83,19 @@ class Restorer:
     def _planes(self, indices: list[int], load: Callable[[int], Tensor], n: int) -> NDArray[np.float32]:
         channels, scale = self.engine.config.num_in_ch, self.engine.config.scale
         planes = self.engine.restore(indices, lambda i: load(i).clamp_(0, 1).expand(channels, -1, -1))
-        if self.format.num_planes < channels:
-            planes = planes.mean(0, keepdim=True)
         outside = beyond(load(n), scale) if self.keep_beyond else None
-        return (planes if outside is None else planes + outside).numpy()
+        if outside is not None:
+            planes = planes + outside
+        return (planes.mean(0, keepdim=True) if self.format.num_planes < channels else planes).numpy()
 
     def _with_alpha(self, source: vs.VideoFrame, restored: vs.VideoFrame) -> vs.VideoFrame:
-        """With the prop _Alpha of a frame that has one, in the size of the result."""
+        """Adds the prop _Alpha to a restored frame, enlarged to its size, if the source frame has one."""
         alpha, scale = source.props.get("_Alpha"), self.engine.config.scale
-        if scale == 1 or not isinstance(alpha, vs.VideoFrame):
+        if not isinstance(alpha, vs.VideoFrame):
             return restored
-        plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+        if scale > 1:
+            plane = compute(self.engine.device, enlarged, np.asarray(alpha[0]), scale)
+            alpha = to_frame(plane[None], alpha.format)
         frame = restored.copy()
-        frame.props["_Alpha"] = to_frame(plane[None], alpha.format)
+        frame.props["_Alpha"] = alpha
         return frame

@@ -1,8 +1,8 @@
-"""Scene cuts in the graph: a prop on every frame that tells whether a scene begins with it.
+"""Finds scene cuts in the graph: puts a prop on every frame that tells whether a scene begins with it.
 
-What the frames' own props say goes first, frame by frame. Only where they say nothing is the picture looked at; and only
-where it changes much are the frames around it, REACH on either side, which are rendered early then. All this travels on
-frames of one pixel, so that nothing large is kept for it.
+Props that the source frames have already take precedence. Only for frames without them are the pictures compared. Only if two
+pictures differ much are REACH more frames on either side rendered early, to compare the change with those around it. All this
+travels on frames of one pixel, so that the cache stays small.
 """
 
 import vapoursynth as vs
@@ -17,15 +17,15 @@ PREV = "_SceneChangePrev"
 NEXT = "_SceneChangeNext"
 
 KEPT = 64
-"""How many single pixels to keep: more than a window, REACH on either side, and the frames that are asked for at a time."""
+"""Number of one-pixel frames to cache: enough for a window, REACH frames on either side, and concurrent requests."""
 
 
 def mark_scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
-    """A clip of single pixels with the prop SCENE_START: 1 on frames that a scene begins with, else 0.
+    """Makes a clip of one-pixel frames whose prop SCENE_START is 1 if a scene begins with the frame, else 0.
 
     Args:
-        clip: with the props _SceneChangePrev and _SceneChangeNext where a detector has set them.
-        tagged: the same clip with the props that the resizer needs (see tags.py).
+        clip: source clip, with the props _SceneChangePrev and _SceneChangeNext on frames where a detector has set them.
+        tagged: source clip with the props that the resizer needs (see tags.py).
     """
     pixel = clip.std.BlankClip(width=1, height=1, format=vs.GRAY8, keep=True)
     no, yes = (pixel.std.SetFrameProps(**{SCENE_START: value}) for value in (0, 1))
@@ -40,26 +40,26 @@ def mark_scene_starts(clip: vs.VideoNode, tagged: vs.VideoNode) -> vs.VideoNode:
 
 
 def begins_scene(frame: vs.VideoFrame) -> bool:
-    """What the prop on a frame tells; no without it."""
+    """Tells whether a frame's prop SCENE_START says that a scene begins with it; False if there is no such prop."""
     return bool(frame.props.get(SCENE_START, 0))
 
 
 def _mark(frame: vs.VideoFrame, previous: vs.VideoFrame) -> bool | None:
-    """What the props say of the cut before a frame; None where they say nothing, or nothing that is a number."""
+    """Reads from the props whether there is a cut before a frame; None if there are no such props or they are not numbers."""
     marks = (frame.props.get(PREV), previous.props.get(NEXT))
     numbers = [mark for mark in marks if isinstance(mark, int | float)]
     return any(number > 0 for number in numbers) if numbers else None
 
 
 def _detected(tagged: vs.VideoNode, pixel: vs.VideoNode, no: vs.VideoNode) -> vs.VideoNode:
-    """The same prop, from the differences of successive pictures."""
+    """Makes a clip of one-pixel frames with the prop SCENE_START, from the differences of successive pictures."""
     here = _differences(tagged, pixel)
     before = [_later(here, k, pixel) for k in range(1, REACH + 1)]
     after = [_earlier(here, k, pixel) for k in range(1, REACH + 1)]
     limited = _limited_scale(tagged.format)
 
     def difference(frame: vs.VideoFrame) -> float:
-        """On a scale of 1 from black to white; 0 for frames before the first and after the last, which counts as none."""
+        """Difference to the frame before, from 0 to 1 (black to white); 0 for frames before the first and after the last."""
         scale = limited if frame.props.get("_Range") == vs.RANGE_LIMITED else 1.0
         return scale * frame.props.get(DIFFERENCE, 0.0)
 
@@ -78,7 +78,7 @@ def _detected(tagged: vs.VideoNode, pixel: vs.VideoNode, no: vs.VideoNode) -> vs
 
 
 def _differences(tagged: vs.VideoNode, pixel: vs.VideoNode) -> vs.VideoNode:
-    """Single pixels with the mean absolute difference of a frame's luma to the frame before, and the luma's range."""
+    """Makes one-pixel frames that carry the mean absolute difference of luma to the frame before, and the luma's range."""
     luma = tagged
     if tagged.format.color_family == vs.RGB:
         luma = tagged.resize.Point(format=vs.GRAY8, matrix=vs.MATRIX_BT709, range=vs.RANGE_FULL)
@@ -87,23 +87,23 @@ def _differences(tagged: vs.VideoNode, pixel: vs.VideoNode) -> vs.VideoNode:
 
 
 def _kept(pixels: vs.VideoNode) -> vs.VideoNode:
-    """With a cache of its own that stays when the core's memory is full: these frames are small, those behind them are not."""
+    """Gives small frames a cache of their own, so that they stay when the core's memory is full of large frames."""
     pixels.std.SetVideoCache(mode=1, fixedsize=1, maxsize=KEPT)
     return pixels
 
 
 def _limited_scale(format: vs.VideoFormat) -> float:
-    """What makes differences of limited range, which PlaneStats relates to all values of a sample, those of full range."""
+    """Returns the factor that scales differences of limited range, which PlaneStats relates to the full range, to [0, 1]."""
     if format.sample_type == vs.FLOAT or format.color_family == vs.RGB:
         return 1.0
     return ((1 << format.bits_per_sample) - 1) / (219 << format.bits_per_sample - 8)
 
 
 def _later(clip: vs.VideoNode, k: int, start: vs.VideoNode) -> vs.VideoNode:
-    """The clip k frames later, with frames of another at the start."""
+    """Delays a clip by k frames; the first k frames are those of `start`."""
     return start[:k] + clip[:-k] if k < clip.num_frames else start
 
 
 def _earlier(clip: vs.VideoNode, k: int, end: vs.VideoNode) -> vs.VideoNode:
-    """The clip k frames earlier, with frames of another at the end."""
+    """Moves a clip k frames earlier; the last k frames are those of `end`."""
     return clip[k:] + end[:k] if k < clip.num_frames else end

@@ -1,7 +1,7 @@
-"""The frame props that tell how samples are coded: read, checked and completed frame by frame.
+"""Reads, checks and completes the frame props that tell how samples are coded, frame by frame.
 
-The resizer sees just those that a conversion needs, as they were read here. It refuses a frame for others as well, such as
-a transfer that it does not know, although no conversion of the filter depends on them.
+The resizer gets only the props that a conversion needs, as they were read here. It would refuse frames for other props too,
+such as a transfer that it does not know, although no conversion of the filter depends on them.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from vsedvr.filter.errors import edvr_error
 __all__ = ["MATRICES", "TagReader", "Tags"]
 
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "240m": 7, "ycgco": 8, "2020ncl": 9}
-"""Matrices between YUV and RGB that the resizer has, by its names for them, with their numbers in ITU-T H.273."""
+"""Numbers in ITU-T H.273 of the matrices that the resizer can convert with, by the resizer's names."""
 
 OTHER_MATRICES = {0: "RGB", 3: "reserved", 10: "2020cl", 12: "chromancl", 13: "chromacl", 14: "ICtCp"}
 UNKNOWN_MATRICES = {None, vs.MATRIX_RGB, vs.MATRIX_UNSPECIFIED}
-"""What YUV cannot have: the tag is missing."""
+"""Values of _Matrix that YUV cannot have, which therefore count as a missing tag."""
 
 PRIMARIES_WITH_MATRIX = {1, 4, 5, 6, 7, 9}
-"""Primaries of systems of which the matrix has the same number."""
+"""Numbers of primaries whose matrix has the same number in ITU-T H.273."""
 
 LOCATIONS = range(6)
 """Chroma locations that the resizer knows."""
@@ -33,33 +33,33 @@ WAY_OUT = (
 
 
 class Tags(NamedTuple):
-    """How the samples of a frame are coded, in the numbers of the frame props."""
+    """Tags of a frame, which tell how its samples are coded, as the numbers of the frame props."""
 
     matrix: int | None
-    """Of YUV; for an RGB or GRAY frame the one that YUV is made with from it; None where no matrix is needed."""
+    """Matrix of a YUV frame, or of the YUV that is made from an RGB or GRAY frame; None if no matrix is needed."""
     range: int
     location: int | None
-    """Of chroma samples; None where it is not known, which counts as left."""
+    """Location of chroma samples; None if it is not known, which counts as left."""
 
 
 @dataclass
 class TagReader:
     """Reads the tags of a clip's frames.
 
-    What a frame does not tell is taken from the `matrix` argument, and from frame 0 after `look_at_first`.
+    A missing tag is taken from the argument `matrix`, or from frame 0 if `look_at_first` was called.
     """
 
     format: vs.VideoFormat
-    """Of the clip."""
+    """Format of the clip."""
     matrix: int | None = None
-    """For frames without one."""
+    """Matrix of frames that have no tag of their own."""
     needs_matrix: bool = True
-    """False where YUV does not become RGB, nor the other way round."""
+    """Whether a matrix is needed, because YUV becomes RGB or RGB becomes YUV."""
     first: Tags | None = None
-    """Of frame 0, for frames without tags."""
+    """Tags of frame 0, used for frames without tags; None until `look_at_first` is called."""
 
     def look_at_first(self, clip: vs.VideoNode) -> None:
-        """Renders frame 0 of the clip.
+        """Renders frame 0 of the clip and keeps its tags.
 
         Raises:
             ValueError: if it cannot be rendered, or the filter cannot work with it.
@@ -72,10 +72,10 @@ class TagReader:
         self.first = self.read(0, frame.props)
 
     def read(self, n: int, props: vs.FrameProps) -> Tags:
-        """The tags of frame n.
+        """Reads the tags of frame n from its props.
 
         Raises:
-            ValueError: if the filter cannot work with the frame.
+            ValueError: if the filter cannot work with the frame (interlaced, or a tag unknown or out of range).
         """
         if field := _number(n, props, "_FieldBased"):
             raise ValueError(
@@ -85,14 +85,14 @@ class TagReader:
         return Tags(self._read_matrix(n, props), self._read_range(n, props), self._read_location(n, props))
 
     def read_frame(self, n: int, frame: vs.VideoFrame) -> Tags:
-        """As `read`, for callbacks, whose errors go to the user: vapoursynth.Error "edvr: ..."."""
+        """Reads a frame's tags in a callback, where errors go to the user: raises vapoursynth.Error "edvr: ..."."""
         try:
             return self.read(n, frame.props)
         except ValueError as error:
             raise edvr_error(error) from None
 
     def tagged(self, clip: vs.VideoNode) -> vs.VideoNode:
-        """The clip with the props that a conversion needs, and _Alpha; no others."""
+        """Returns the clip with only those props that a conversion needs, and _Alpha."""
 
         def tag(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
             tags = self.read_frame(n, f)
@@ -132,7 +132,10 @@ class TagReader:
         raise ValueError(f"clip is YUV and its matrix is not known (_Matrix of frame {n} is {int(tag)}); {WAY_OUT}")
 
     def _matrix_to_make_yuv(self, props: vs.FrameProps) -> int:
-        """GRAY may tell its own. RGB tells its primaries; what it has left of a matrix is not true any more."""
+        """Chooses the matrix of YUV output that is made from RGB or GRAY.
+
+        GRAY may have a _Matrix of its own. RGB has _Primaries; a _Matrix left over from before its conversion is not true.
+        """
         own, primaries = props.get("_Matrix"), props.get("_Primaries")
         if self.format.color_family == vs.GRAY and isinstance(own, int) and own in MATRICES.values():
             return own

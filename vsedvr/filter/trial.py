@@ -1,4 +1,4 @@
-"""A trial of the whole filter: a clip that is made up, and what must become of it."""
+"""Tries the whole filter on an artificial clip and compares the result with known values."""
 
 import numpy as np
 import vapoursynth as vs
@@ -12,7 +12,7 @@ __all__ = ["FIGURES", "moving_clip", "samples", "trial"]
 SIZE = 64, 48
 NUM_FRAMES = 5
 POINTS = 8
-"""Samples of each frame that are compared, spread evenly over its planes, rows and columns."""
+"""Number of samples of each frame that are compared, spread evenly over its planes, rows and columns."""
 
 FIGURES = {
     "small": (
@@ -30,19 +30,22 @@ FIGURES = {
         (41.7, 255.0, 206.2, 37.9, 191.6, 113.7, 114.1, 38.8),
     ),
 }
-"""What the samples must be, on a scale of 255. When a model changes, tests/filter/test_trial.py shows the new ones."""
+"""Expected samples of each frame (NUM_FRAMES, POINTS) for each model, on a scale of 255.
+
+When a model changes, tests/filter/test_trial.py shows the new values.
+"""
 
 TOLERANCE = 0.7
-"""Root mean square difference that is allowed. fp16 differs by 0.05 and bf16 by 0.35; a wrong operator by more than 1.4."""
+"""Root mean square difference allowed. fp16 differs by 0.05 and bf16 by 0.35; a wrong operator by more than 1.4."""
 
 
 def moving_clip(width: int, height: int, num_frames: int, format: int) -> vs.VideoNode:
-    """A texture that moves by two pixels a frame: the same on every machine, since it is made of integers.
+    """Makes a clip of a texture that moves by two pixels a frame. It consists of integers, so it is the same everywhere.
 
     Args:
-        width, height: of the frames; even with subsampled chroma.
-        num_frames: length.
-        format: 8-bit, such as vs.RGB24 or vs.YUV420P8.
+        width, height: size of the frames in pixels; even if chroma is subsampled.
+        num_frames: number of frames.
+        format: 8-bit format, such as vs.RGB24 or vs.YUV420P8.
     """
     core = vs.core
     way = 2 * (num_frames - 1)
@@ -58,7 +61,11 @@ def moving_clip(width: int, height: int, num_frames: int, format: int) -> vs.Vid
 
 
 def trial(device_index: int) -> Finding:
-    """Restores the clip on a device, with one model of each scale, and compares samples of the result with FIGURES."""
+    """Restores the clip on a device with one model of each scale, and compares samples of the result with FIGURES.
+
+    Args:
+        device_index: number of the GPU; -1 is the CPU.
+    """
     name = f"{NUM_FRAMES} frames on {'cpu' if device_index == -1 else f'cuda:{device_index}'}"
     differences = {}
     for model, figures in FIGURES.items():
@@ -75,10 +82,10 @@ def trial(device_index: int) -> Finding:
 
 
 def samples(model: str, device_index: int) -> NDArray[np.float64]:
-    """What the filter makes of the clip, on a scale of 255.
+    """Restores the clip with a model and returns samples of the result, on a scale of 255.
 
     Returns:
-        (NUM_FRAMES, POINTS).
+        Samples (NUM_FRAMES, POINTS).
     """
     clip = edvr(moving_clip(*SIZE, NUM_FRAMES, vs.RGB24), model=model, device_index=device_index, output_format=vs.RGBS)
     frames = [np.stack([np.asarray(frame[plane]) for plane in range(3)]) for frame in clip.frames(close=True)]
@@ -87,7 +94,7 @@ def samples(model: str, device_index: int) -> NDArray[np.float64]:
 
 
 def _texture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """A random grid of a value every four pixels, and straight lines between."""
+    """Makes a texture: random values on a grid of four pixels, with linear interpolation between."""
     rows, columns = np.indices((height // 4 + 2, width // 4 + 2), np.uint32)
     mixed = (rows * 0x9E3779B1 + columns * 0x85EBCA77 + 0x1B56C4E9 * seed).astype(np.uint32)
     mixed = ((mixed ^ mixed >> 15) * 0x2C1B3C6D).astype(np.uint32)

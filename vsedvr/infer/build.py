@@ -25,6 +25,9 @@ def build_engine(
     tile: tuple[int, int] | None = None,
     tile_pad: int | None = None,
     reserved_bytes: int = 0,
+    *,
+    ensemble: int = 1,
+    stages: int = 1,
 ) -> Engine:
     """Builds an engine that takes half of the free memory. The other half is for frames, other filters and the encoder.
 
@@ -37,15 +40,17 @@ def build_engine(
             1/255 from one restored whole.
         reserved_bytes: bytes of the computer's memory that are free now but will be taken by something else, such as
             VapourSynth's cache of frames while it grows. A GPU's memory is not affected.
+        ensemble: number of versions of each picture whose mean is the result (see Engine).
+        stages: number of engines that a clip goes through one after the other; each takes an equal part of that half.
 
     Raises:
-        ValueError: if tile or tile_pad is invalid (see check_tile).
+        ValueError: if tile or tile_pad is invalid (see check_tile), or there is no such ensemble.
         MemoryError: if the device has too little memory.
         RuntimeError: if the network does not run on the GPU.
     """
     check_tile(tile, tile_pad)
     try:
-        return _build(model, device, dtype, size, tile, tile_pad, memory_budget(device, reserved_bytes))
+        return _build(model, device, dtype, size, tile, tile_pad, memory_budget(device, reserved_bytes) // stages, ensemble)
     except RuntimeError as error:
         if device.type != "cuda":
             raise
@@ -79,15 +84,16 @@ def _build(
     tile: tuple[int, int] | None,
     tile_pad: int | None,
     budget: int,
+    ensemble: int,
 ) -> Engine:
     config = model.config
     pad = default_tile_pad(config) if tile_pad is None else tile_pad
     tiling = Tiling(*size, tile or (0, 0), pad, config)
     if tile is None:
-        tiling = choose_tiling(tiling, dtype, device, budget)
-    steps = choose_steps(tiling, dtype, device, budget - working_bytes(tiling, dtype, device))
-    cache_bytes = max(0, budget - working_bytes(tiling, dtype, device, steps=steps))
-    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, steps=steps)
+        tiling = choose_tiling(tiling, dtype, device, budget, ensemble)
+    steps = choose_steps(tiling, dtype, device, budget - working_bytes(tiling, dtype, device, ensemble), ensemble)
+    cache_bytes = max(0, budget - working_bytes(tiling, dtype, device, ensemble, steps))
+    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble, steps=steps)
 
 
 def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:

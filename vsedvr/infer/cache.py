@@ -6,14 +6,24 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vsedvr.infer.ensemble import Transform
 from vsedvr.infer.tile import Tile
 from vsedvr.model import FrameFeatures
 
-__all__ = ["FrameCache", "FrameTile"]
+__all__ = ["FrameCache", "FrameTile", "VersionTile"]
+
+
+class VersionTile(NamedTuple):
+    """One tile of one version of every picture; without self-ensemble the picture as it is is the only version."""
+
+    transform: Transform
+    """Makes the version."""
+    tile: Tile
+    """Rectangle in the version."""
 
 
 class FrameTile(NamedTuple):
-    """Pixels and features of one tile of a source frame."""
+    """Pixels and features of one tile of one version of a source frame."""
 
     lq: Tensor
     """The tile's pixels, (1, num_in_ch, h, w) in [0, 1]."""
@@ -26,16 +36,17 @@ class FrameTile(NamedTuple):
 
 
 class FrameCache:
-    """Keeps tiles of frames, by frame number and tile. When it is full, the least recently used one is dropped.
+    """Keeps tiles of frames, by frame number, version and tile. When it is full, the least recently used one is dropped.
 
-    Every window walks through all tiles. If not all of them fit, the least recently used tile is the one needed next, so
-    nothing would ever be found. Therefore a fixed share of the tiles is kept, and the others never enter the cache.
+    Every window walks through all tiles of all versions. If not all of them fit, the least recently used tile is the one
+    needed next, so nothing would ever be found. Therefore a fixed share of the tiles is kept, and the others never enter the
+    cache.
     """
 
-    def __init__(self, tiles: Sequence[Tile], num_frame: int, tile_bytes: int, max_bytes: int) -> None:
+    def __init__(self, tiles: Sequence[VersionTile], num_frame: int, tile_bytes: int, max_bytes: int) -> None:
         """
         Args:
-            tiles: the tiles that each frame is divided into.
+            tiles: the tiles that each version of a frame is divided into, all versions in a row.
             num_frame: number of frames in a window.
             tile_bytes: size of one FrameTile in bytes.
             max_bytes: upper bound of the whole cache in bytes.
@@ -46,14 +57,14 @@ class FrameCache:
         self.max_frames = (num_frame + 2) * len(self.tiles)
         self.max_bytes = max_bytes
         self.nbytes = 0
-        self.frames: OrderedDict[tuple[int, Tile], FrameTile] = OrderedDict()
+        self.frames: OrderedDict[tuple[int, VersionTile], FrameTile] = OrderedDict()
 
-    def get(self, key: tuple[int, Tile]) -> FrameTile | None:
+    def get(self, key: tuple[int, VersionTile]) -> FrameTile | None:
         if key in self.frames:
             self.frames.move_to_end(key)
         return self.frames.get(key)
 
-    def put(self, key: tuple[int, Tile], frame: FrameTile) -> None:
+    def put(self, key: tuple[int, VersionTile], frame: FrameTile) -> None:
         """Keeps a frame's tile if it belongs to the share of tiles that this cache holds; drops old tiles to make room."""
         if key[1] not in self.tiles:
             return

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr import ops
-from vsedvr.infer.cache import FrameCache, FrameTile
+from vsedvr.infer.cache import FrameCache, FrameTile, VersionTile
 from vsedvr.infer.device import PRECISIONS, computing
+from vsedvr.infer.ensemble import Transform, mean_of_versions, transforms
 from vsedvr.infer.memory import (
     SMALL_STEPS,
     Steps,
@@ -37,9 +38,9 @@ logger = logging.getLogger("vsedvr")
 class Engine:
     """Restores frames of one clip on one device in one precision.
 
-    The features of a frame are computed when a window first needs them, and kept for later windows by source frame number
-    and tile. A frame that occurs twice in a window is aligned once. The cache changes how long a frame takes but never its
-    pixels: as long as the tiles and steps stay the same, output n depends on n alone.
+    The features of a frame are computed when a window first needs them, and kept for later windows by source frame number,
+    version and tile. A frame that occurs twice in a window is aligned once. The cache changes how long a frame takes but never
+    its pixels: as long as the tiles and steps stay the same, output n depends on n alone.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
+        ensemble: int = 1,
         steps: Steps = SMALL_STEPS,
     ) -> None:
         """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for it.
@@ -61,15 +63,19 @@ class Engine:
             tiling: how pictures are divided into tiles; by default they are restored whole. If memory runs out, smaller
                 tiles replace it; on a GPU that is tried out here already, so that the tiles do not change later.
             cache_bytes: upper bound of the features kept between calls, in bytes. All others are computed again.
+            ensemble: number of versions of each picture that are restored, whose mean is the result: 1, 4 (flips) or 8
+                (flips, and transposed). It takes so many times as long.
             steps: in what steps a tile is restored (choose_steps); the small ones replace them if memory runs out.
 
         Raises:
+            ValueError: for another ensemble.
             MemoryError: if a GPU's memory runs out even with the smallest tiles.
         """
         self.config = model.config
         self.dtype = dtype
         self.tiling = tiling
         self.steps = steps
+        self.versions = transforms(ensemble)
         self.network = Network.shared(model, device, dtype)
         self.model, self.device = self.network.model, self.network.device
         self.exact: Engine | None = None
@@ -104,7 +110,7 @@ class Engine:
             self.cache = self._new_cache(self.cache.max_bytes)
         load = checked(load, (self.config.num_in_ch, self.tiling.height, self.tiling.width))
         try:
-            return self._in_tiles_that_fit(self.tiling, lambda tiling: tiling.blend(self._parts(tiling, indices, load)))
+            return self._in_tiles_that_fit(self.tiling, lambda tiling: self._picture(tiling, indices, load))
         except FloatingPointError as error:
             if self.network.exact_model is None:
                 raise RuntimeError(f"{error}: {what_is_not_finite(indices, load)}") from error
@@ -115,20 +121,34 @@ class Engine:
             self.exact = self._new_exact(self.network.exact_model, self.tiling)
         return self.exact.restore(indices, load)
 
-    def _parts(self, tiling: Tiling, indices: Sequence[int], load: Load) -> Iterator[Tensor]:
-        """Yields the restored tiles in the order of tiling.tiles, each as Tiling.blend takes it.
+    def _picture(self, tiling: Tiling, indices: Sequence[int], load: Load) -> Tensor:
+        """Returns the restored picture: the mean of all versions, clamped to [0, 1].
+
+        Raises:
+            FloatingPointError: if the network gave NaN or infinity.
+        """
+
+        def restored(version: Transform) -> Tensor:
+            turned = version.tiling(tiling)
+            tiles = [VersionTile(version, tile) for tile in turned.tiles]
+            return turned.blend(self._parts(tiles, indices, functools.cache(lambda i: version.apply(load(i)))))
+
+        return mean_of_versions(self.versions, restored).clamp(0, 1)
+
+    def _parts(self, tiles: Sequence[VersionTile], indices: Sequence[int], load: Load) -> Iterator[Tensor]:
+        """Yields restored tiles, each as Tiling.blend takes it. `load` gives pictures in the version of the tiles.
 
         Raises:
             FloatingPointError: if a restored tile has NaN or infinity in it.
         """
-        for tile in tiling.tiles:
+        for tile in tiles:
             part, finite = self._restore_tile(tile, indices, load)
             if not finite:
                 name = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
                 raise FloatingPointError(f"frame {indices[self.config.center]} is not finite in {name}")
             yield part
 
-    def _restore_tile(self, tile: Tile, indices: Sequence[int], load: Load) -> tuple[Tensor, bool]:
+    def _restore_tile(self, tile: VersionTile, indices: Sequence[int], load: Load) -> tuple[Tensor, bool]:
         """Restores one tile of a frame; returns it with whether all numbers that the network gave are finite."""
         with computing(self.device, self.dtype):
             frames = {i: self._frame(i, tile, load) for i in dict.fromkeys(indices)}
@@ -136,7 +156,7 @@ class Engine:
             with self._reused_memory():
                 restored = self.model.reconstruct(self._fuse(indices, frames), center.lq, self.steps.rows)[0]
             finite = start_download(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
-            part = start_download(restored.float().clamp(0, 1).contiguous())
+            part = start_download(restored.float().contiguous())
         wait_for(self.device)
         return part, bool(finite)
 
@@ -144,7 +164,7 @@ class Engine:
         """Context in which kernels on a CPU write their results to memory reused from tile to tile; none on a GPU."""
         if self.device.type != "cpu" or self.tiling is None:
             return nullcontext()
-        self.arena = self.arena or ops.Arena(arena_bytes(self.tiling, self.dtype))
+        self.arena = self.arena or ops.Arena(arena_bytes(self.tiling, self.dtype, len(self.versions)))
         return self.arena.lent()
 
     def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
@@ -157,10 +177,10 @@ class Engine:
             aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
-    def _frame(self, i: int, tile: Tile, load: Load) -> FrameTile:
+    def _frame(self, i: int, tile: VersionTile, load: Load) -> FrameTile:
         frame = self.cache.get((i, tile))
         if frame is None:
-            frame = self._extract(tile, load(i))
+            frame = self._extract(tile.tile, load(i))
             self.cache.put((i, tile), frame)
         return frame
 
@@ -188,7 +208,7 @@ class Engine:
                 smaller = smaller_tiling(tiling, error) if self.steps == SMALL_STEPS else tiling
             # This must come after the except block: the error keeps tensors alive. The memory in use when it ran out is
             # about all there is; from here on half of it is for features.
-            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device, steps=self.steps)
+            in_use = self.cache.nbytes + working_bytes(tiling, self.dtype, self.device, len(self.versions), self.steps)
             self.steps = SMALL_STEPS
             self.tiling = tiling = smaller
             self.arena = None
@@ -200,6 +220,8 @@ class Engine:
     def _warm_up(self, tiling: Tiling) -> None:
         """Restores a black tile on the GPU, so that slow first-time work is done and a lack of memory shows at once.
 
+        If some versions are transposed, a transposed tile follows.
+
         NVIDIA's driver for Windows does not fail when the GPU's memory is full: it goes on in the computer's memory, many
         times slower. So it also counts as out of memory if PyTorch ends up with more memory than it held and was free before.
         One check is enough: later only the cache takes more memory, and that is bounded. A limit for the whole process
@@ -210,7 +232,10 @@ class Engine:
         black = torch.zeros((), dtype=torch.float32, device="cpu").expand(shape)
 
         def run(tiling: Tiling) -> None:
-            self._restore_tile(tiling.tiles[0], range(self.config.num_frame), lambda i: black)
+            for version in {version.transposed: version for version in self.versions}.values():
+                frames = dict.fromkeys(range(self.config.num_frame), version.apply(black))
+                tile = VersionTile(version, version.tiling(tiling).tiles[0])
+                self._restore_tile(tile, list(frames), frames.__getitem__)
             held = torch.cuda.memory_reserved(self.device)
             if held > capacity:
                 raise MemoryError(f"{held >> 20} MiB are more than the {capacity >> 20} MiB that were free on the GPU")
@@ -220,11 +245,15 @@ class Engine:
 
     def _new_exact(self, model: EDVR, tiling: Tiling) -> "Engine":
         """Makes the float32 engine for frames that overflow here, with smaller tiles if float32 needs too much memory."""
-        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, steps=self.steps)
-        tiling = choose_tiling(tiling, torch.float32, self.device, budget)
-        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes)
+        ensemble = len(self.versions)
+        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, ensemble, self.steps)
+        tiling = choose_tiling(tiling, torch.float32, self.device, budget, ensemble)
+        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes, ensemble)
 
     def _new_cache(self, max_bytes: int) -> FrameCache:
-        tiles = self.tiling.tiles if self.tiling else []
-        tile_bytes = feature_bytes(self.config, tiles[0], self.dtype) if tiles else 1
+        tiles: list[VersionTile] = []
+        tile_bytes = 1
+        if self.tiling is not None:
+            tiles = [VersionTile(version, tile) for version in self.versions for tile in version.tiling(self.tiling).tiles]
+            tile_bytes = feature_bytes(self.config, tiles[0].tile, self.dtype)
         return FrameCache(tiles, self.config.num_frame, tile_bytes, max_bytes)

@@ -50,36 +50,43 @@ SMALL_STEPS = Steps(ROWS_AT_A_TIME, at_once=False)
 """Those that take the least memory, which tiles are chosen by; a CPU always has them."""
 
 
-def choose_steps(tiling: Tiling, dtype: torch.dtype, device: torch.device, cache_bytes: int) -> Steps:
+def choose_steps(tiling: Tiling, dtype: torch.dtype, device: torch.device, cache_bytes: int, ensemble: int = 1) -> Steps:
     """Chooses the fewest steps that leave room for the features of a whole picture.
 
     Args:
-        tiling, dtype, device: as for working_bytes.
+        tiling, dtype, device, ensemble: as for working_bytes.
         cache_bytes: bytes that there are beside working_bytes with SMALL_STEPS.
     """
     if device.type != "cuda":
         return SMALL_STEPS
     config, tile = tiling.config, tiling.tiles[0]
-    kept = (config.num_frame + 2) * len(tiling.tiles) * feature_bytes(config, tile, dtype)  # as many as FrameCache ever has
-    room = cache_bytes - kept + working_bytes(tiling, dtype, device)
+    frames = ensemble * (config.num_frame + 2) * len(tiling.tiles)  # as many as FrameCache ever has
+    least = working_bytes(tiling, dtype, device, ensemble)
+    room = least + cache_bytes - frames * feature_bytes(config, tile, dtype)
     height = tile.height // config.stride
     strips = (math.ceil(height / number) for number in range(2, height // ROWS_AT_A_TIME + 1))
     larger = Steps(None, True), Steps(None, False), *(Steps(rows, False) for rows in strips)
-    fitting = (steps for steps in larger if working_bytes(tiling, dtype, device, steps=steps) <= room)
+    fitting = (steps for steps in larger if working_bytes(tiling, dtype, device, ensemble, steps) <= room)
     return next(fitting, SMALL_STEPS)
 
 
-def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int) -> Tiling:
+def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int, ensemble: int = 1) -> Tiling:
     """Chooses the largest tiles that can be restored within a memory budget, or the smallest tiles if none fit.
 
     Args:
         whole: a tiling with the whole picture in one tile.
         dtype: data type that the network computes in.
         device: where the network runs.
-        budget: bytes for the features of a window and for all the memory that is needed to work on them.
+        budget: bytes for the features of a window in all versions, and for all the memory that is needed to work on them.
+        ensemble: number of versions that each picture is restored in (see vsedvr.infer.ensemble).
     """
     config, tiling = whole.config, whole
-    while config.num_frame * feature_bytes(config, tiling.tiles[0], dtype) + working_bytes(tiling, dtype, device) > budget:
+
+    def needed(tiling: Tiling) -> int:
+        window = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
+        return ensemble * window + working_bytes(tiling, dtype, device, ensemble)
+
+    while needed(tiling) > budget:
         smaller = tiling.smaller()
         if smaller is None:
             break
@@ -88,7 +95,7 @@ def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budge
 
 
 def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
-    """Bytes that the engine keeps for one tile of one frame.
+    """Bytes that the engine keeps for one tile of one version of one frame.
 
     They hold the input, three feature maps for each of the pyramid's three levels, and one more map at full size.
     """
@@ -98,11 +105,14 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
     return dtype.itemsize * (config.num_in_ch * pixels + config.num_feat * maps)
 
 
-def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device, *, steps: Steps = SMALL_STEPS) -> int:
+def working_bytes(
+    tiling: Tiling, dtype: torch.dtype, device: torch.device, ensemble: int = 1, steps: Steps = SMALL_STEPS
+) -> int:
     """Upper bound of the bytes that restoring a frame in some steps takes on the device, without the features that are kept.
 
     It is the largest of the network's phases on one tile, plus, on a CPU, the input and output pictures, plus OVERHEAD. The
-    phases are counted in bytes per position of the features. Measurements are in benchmarks/cpu/memory.md.
+    phases are counted in bytes per position of the features. Measurements are in benchmarks/cpu/memory.md. The versions of an
+    ensemble are restored one after the other, so that they take more only for pictures, on a CPU.
     """
     config, item = tiling.config, dtype.itemsize
     stride, num_feat, area = config.stride, config.num_feat, config.enlargement**2
@@ -118,32 +128,42 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device, *, s
     maps = 2 if device.type == "cuda" and ops.cuda.is_available(device) else 3
     enlarge = item * (area * (maps * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
-    height, width = tile.height // stride, tile.width // stride
+    positions = tile.area // stride**2
     phases = (
-        height * width * max(first, align, fuse),
-        height * width * trunk + (height if steps.rows is None else min(height, steps.rows + 4)) * width * enlarge,
+        positions * max(first, align, fuse),
+        positions * trunk + (positions if steps.rows is None else _strip(tiling, steps.rows + 4, ensemble)) * enlarge,
     )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
-        # Of the pictures only the result is on the device: as the network gave it, in float32, clamped, and planar
-        return max(*phases, tile.area * result * (item + 3 * 4)) + OVERHEAD
+        # Of the pictures only the result is on the device: as the network gave it, in float32, and planar
+        return max(*phases, tile.area * result * (item + 2 * 4)) + OVERHEAD
     samples = config.num_frame * config.num_in_ch + 2 * result
+    if ensemble > 1:  # the window's pictures in another version, the sum of the results, and that with one more added
+        samples += config.num_frame * config.num_in_ch + 2 * result
     return max(phases) + 4 * samples * tiling.height * tiling.width + OVERHEAD
 
 
-def arena_bytes(tiling: Tiling, dtype: torch.dtype) -> int:
+def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:
     """Bytes of the reused memory (ops.Arena) that results of kernels on a CPU need; they are part of working_bytes.
 
     The most that is in use at a time is the largest of three: the aligned frames with the offsets and masks of one deformable
     convolution and some maps; the aligned frames, the weighted frames and some maps; or a strip of the output and some maps.
     """
     config, tile = tiling.config, tiling.tiles[0]
-    height, width = tile.height // config.stride, tile.width // config.stride
     window, some = dtype.itemsize * config.num_frame * config.num_feat, 4 * dtype.itemsize * config.num_feat
     predicted = 4 * 27 * config.deformable_groups
-    strip = min(height, ROWS_AT_A_TIME + 2) * width * dtype.itemsize * 2 * config.enlargement**2 * config.num_tail_feat
-    positions = height * width
+    rows = _strip(tiling, ROWS_AT_A_TIME + 2, ensemble)
+    strip = rows * dtype.itemsize * 2 * config.enlargement**2 * config.num_tail_feat
+    positions = tile.area // config.stride**2
     return max(positions * (window + some + max(predicted, window)), positions * some + strip)
+
+
+def _strip(tiling: Tiling, rows: int, ensemble: int) -> int:
+    """Number of positions in so many rows of a tile's features; in as many columns if these are more and become rows."""
+    tile, stride = tiling.tiles[0], tiling.config.stride
+    height, width = tile.height // stride, tile.width // stride
+    upright = min(height, rows) * width
+    return upright if ensemble < 8 else max(upright, min(width, rows) * height)
 
 
 def _sampling_bytes(config: EDVRConfig, dtype: torch.dtype, device: torch.device) -> int:

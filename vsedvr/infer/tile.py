@@ -91,15 +91,20 @@ class Tiling:
                 return smaller
         return None
 
+    def transposed(self) -> "Tiling":
+        """Returns the tiling of the transposed picture, whose tiles are these ones transposed."""
+        return Tiling(self.width, self.height, self.tile[::-1], self.pad, self.config)
+
     def blend(self, parts: Iterable[Tensor]) -> Tensor:
         """Joins restored tiles to the restored picture.
 
         Args:
-            parts: the restored tiles in the order of `tiles`, each (c, scale * tile height, scale * tile width) in [0, 1],
-                float32, on the CPU; they are overwritten.
+            parts: the restored tiles in the order of `tiles`, each (c, scale * tile height, scale * tile width), float32, on
+                the CPU; they are overwritten.
 
         Returns:
-            The restored picture, (c, scale * height, scale * width) in [0, 1].
+            The restored picture, (c, scale * height, scale * width). Its values lie within those of the parts, except for
+            rounding.
         """
         scale = self.config.scale
         if len(self.tiles) == 1:
@@ -112,7 +117,6 @@ class Tiling:
                 part *= row_weights[tile.top][:, None]
                 part *= column_weights[tile.left]
                 Tile(*(scale * n for n in tile)).crop(picture).add_(part)
-            picture.clamp_(max=1)  # weights add up to 1 within rounding
         return picture[:, : scale * self.height, : scale * self.width]
 
 

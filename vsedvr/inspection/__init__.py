@@ -1,1 +1,1 @@
-"""A look into the alignment of a window: features, the motion between them, and attention."""
+"""Shows what the alignment does in a window: features, the motion between them, and attention."""

@@ -1,6 +1,6 @@
-"""What the alignment does with a window: features before and after PCD, the motion between them, and TSA's attention.
+"""Shows what the alignment does in a window: features before and after PCD, the motion between them, and TSA's attention.
 
-The figures 8 and 9 of the paper, for any clip. The flow is OpenCV's DIS instead of PWC-Net.
+This makes figures 8 and 9 of the paper for any clip. The flow is OpenCV's DIS instead of PWC-Net.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,64 +18,65 @@ from vsedvr.model import FrameFeatures
 __all__ = ["MIN_SIDE", "PlaceView", "mean_length", "view_window"]
 
 Gray = NDArray[np.uint8]
-"""A grey picture, (h, w)."""
+"""A grey picture (h, w)."""
 Flow = NDArray[np.float32]
-"""Motion (h, w, 2): where each pixel went, to the right and down, in pixels of the clip."""
+"""Motion (h, w, 2): how far each pixel moved, to the right and down, in pixels of the clip."""
 
 MIN_SIDE = 16
-"""Pixels that features need in each direction for DIS to find motion."""
+"""Minimum width and height of features in which DIS can find motion."""
 
 
 class PlaceView(NamedTuple):
     """One place of the window. Pictures have the features' size: the clip's, or a quarter of it with scale 1."""
 
     number: int
-    """Source frame number."""
+    """Number of the source frame."""
     before: Gray
-    """Features as they were extracted."""
+    """Features before the alignment, as a grey picture."""
     after: Gray
-    """Features as they were aligned to the reference."""
+    """Features after the alignment to the reference frame, as a grey picture."""
     flow_before: Flow
-    """Motion from the reference's features to this place's before the alignment."""
+    """Motion from the reference's features to this frame's features before the alignment."""
     flow_after: Flow
-    """Motion from the reference's features to this place's after the alignment: small where it worked."""
+    """Motion from the reference's features to this frame's features after the alignment; small if the alignment worked."""
     attention: Gray | None
     """TSA's temporal attention, 255 for 1; None in a network without TSA."""
 
 
 class _Seen(NamedTuple):
-    """What went through the network's modules, in the order of the calls."""
+    """Tensors that passed through the network's modules, in the order of the calls."""
 
     before: list[Tensor]
     """Features of each frame before the alignment."""
     after: list[Tensor]
     """Features of each frame after the alignment."""
     ref_embedding: list[Tensor]
-    """The reference's embedding, by which TSA compares."""
+    """The reference frame's embedding, with which TSA compares the others."""
     embeddings: list[Tensor]
-    """The embedding of each place of the window."""
+    """Embedding of each frame of the window."""
 
 
 def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Tensor]) -> list[PlaceView]:
-    """Restores the centre frame of a window and looks on.
+    """Restores the centre frame of a window and records what the alignment does.
 
     Args:
-        engine: for whole pictures.
-        indices, load: the window, as in Engine.restore.
+        engine: engine that restores whole pictures.
+        indices: frame numbers of the window, as in Engine.restore.
+        load: function that loads a frame, as in Engine.restore.
 
     Returns:
-        A view of each place of the window.
+        A view for each place of the window.
 
     Raises:
         ValueError: if the picture is too small for optical flow.
-        MemoryError: if the picture was not restored whole.
+        MemoryError: if memory does not suffice to restore the picture whole.
     """
     config = engine.config
     height, width = (-(-side // config.stride) for side in load(indices[config.center]).shape[-2:])
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"features of {width}x{height} are too small for optical flow, which needs {MIN_SIDE}x{MIN_SIDE}")
     seen = _watch(engine, indices, load)
-    frames = {i: k for k, i in enumerate(dict.fromkeys(indices))}  # a frame that stands in the window twice is aligned once
+    frames = {i: k for k, i in enumerate(dict.fromkeys(indices))}  # a frame that is in the window twice is aligned once
     places = [frames[i] for i in indices]
     center = places[config.center]
     before, after = (_gray([feat[..., :height, :width] for feat in feats], center) for feats in (seen.before, seen.after))
@@ -92,7 +93,7 @@ def view_window(engine: Engine, indices: Sequence[int], load: Callable[[int], Te
 
 
 def mean_length(flow: Flow) -> float:
-    """Mean length of the flow's vectors, in pixels."""
+    """Returns the mean length of the flow vectors, in pixels."""
     return float(np.linalg.norm(flow, axis=2).mean())
 
 
@@ -119,7 +120,7 @@ def _watch(engine: Engine, indices: Sequence[int], load: Callable[[int], Tensor]
 
 
 def _gray(feats: Sequence[Tensor], center: int) -> list[Gray]:
-    """Features as grey pictures: means over channels on one scale, which clips 1 % of the reference's pixels at each end."""
+    """Converts features to grey pictures: means over channels on a common scale that clips 1 % of the reference at each end."""
     means = [feat[0].float().mean(0).cpu().numpy() for feat in feats]
     low, high = np.percentile(means[center], [1, 99])
     scale = 255 / max(high - low, 1e-12)

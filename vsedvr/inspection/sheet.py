@@ -1,4 +1,4 @@
-"""The views of an alignment as pictures: a labelled sheet of a window, and strips that make clips."""
+"""Draws views of the alignment: a labelled sheet for each window, and strips that make clips."""
 
 from collections.abc import Sequence
 
@@ -19,20 +19,20 @@ LABEL_WIDTH = 130
 
 
 def flow_scale(views: Sequence[PlaceView]) -> float:
-    """The length, in pixels, that full colour stands for: 99 % of the window's vectors before the alignment are shorter."""
+    """Returns the vector length, in pixels, for full colour: 99 % of the window's vectors before the alignment are shorter."""
     lengths = [np.linalg.norm(view.flow_before, axis=2) for view in views]
     return max(1.0, float(np.percentile(lengths, 99)))
 
 
 def color_wheel(flow: Flow, full: float) -> Frame:
-    """Motion as colours: the direction as hue (red to the right, then clockwise), white where nothing moves.
+    """Draws motion as colours: direction as hue (red to the right, then clockwise), white where nothing moves.
 
     Args:
-        flow: (h, w, 2).
-        full: the length in pixels from which on colours are at their fullest.
+        flow: motion (h, w, 2) in pixels.
+        full: length in pixels from which on colours are fully saturated.
 
     Returns:
-        (h, w, 3), RGB.
+        RGB (h, w, 3), uint8.
     """
     length, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1], angleInDegrees=True)
     hsv = np.stack([angle, np.minimum(length / full, 1), np.ones_like(length)], 2).astype(np.float32)
@@ -40,7 +40,7 @@ def color_wheel(flow: Flow, full: float) -> Frame:
 
 
 def strips(views: Sequence[PlaceView], full: float) -> dict[str, Frame]:
-    """One frame of each clip that inspect writes, by the clip's name: all places of the window side by side, not scaled."""
+    """Draws a frame for each clip that inspect writes, by the clip's name: the window's places side by side, not scaled."""
     rows = {
         "features_before": [_rgb(view.before) for view in views],
         "features_after": [_rgb(view.after) for view in views],
@@ -52,13 +52,13 @@ def strips(views: Sequence[PlaceView], full: float) -> dict[str, Frame]:
 
 
 def sheet(views: Sequence[PlaceView], center: int, frames: Sequence[Frame], full: float) -> Image.Image:
-    """Draws one window on a sheet, a column for each place.
+    """Draws a window on a sheet, with a column for each place.
 
     Args:
-        views: the views of all places.
-        center: the reference's place.
+        views: views of all places.
+        center: index of the reference frame's place.
         frames: the clip's frames in the window, (h, w, 3).
-        full: the length in pixels that full colour stands for (see color_wheel).
+        full: vector length in pixels for full colour (see color_wheel).
     """
     height, width = frames[0].shape[:2]
     cell = CELL_WIDTH, max(1, round(CELL_WIDTH * height / width))

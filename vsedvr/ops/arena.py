@@ -1,7 +1,7 @@
-"""Memory for the large results of the kernels for CPUs that is used again, instead of the system's for every result anew.
+"""Memory that is reused for the large results of the CPU kernels, instead of asking the system for every result.
 
-The C library gives large blocks back to the system as soon as they are free. Then each result is zeroed and mapped page by
-page once more: a tenth of a network's time.
+The C library returns large blocks to the system as soon as they are free. Each result would then be zeroed and mapped page by
+page again, which takes a tenth of a network's time.
 """
 
 import math
@@ -19,24 +19,24 @@ from torch import Tensor
 __all__ = ["Arena", "empty_picture"]
 
 LARGE = 1 << 20
-"""Bytes of the smallest results that come from an arena: below, the C library does well."""
+"""Size in bytes of the smallest results that are put into an arena; for smaller ones the C library is fast enough."""
 
 ALIGNMENT = 4096
 
 
 class Arena:
-    """One piece of memory in which results lie while they are in use; what is not yet written to takes none.
+    """One block of memory that holds results while they are in use. Parts that were never written to take no memory.
 
         with arena.lent():
-            network(x)  # large results of PackedConv3x3 and dcn lie in the arena, as far as there is room
+            network(x)  # large results of PackedConv3x3 and dcn are put into the arena if there is room
 
-    A result may outlive the block of `with`, and the arena: its memory is free again when the last tensor that shares it ends.
+    A result may outlive the `with` block and the arena itself: its memory is freed with the last tensor that shares it.
     """
 
     def __init__(self, max_bytes: int) -> None:
         """
         Args:
-            max_bytes: size of the arena. Results that find no room get memory of their own.
+            max_bytes: size of the arena in bytes. Results for which there is no room get memory of their own.
 
         Raises:
             MemoryError: if there is not so much memory.
@@ -45,14 +45,14 @@ class Arena:
         start = -memory.ctypes.data % ALIGNMENT
         self.memory = memory[start : start + max_bytes]
         self.gaps = [(0, max_bytes)]
-        """What is free, as (begin, end) in order, without those in `ended`."""
+        """Free ranges as (begin, end) in bytes, in order, without those in `ended`."""
         self.ended: deque[tuple[int, int]] = deque()
-        """What has become free since. Tensors end at any time, in the middle of `_take` too, so they only note it here."""
+        """Ranges that have become free since. Tensors may be freed at any time, even during `_take`, so they wait here."""
         self.lock = threading.Lock()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Large results that this thread asks for meanwhile lie in the arena."""
+        """Within the block, large results of the calling thread are put into this arena."""
         token = _lent.set(self)
         try:
             yield
@@ -60,7 +60,7 @@ class Arena:
             _lent.reset(token)
 
     def empty(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor | None:
-        """A tensor (b, c, h, w), channels_last, without values; None if there is no room."""
+        """Returns a tensor (b, c, h, w), channels_last and without values, in the arena; None if there is no room."""
         b, c, h, w = shape
         nbytes = math.prod(shape) * dtype.itemsize
         size = nbytes + -nbytes % ALIGNMENT
@@ -72,7 +72,10 @@ class Arena:
         return torch.from_numpy(block).view(dtype).view(b, h, w, c).permute(0, 3, 1, 2)
 
     def _take(self, nbytes: int) -> int | None:
-        """The first gap with room: so results crowd at the arena's beginning, and its end may never be written to."""
+        """Reserves memory and returns where it begins; None if there is no room.
+
+        It takes the first gap that is large enough. So results stay near the arena's beginning, and its end may never be used.
+        """
         with self.lock:
             while self.ended:
                 self.gaps.append(self.ended.popleft())
@@ -85,7 +88,7 @@ class Arena:
 
 
 def joined(gaps: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same gaps in order, those that touch as one, and without empty ones."""
+    """Returns free ranges in order, with touching ones joined and empty ones left out."""
     result: list[tuple[int, int]] = []
     for begin, end in sorted(gaps):
         if result and result[-1][1] == begin:
@@ -99,7 +102,7 @@ _lent: ContextVar[Arena | None] = ContextVar("lent arena", default=None)
 
 
 def empty_picture(shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
-    """A tensor (b, c, h, w) on the CPU, channels_last, without values; from the arena that is lent if it is large."""
+    """Returns a tensor (b, c, h, w) on the CPU, channels_last and without values; if it is large, from the lent arena."""
     arena = _lent.get()
     if arena is not None and math.prod(shape) * dtype.itemsize >= LARGE:
         out = arena.empty(shape, dtype)

@@ -1,4 +1,4 @@
-"""Checks of tensors before native code reads and writes them by their address, where a wrong one would damage memory."""
+"""Checks tensors before native code reads and writes them by address, where a wrong tensor would damage memory."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ __all__ = ["check", "check_dcn"]
 def check_dcn(
     x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor | None = None, offset_bias: Tensor | None = None
 ) -> int:
-    """Checks that the arguments of `vsedvr.ops.dcn` belong together.
+    """Checks that the shapes, types and devices of the arguments of `vsedvr.ops.dcn` match.
 
     Returns:
-        The number of deformable groups.
+        Number of deformable groups.
 
     Raises:
-        ValueError: if they do not; the message has the value expected and the one given.
+        ValueError: if they do not match; the message has the expected and the given value.
     """
     named = {"x": x, "conv_offset_output": conv_offset_output, "weight": weight}
     for name, tensor in named.items():
@@ -52,15 +52,18 @@ def check(
     device: torch.device,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> None:
-    """Checks that a tensor is what native code takes it for when it gets nothing but the tensor's address.
+    """Checks that a tensor is what native code expects, which gets only the tensor's address.
 
     Args:
-        name: what the message calls the tensor.
-        tensor: what is handed over.
-        shape, dtype, device, layout: what the native code reads and writes.
+        name: name of the tensor in messages.
+        tensor: tensor to check.
+        shape: expected shape.
+        dtype: expected type.
+        device: expected device.
+        layout: expected memory layout.
 
     Raises:
-        ValueError: if the tensor is anything else; the message has what was expected and what was given.
+        ValueError: if anything differs; the message has the expected and the given value.
     """
     _check_shape(name, tensor, shape)
     if tensor.dtype != dtype:

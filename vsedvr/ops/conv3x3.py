@@ -12,7 +12,7 @@ __all__ = ["conv3x3"]
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same as F.conv2d with padding 1, within rounding.
+    """Convolves with a 3x3 kernel, stride 1 and padding 1, like F.conv2d within rounding.
 
     On a CPU, in float32 and without gradients, it takes about half of the time.
 
@@ -31,7 +31,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _is_served(x: Tensor, weight: Tensor) -> bool:
-    """Whether the compiled kernel takes these tensors and is faster: it computes 16 or 32 output channels at a time."""
+    """Tells whether the compiled kernel takes these tensors and is faster: it computes 16 or 32 output channels at a time."""
     out_channels, c, *kernel = weight.shape
     return (
         native.is_available()
@@ -65,7 +65,7 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], outpu
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of x, weight and bias, for graphs that were traced through the operator."""
+    """Returns the gradients of x, weight and bias, for graphs that were traced through the operator."""
     x, weight = ctx.saved_tensors
     geometry = [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1
     return torch.ops.aten.convolution_backward(grad, x, weight, *geometry, [True, True, ctx.has_bias])

@@ -1,4 +1,4 @@
-"""How many of the machine's cores the process may use at a time."""
+"""Finds out how many CPU cores the process may use at a time."""
 
 import math
 import os
@@ -12,20 +12,20 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """The cores that the thread's affinity allows (Linux), or fewer where a container has less CPU time; at least 1."""
+    """Returns how many cores the thread's affinity allows (Linux), or fewer if a container limits CPU time; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, math.ceil(min(cpu_quota(), cores))))
 
 
 @cache
 def cpu_quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
-    """Seconds of CPU time per second that Linux allows the process, as in `docker run --cpus`; infinity without a limit.
-
-    The least of the process's control groups and of those around them, of version 2 (cpu.max) and 1 (cpu.cfs_quota_us).
+    """Returns the seconds of CPU time per second that Linux allows the process, as in `docker run --cpus`; inf without a limit.
+    It is the smallest limit of the process's control groups and all groups around them, of version 2 (cpu.max) and version 1
+    (cpu.cfs_quota_us).
 
     Args:
-        cgroups: where the control groups are mounted.
-        membership: file with a line `number:controllers:path` for each hierarchy of groups that the process is in.
+        cgroups: folder in which the control groups are mounted.
+        membership: file with a line `number:controllers:path` for each hierarchy of groups that the process belongs to.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -38,13 +38,13 @@ def cpu_quota(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
             continue
         parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
         for root in {cgroups, cgroups / controllers, cgroups / "cpu"}:
-            # In a container the path may be the one outside of it, so some of these folders need not be there
+            # In a container the path may be the one outside of it, so that some of these folders do not exist
             quotas += [_quota(root.joinpath(*parts[:count])) for count in range(len(parts) + 1)]
     return min(quotas)
 
 
 def _quota(folder: Path) -> float:
-    """The limit of one control group, infinity if it has none."""
+    """Returns the limit of one control group in seconds per second; infinity if it has none."""
     for read in (_read_version_2, _read_version_1):
         try:
             quota, period = read(folder)

@@ -1,7 +1,7 @@
-"""The kernels for GPUs (kernels/*.cu): compiles them with CuPy on the user's machine and launches them on torch's stream.
+"""Compiles the GPU kernels (kernels/*.cu) with CuPy on the user's machine, and launches them on torch's stream.
 
-If CuPy is missing, or was built for another version of CUDA than torch, one warning says what to install and is_available
-returns False. Then torchvision's operator runs instead.
+If CuPy is missing, or was built for another version of CUDA than torch, one warning says what to install, and is_available
+returns False. Then torchvision's operator is used instead.
 """
 
 import logging
@@ -19,7 +19,7 @@ from vsedvr.ops.find_cupy import Problem, cache_folder, cupy_problem, first_line
 __all__ = ["KERNELS", "THREADS", "capability", "is_available", "kernels_or_problem", "launch", "prepare", "source"]
 
 THREADS = 256
-"""Threads in a block of every kernel."""
+"""Number of threads in a block of every kernel."""
 
 KERNELS = {
     (6, 0): (
@@ -51,10 +51,10 @@ KERNELS = {
         "mma_bfloat16_float32_128_8",
     ),
 }
-"""Names of the kernels by the compute capability that they need.
+"""Names of the kernels, by the compute capability that they need.
 
-A name has the kind of kernel and the type of x. Those of the deformable convolution (any, mma) have after these the type of
-conv_offset_output, and for tensor cores (mma) the numbers of channels and of deformable groups.
+A name consists of the kind of kernel and the type of x. For deformable convolutions (any, mma) then follow the type of
+conv_offset_output and, for kernels on tensor cores (mma), the numbers of channels and of deformable groups.
 """
 
 SOURCES = (
@@ -73,25 +73,25 @@ logger = logging.getLogger("vsedvr")
 
 
 def prepare(device: torch.device) -> None:
-    """Compiles and loads all kernels for a GPU. This takes seconds the first time on a machine; on a CPU it does nothing.
+    """Compiles and loads all kernels for a GPU. The first time on a machine this takes seconds. On a CPU it does nothing.
 
-    Without it the first operator on a GPU does so, which delays the first frame and fails while a CUDA graph is captured.
+    Otherwise the first operator on a GPU does this, which delays the first frame and fails while a CUDA graph is captured.
     """
     is_available(device)
 
 
 def is_available(device: torch.device) -> bool:
-    """Whether the kernels run on a device. The first call for a GPU compiles them, or warns of what is missing."""
+    """Tells whether the kernels run on a device. The first call for a GPU compiles them, or warns of what is missing."""
     return device.type == "cuda" and bool(_load(torch.cuda.current_device() if device.index is None else device.index))
 
 
 def capability(device: torch.device) -> tuple[int, int]:
-    """The compute capability of a GPU, such as (8, 6)."""
+    """Returns the compute capability of a GPU, such as (8, 6)."""
     return torch.cuda.get_device_capability(device)
 
 
 def source() -> str:
-    """The text that CuPy compiles: all files in one, because CuPy's cache would not notice a change in an included file."""
+    """Returns the text that CuPy compiles: all files in one, because CuPy's cache does not notice a changed included file."""
     folder = next((folder for folder in FOLDERS if (folder / SOURCES[0]).is_file()), None)
     if folder is None:
         raise FileNotFoundError(f"{SOURCES[0]} is neither in {FOLDERS[0]} nor in {FOLDERS[1]}")
@@ -99,17 +99,17 @@ def source() -> str:
 
 
 def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float | None) -> None:
-    """Starts a kernel on the current stream of its tensors' device and does not wait for it.
+    """Starts a kernel on the current stream of its tensors' device, and does not wait for it.
 
     Args:
         name: one of KERNELS.
-        blocks: the grid; a block has THREADS threads.
-        shared_bytes: dynamic shared memory of a block.
-        args: as the kernel has them, with at least one tensor. A tensor goes as its address: type, shape and layout are the
-            caller's to check. None goes as a null pointer, an int as a C int, a float as a C float.
+        blocks: size of the grid in blocks; a block has THREADS threads.
+        shared_bytes: dynamic shared memory of a block in bytes.
+        args: the kernel's arguments, with at least one tensor. A tensor is passed as its address, so the caller must check its
+            type, shape and layout before. None is passed as a null pointer, an int as a C int, a float as a C float.
 
     Raises:
-        ValueError: if the tensors are not all on one GPU.
+        ValueError: if the tensors are not all on the same GPU.
     """
     import cupy
 
@@ -139,7 +139,7 @@ def _cupy_stream(stream: torch.cuda.Stream) -> Any:
 
 @cache
 def _load(device_index: int) -> dict[str, Any]:
-    """CuPy's functions by name; none if the kernels cannot run on the GPU."""
+    """Returns CuPy's functions by kernel name; an empty dict if the kernels cannot run on the GPU."""
     if torch.version.cuda is None:  # torch for another maker's GPUs
         return {}
     kernels = kernels_or_problem(device_index)
@@ -151,7 +151,7 @@ def _load(device_index: int) -> dict[str, Any]:
 
 @cache
 def kernels_or_problem(device_index: int) -> dict[str, Any] | Problem:
-    """CuPy's functions by name, compiled for a GPU, or why there are none. torch must be for CUDA."""
+    """Compiles the kernels for a GPU. Returns CuPy's functions by name, or the problem if it fails. torch must be for CUDA."""
     problem = cupy_problem()
     if problem is not None:
         return problem
@@ -175,5 +175,5 @@ def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
 
 @cache
 def _warn(message: str) -> None:
-    """Logs a warning, the first time that it comes up."""
+    """Logs a warning, but only once for each message."""
     logger.warning(message)

@@ -1,6 +1,6 @@
-"""`vsedvr.ops.dcn` and its gradients by the kernels for GPUs (kernels/deform_conv.cu).
+"""Computes `vsedvr.ops.dcn` and its gradients with the GPU kernels (kernels/deform_conv.cu).
 
-Whatever goes to a kernel as an address is checked first.
+Every tensor whose address goes to a kernel is checked first.
 """
 
 import torch
@@ -15,10 +15,10 @@ __all__ = ["DTYPES", "backward", "forward"]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 TENSOR_CORES = {(32, 4), (64, 8), (128, 8)}
-"""Numbers of channels (in and out) and of deformable groups for which there is a kernel on tensor cores."""
+"""Pairs (channels in and out, deformable groups) for which there is a kernel on tensor cores."""
 
 ANY_SHARED_BYTES = 4 * (64 + 64) * (32 + 4)
-"""Shared memory of a block of the kernel that takes every number of channels and groups, without tensor cores."""
+"""Shared memory in bytes of a block of the general kernel, for any number of channels and groups, without tensor cores."""
 
 
 def forward(
@@ -29,13 +29,12 @@ def forward(
     slope: float,
     offset_bias: Tensor | None = None,
 ) -> Tensor:
-    """`vsedvr.ops.dcn` of x in one of DTYPES on a GPU; weight and bias are converted to the type of x.
+    """Computes `vsedvr.ops.dcn` on a GPU, for x in one of DTYPES; weight and bias are converted to the type of x.
 
-    No tensor is copied that is channels_last, of the right type and aligned already, as those of a network in channels_last
-    are.
+    A tensor is copied only if it is not channels_last, not aligned or of another type.
 
     Raises:
-        ValueError: if tensors do not belong together, or x is of another type.
+        ValueError: if shapes or devices do not match, or x is of another type.
     """
     groups = check_dcn(x, conv_offset_output, weight, bias, offset_bias)
     _check_dtype(x)
@@ -68,22 +67,26 @@ def forward(
 
 
 def mma_shared_bytes(c: int, groups: int) -> int:
-    """Bytes of shared memory of a block of the kernel on tensor cores: two buffers of samples and two of weights, 16-bit."""
+    """Returns the shared memory in bytes of a block on tensor cores: two 16-bit buffers each for samples and weights."""
     return 2 * 2 * (64 * (4 * c // groups + 8) + c * (32 + 8))
 
 
 def backward(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias, each in the type of its tensor; the first two are channels_last.
+    """Returns the gradients of x, conv_offset_output, weight and bias, each in its tensor's type; the first two channels_last.
 
-    Products are in the type of x with sums in float32. The order of additions to the gradient of x differs from run to run.
+    Products are in the type of x, sums in float32. The order of additions to the gradient of x differs from run to run.
 
     Args:
-        grad: gradient before the LeakyReLU, (b, out_channels, h, w).
+        grad: gradient of the output before the LeakyReLU, (b, out_channels, h, w).
+        x: features that were sampled, as for `vsedvr.ops.dcn`.
+        conv_offset_output: offsets and mask logits, as for `vsedvr.ops.dcn`.
+        weight: as for `vsedvr.ops.dcn`.
+        bias: as for `vsedvr.ops.dcn`.
 
     Raises:
-        ValueError: if tensors do not belong together, or x is of another type.
+        ValueError: if shapes or devices do not match, or x is of another type.
     """
     groups = check_dcn(x, conv_offset_output, weight, bias)
     _check_dtype(x)
@@ -121,7 +124,7 @@ def backward(
 
 
 def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor as a kernel reads it: of the type, channels_last, at a multiple of 16 bytes."""
+    """Returns the tensor as a kernel reads it: in the given type, channels_last, aligned to 16 bytes. Copies only if needed."""
     tensor = tensor.to(dtype).contiguous(memory_format=_layout(tensor))
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
@@ -131,7 +134,7 @@ def _layout(tensor: Tensor) -> torch.memory_format:
 
 
 def _checked(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The tensor, after a check that it is what a kernel takes it for."""
+    """Returns the tensor, after checking that it is what a kernel expects."""
     check(name, tensor, shape, dtype, device, _layout(tensor))
     if tensor.data_ptr() % 16:
         raise ValueError(f"{name} must lie at a multiple of 16 bytes, got the address {tensor.data_ptr()}")
@@ -144,9 +147,9 @@ def _check_dtype(x: Tensor) -> None:
 
 
 def _has_tensor_cores(x: Tensor) -> bool:
-    """Whether the GPU has 16-bit products of the type, and the picture is small enough for the kernel's 32-bit places."""
+    """Tells whether the GPU has tensor cores for the type of x, and x is small enough for the kernel's 32-bit positions."""
     needed = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}
-    small = x.shape[1] * x.shape[2] * x.shape[3] <= 8 << 32  # which count eight channels each
+    small = x.shape[1] * x.shape[2] * x.shape[3] <= 8 << 32  # one position stands for eight channels
     return small and x.dtype in needed and cuda.capability(x.device) >= needed[x.dtype]
 
 

@@ -1,6 +1,6 @@
 """EDVR's deformable convolution as the torch operator `vsedvr::dcn`, with its gradients.
 
-It runs the compiled kernels for the device where there are some (native.py for CPUs, cuda_dcn.py for GPUs). Elsewhere it is
+It uses the compiled kernels if there are some for the device (native.py for CPUs, cuda_dcn.py for GPUs). Otherwise it is
 composed of PyTorch's and torchvision's operators.
 """
 
@@ -27,7 +27,7 @@ def dcn(
     slope: float,
     offset_bias: Tensor | None = None,
 ) -> Tensor:
-    """Modulated deformable convolution (DCNv2) with the sigmoid of its masks, its bias and the LeakyReLU behind it, in one.
+    """Computes a modulated deformable convolution (DCNv2) with the sigmoid of its mask, its bias and the LeakyReLU after it.
 
     Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1; channels in torchvision's order.
 
@@ -43,10 +43,10 @@ def dcn(
             conv_offset_output yet; else None. On a GPU it is added while the operator reads, in float32.
 
     Returns:
-        (b, out_channels, h, w) in the type of x, channels_last. Positions and sums are at least float32.
+        (b, out_channels, h, w) in the type of x, channels_last. Positions and sums are computed in float32 or better.
 
     Raises:
-        ValueError: if the tensors do not belong together; the message has the shape expected and the one given.
+        ValueError: if the tensors do not match; the message has the expected and the given shape.
     """
     tensors = (x, conv_offset_output, weight, bias)
     if offset_bias is not None:
@@ -111,7 +111,7 @@ def _(
 def _backward_with_torchvision(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, out: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output, weight and bias, by torchvision's operator."""
+    """Returns the gradients of x, conv_offset_output, weight and bias, computed with torchvision's operator."""
     import torchvision  # noqa: F401 (registers the operator)
 
     check_dcn(x, conv_offset_output, weight, bias)
@@ -167,12 +167,12 @@ def _(
 
 
 def _before_leaky_relu(grad: Tensor, out: Tensor, slope: float) -> Tensor:
-    """The gradient of the LeakyReLU's input, from that of its output."""
+    """Returns the gradient of the LeakyReLU's input, from that of its output."""
     return torch.where(out > 0, grad, grad * slope)
 
 
 def _alert_not_deterministic() -> None:
-    """Raises or warns where the user has called torch.use_deterministic_algorithms, as PyTorch's own operators do."""
+    """Raises or warns if the user called torch.use_deterministic_algorithms, as PyTorch's own operators do."""
     if not torch.are_deterministic_algorithms_enabled():
         return
     message = (

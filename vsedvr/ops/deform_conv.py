@@ -39,21 +39,23 @@ def deform_conv2d(
     dilation: IntOrPair = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Deformable convolution with the signature of torchvision.ops.deform_conv2d, differentiable in every tensor.
+    """Computes a deformable convolution. It has the signature of torchvision.ops.deform_conv2d and all gradients.
 
     Args:
         input: (b, c, h, w).
         offset: (b, 2 * deformable_groups * K, out_h, out_w), (dy, dx) pairs in pixels.
         weight: (out_channels, c // groups, kernel_height, kernel_width).
         bias: (out_channels,) or None.
-        stride, padding, dilation: of the convolution in pixels, one number or (vertical, horizontal).
-        mask: (b, deformable_groups * K, out_h, out_w), or None for plain deformable convolution.
+        stride: stride of the convolution in pixels, one number or (vertical, horizontal).
+        padding: zero padding in pixels, one number or (vertical, horizontal).
+        dilation: distance of the kernel's taps in pixels, one number or (vertical, horizontal).
+        mask: (b, deformable_groups * K, out_h, out_w), or None for deformable convolution without mask.
 
     Returns:
         (b, out_channels, out_h, out_w) in the type of input. A NaN in an offset gives NaN at that output position.
 
     Raises:
-        ValueError: if the shapes do not belong together; the message has the shape expected and the one given.
+        ValueError: if the shapes do not match; the message has the expected and the given shape.
     """
     geometry = _Geometry(*(value if isinstance(value, tuple) else (value, value) for value in (stride, padding, dilation)))
     _check_shapes(input, offset, weight, bias, mask, geometry)
@@ -82,7 +84,7 @@ def _with_torchvision(
 def _with_grid_sample(
     input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, geometry: _Geometry
 ) -> Tensor:
-    """All taps in one grid_sample, then one product. It runs on every core; torchvision's operator for CPUs runs on one."""
+    """Samples all taps in one grid_sample, then multiplies once. It uses all CPU cores; torchvision's CPU operator uses one."""
     b, c, h, w = input.shape
     out_channels, group_channels, kernel_h, kernel_w = weight.shape
     out_h, out_w = offset.shape[-2:]
@@ -92,7 +94,7 @@ def _with_grid_sample(
     offset = offset.reshape(b * deformable_groups, kernel_h, kernel_w, 2, out_h, out_w)
     y = offset[:, :, :, 0] + _tap_positions(0, out_h, kernel_h, geometry, offset)[:, None, :, None]
     x = offset[:, :, :, 1] + _tap_positions(1, out_w, kernel_w, geometry, offset)[None, :, None, :]
-    # grid_sample has -1 and 1 at the outer edges of the picture; pixel centres lie half a pixel inside
+    # In grid_sample, -1 and 1 are the outer edges of the picture; pixel centres lie half a pixel inside
     grid = torch.stack([(x + 0.5) * (2 / w) - 1, (y + 0.5) * (2 / h) - 1], -1)
     sampled = F.grid_sample(
         input.reshape(b * deformable_groups, c // deformable_groups, h, w),
@@ -111,7 +113,7 @@ def _with_grid_sample(
 
 
 def _tap_positions(axis: int, out_size: int, kernel_size: int, geometry: _Geometry, like: Tensor) -> Tensor:
-    """Positions of the samples along one axis without their offsets, in pixels: (kernel_size, out_size)."""
+    """Returns the positions in pixels of all taps along one axis, without offsets: (kernel_size, out_size)."""
     stride, padding, dilation = (pair[axis] for pair in geometry)
     out, tap = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (out_size, kernel_size))
     return tap[:, None] * dilation + out * stride - padding

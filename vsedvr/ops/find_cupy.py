@@ -1,4 +1,4 @@
-"""Finds CuPy, and what is wrong with it: whether it is there, works, and is for the CUDA that torch is for."""
+"""Finds CuPy and problems with it: whether it is installed, works, and is for the same version of CUDA as torch."""
 
 import os
 import re
@@ -20,20 +20,20 @@ __all__ = [
 
 
 class Problem(NamedTuple):
-    """Why CuPy cannot compile the kernels."""
+    """Reason why CuPy cannot compile the kernels."""
 
     reason: str
-    """Goes on after the word CuPy: "is not installed"."""
+    """The reason, as it continues a sentence after the word CuPy: "is not installed"."""
     remedy: str
-    """What mends it, in most cases a command."""
+    """What solves the problem, in most cases a command."""
 
 
 CACHE_ADVICE = "set the environment variable CUPY_CACHE_DIR to a folder that you may write to"
-"""What mends a cache of compiled kernels that CuPy cannot write."""
+"""What solves the problem of a cache of compiled kernels that CuPy cannot write."""
 
 
 def cupy_problem() -> Problem | None:
-    """What is wrong with CuPy on this machine, as far as it shows without a GPU. torch must be for CUDA."""
+    """Returns what is wrong with CuPy, as far as it shows without a GPU; None if nothing is. torch must be for CUDA."""
     cuda, install = _cuda(), install_line()
     try:
         import cupy
@@ -55,30 +55,30 @@ def cupy_problem() -> Problem | None:
 
 
 def installed_cupys() -> list[str]:
-    """Names of the installed packages of CuPy, one for each version of CUDA; more than one do not work together."""
+    """Returns the names of the installed CuPy packages; there is one for each version of CUDA, and two do not work together."""
     names = {distribution.name.lower() for distribution in metadata.distributions()}
     return sorted(name for name in names if re.fullmatch(r"cupy(-cuda\w+|-rocm[\w-]+)?", name))
 
 
 def cache_folder() -> tuple[Path, bool]:
-    """Where CuPy keeps what it has compiled, and whether this process may write there."""
+    """Returns the folder in which CuPy keeps compiled kernels, and whether this process may write there."""
     folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     return folder, existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _cuda() -> str:
-    """The version of CUDA that torch is for, without what stands behind the point."""
+    """Returns the major version of the CUDA that torch is for, such as "12"."""
     return str(torch.version.cuda).partition(".")[0]
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line: its first cause, since CuPy's own errors go on for twenty lines."""
+    """Returns the first line of an error's original cause, since CuPy's own errors are twenty lines long."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def install_line() -> str:
-    """The command that installs the CuPy for the CUDA of torch."""
+    """Returns the command that installs CuPy for the version of CUDA that torch is for."""
     return f'pip install "vsedvr[cuda{_cuda()}]"'

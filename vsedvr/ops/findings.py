@@ -1,4 +1,4 @@
-"""What the operators find out about themselves: the compiled kernels for CPUs, and those for GPUs with CuPy."""
+"""Checks the operators: the compiled CPU kernels, and the GPU kernels with CuPy."""
 
 import platform
 from importlib import metadata
@@ -21,11 +21,11 @@ from vsedvr.ops.find_cupy import (
 __all__ = ["cpu_kernels", "cupy", "gpu_kernels", "processor", "torchvision"]
 
 INSTRUCTION_SETS = ("every processor of its kind", "AVX2", "AVX-512")
-"""By the numbers of native.best_isa."""
+"""Names of instruction sets, indexed by the numbers of native.best_isa."""
 
 
 def processor() -> str:
-    """The name of the CPU, as Linux knows it; on other systems what Python knows of it."""
+    """Returns the name of the CPU as Linux knows it; on other systems, what Python knows of it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -33,7 +33,7 @@ def processor() -> str:
 
 
 def torchvision() -> Finding:
-    """torchvision, whose operator runs where there are no kernels; it works with one version of torch only."""
+    """Checks torchvision, whose operator is used where there are no kernels. It works only with one version of torch."""
     try:
         import torchvision
     except Exception as error:
@@ -46,18 +46,18 @@ def torchvision() -> Finding:
 
 
 def cpu_kernels() -> Finding:
-    """The compiled kernels for CPUs, and the instruction set that they take here."""
+    """Checks the compiled CPU kernels, and names the instruction set that they use here."""
     name = "kernels for CPUs"
     if native.PROBLEM:
         return Finding(name, native.PROBLEM, reinstall_line(), broken=True)
     if not native.is_available():
-        text = "missing, so a CPU takes about twice as long: there was no compiler when vsedvr was installed"
+        text = "missing, so a CPU takes two to four times as long: there was no compiler when vsedvr was installed"
         return Finding(name, text, f"install g++ or clang, then: {reinstall_line()}")
     return Finding(name, f"there, for {INSTRUCTION_SETS[native.best_isa()]}")
 
 
 def cupy() -> Finding:
-    """CuPy, which compiles the kernels for GPUs, and where it keeps them."""
+    """Checks CuPy, which compiles the GPU kernels, and names the folder in which it keeps them."""
     packages = installed_cupys()
     text = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     if torch.version.cuda is None:
@@ -79,7 +79,7 @@ def cupy() -> Finding:
 
 
 def gpu_kernels(device: torch.device) -> Finding:
-    """The kernels on a GPU. They are compiled if they are not yet, which takes some seconds."""
+    """Checks the kernels on a GPU. They are compiled if they are not yet, which takes some seconds."""
     name = f"kernels for {device}"
     if torch.version.cuda is None:
         return Finding(name, "none for GPUs of this maker: the slower operator of torchvision runs")

@@ -1,11 +1,11 @@
-"""Calls the kernels for CPUs (kernels/*.cpp), a library that is there if the package was built with a compiler.
+"""Calls the CPU kernels (kernels/*.cpp), a library that exists if the package was built with a compiler.
 
-All functions run on torch.get_num_threads() threads, or on one for each core that the process may use where these are fewer.
-The threads are the library's: it makes them once and keeps them (kernels/threads.hpp). A second caller at the same time works
-on its own thread. The result does not depend on the number of threads.
+All functions run on torch.get_num_threads() threads, or on fewer if the process may not use so many cores. The library creates
+its threads once and keeps them (kernels/threads.hpp). A second caller at the same time runs on its own thread only. The result
+does not depend on the number of threads.
 
-No tensor is copied that already has the type and the layout that the kernel reads: channels_last for pictures, contiguous for
-weights. Whatever goes to the library as an address is checked first.
+Tensors that already have the type and layout that the kernel reads are not copied: channels_last for pictures, contiguous for
+weights. Every tensor whose address goes to the library is checked first.
 """
 
 import ctypes
@@ -47,13 +47,13 @@ WEIGHT = torch.contiguous_format
 
 
 INTERFACE = 3
-"""Which functions with which arguments the library must have; vsedvr_interface in kernels/deform_conv.cpp says the same."""
+"""Version of the library's functions and their arguments; vsedvr_interface in kernels/deform_conv.cpp must return the same."""
 
 logger = logging.getLogger("vsedvr")
 
 
 def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The library, or None if the package was built without it, or if it is of no use here, and then why."""
+    """Loads the library. Returns None if the package was built without it, or if it cannot be used, and then the reason."""
     if FILE is None:
         return None, ""
     try:
@@ -81,24 +81,24 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 LIBRARY, PROBLEM = _load()
-"""The library, or None; and what is wrong with the one that is installed, or nothing."""
+"""The library, or None, and the reason why an installed library cannot be used, or an empty string."""
 
 
 def is_available() -> bool:
-    """Whether the kernels are there: the package was built with a compiler."""
+    """Tells whether the package was built with the CPU kernels and they can be used."""
     return LIBRARY is not None
 
 
 def best_isa() -> int:
-    """The best instruction set of this processor that the kernels have: 0 for any, 1 for AVX2, 2 for AVX-512."""
+    """Returns the best instruction set that this processor and the kernels have: 0 for any, 1 for AVX2, 2 for AVX-512."""
     return int(_library().vsedvr_best_isa())
 
 
 def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float, isa: int | None = None) -> Tensor:
-    """`vsedvr.ops.dcn` of x in float32 or bfloat16, on a CPU.
+    """Computes `vsedvr.ops.dcn` on a CPU, for x in float32 or bfloat16.
 
     Raises:
-        ValueError: if tensors do not belong together, or are not what the kernel takes.
+        ValueError: if tensors do not match, or are not of a kind that the kernel takes.
         MemoryError: if there is no memory for the kernel's buffers.
     """
     groups = check_dcn(x, conv_offset_output, weight, bias)
@@ -126,17 +126,19 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
 def dcn_backward(
     grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, isa: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, conv_offset_output and weight in float32, the first two channels_last; the same in every run.
+    """Returns the gradients of x, conv_offset_output and weight in float32, the first two channels_last; the same in every run.
 
-    Each thread takes whole pictures of the batch.
+    The batch is divided among threads by whole pictures.
 
     Args:
-        grad: gradient before the LeakyReLU, (b, out_channels, h, w).
-        x, conv_offset_output, weight: what the forward pass was given, on a CPU.
-        isa: instruction set; the best by default.
+        grad: gradient of the output before the LeakyReLU, (b, out_channels, h, w).
+        x: features that were sampled, on a CPU, as for `vsedvr.ops.dcn`.
+        conv_offset_output: offsets and mask logits, as for `vsedvr.ops.dcn`.
+        weight: as for `vsedvr.ops.dcn`.
+        isa: instruction set, as best_isa numbers them; the best by default.
 
     Raises:
-        ValueError: if tensors do not belong together.
+        ValueError: if tensors do not match.
         MemoryError: if there is no memory for the kernel's buffers.
     """
     groups = check_dcn(x, conv_offset_output, weight)
@@ -168,10 +170,10 @@ def dcn_backward(
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = None) -> Tensor:
-    """`vsedvr.ops.conv3x3` in float32, on a CPU.
+    """Computes `vsedvr.ops.conv3x3` in float32, on a CPU.
 
     Raises:
-        ValueError: if tensors do not belong together, or are not what the kernel takes.
+        ValueError: if tensors do not match, or are not of a kind that the kernel takes.
         MemoryError: if there is no memory for the kernel's buffers.
     """
     if x.ndim != 4:
@@ -194,12 +196,12 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
 
 
 def packed_floats(channels: int, out_channels: int, shuffle: bool, isa: int) -> int:
-    """How many floats the packed weights and bias of a 3x3 convolution have (ops/packed.py)."""
+    """Returns the number of floats in the packed weights and bias of a 3x3 convolution (ops/packed.py)."""
     return int(_library().vsedvr_conv3x3_packed_floats(channels, out_channels, shuffle, isa))
 
 
 def address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> int:
-    """The address of a tensor for the library, once it is checked to be what the library takes it for."""
+    """Checks that a tensor is what the library expects, and returns its address."""
     check(name, tensor, shape, dtype, CPU, layout)
     return tensor.data_ptr()
 
@@ -221,7 +223,7 @@ def call(name: str, *args: Any) -> None:
 
 
 def settings(isa: int | None) -> tuple[int, int]:
-    """Number of threads and instruction set, as every function of the library ends with."""
+    """Returns the number of threads and the instruction set, the last two arguments of every function of the library."""
     best = best_isa()
     if isa is not None and not 0 <= isa <= best:
         raise ValueError(f"isa must be within 0..{best} on this processor, got {isa}")

@@ -1,4 +1,4 @@
-"""3x3 convolutions of networks that only run, on a CPU in float32: packed weights, one pass with all that is around them."""
+"""3x3 convolutions for inference on a CPU in float32: packed weights, and neighbouring operations fused in one pass."""
 
 import ctypes
 
@@ -13,14 +13,17 @@ __all__ = ["PackedConv3x3", "pack_conv3x3"]
 FLOAT = torch.float32
 
 MIN_CHANNELS = 16
-"""With 3 input channels and 64 output channels PyTorch takes a third of the kernel's time; with 32 and 32 it takes longer."""
+"""Number of input channels below which PyTorch is faster. With 3 input and 64 output channels PyTorch takes a third of the
+kernel's time, with 32 and 32 it takes longer."""
 
 
 def pack_conv3x3(weight: Tensor, bias: Tensor | None = None, shuffle: bool = False) -> "PackedConv3x3 | None":
-    """The packed form of a convolution, or None where PyTorch's is faster: with few input channels, or without our kernels.
+    """Packs a convolution's weights; None if PyTorch is faster (few input channels) or there are no CPU kernels.
 
     Args:
-        weight, bias, shuffle: as for PackedConv3x3. Weights on another device or in another type than float32 give None.
+        weight: as for PackedConv3x3. A weight on another device or in another type than float32 gives None.
+        bias: as for PackedConv3x3.
+        shuffle: as for PackedConv3x3.
     """
     served = native.is_available() and weight.device.type == "cpu" and weight.dtype == FLOAT
     return PackedConv3x3(weight, bias, shuffle) if served and weight.shape[1] >= MIN_CHANNELS else None
@@ -29,19 +32,19 @@ def pack_conv3x3(weight: Tensor, bias: Tensor | None = None, shuffle: bool = Fal
 class PackedConv3x3:
     """A 3x3 convolution with stride 1 and padding 1 whose weights were transformed for the kernel (kernels/conv3x3.cpp).
 
-    It has a copy of its own of the weights, four times their size, and no gradients.
+    It keeps a copy of the weights of four times their size, and has no gradients.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, shuffle: bool = False, isa: int | None = None) -> None:
         """
         Args:
-            weight: (out_channels, c, 3, 3) on a CPU, converted to float32.
+            weight: (out_channels, c, 3, 3) on a CPU; converted to float32.
             bias: (out_channels,) or None.
-            shuffle: whether F.pixel_shuffle by 2 follows the convolution; out_channels is a multiple of 4 then.
-            isa: instruction set, as native.best_isa gives it; the best by default.
+            shuffle: whether F.pixel_shuffle by 2 follows the convolution; then out_channels must be a multiple of 4.
+            isa: instruction set, as native.best_isa numbers them; the best by default.
 
         Raises:
-            ValueError: if weight and bias do not belong together, or cannot be shuffled.
+            ValueError: if weight and bias do not match, or out_channels cannot be shuffled.
             RuntimeError: if the package was built without the kernels (native.is_available).
         """
         self.out_channels, self.channels = weight.shape[:2]
@@ -61,7 +64,7 @@ class PackedConv3x3:
         native.call(native.PACK, self.channels, self.out_channels, shuffle, *addresses, threads, self.isa)
 
     def serves(self, x: Tensor) -> bool:
-        """Whether the kernel takes this input: on a CPU, in float32, and no gradients are wanted."""
+        """Tells whether the kernel takes this input: on a CPU, in float32, and without gradients."""
         return x.device.type == "cpu" and x.dtype == FLOAT and not torch.is_grad_enabled()
 
     def __call__(
@@ -72,23 +75,23 @@ class PackedConv3x3:
         x2: Tensor | None = None,
         rows: tuple[int, int] | None = None,
     ) -> Tensor:
-        """leaky_relu(pixel_shuffle(conv2d(cat([x, x2], 1), weight, bias, padding=1), 2) + add, slope), within rounding.
+        """Computes leaky_relu(pixel_shuffle(conv2d(cat([x, x2], 1), weight, bias, padding=1), 2) + add, slope).
 
-        Without `shuffle` there is no pixel_shuffle in it. Each output depends on its place in the picture and what is around
-        it only: not on the number of threads, nor on other calls.
+        It is exact within rounding. Without `shuffle` the pixel_shuffle is left out. An output depends only on its position in
+        the picture and its surroundings, not on the number of threads or on other calls.
 
         Args:
             x: (b, c, h, w) in float32 on a CPU.
-            slope: negative slope of the LeakyReLU; 0 is a ReLU, 1 is none.
-            add: of the shape of the output, or None.
-            x2: (b, c2, h, w) that is read as further channels behind those of x, or None.
-            rows: (first, number): the rows of the convolution that are computed; all of the h by default.
+            slope: negative slope of the LeakyReLU; 0 for a ReLU, 1 for none.
+            add: tensor of the output's shape, which is added before the LeakyReLU, or None.
+            x2: (b, c2, h, w), read as further channels after those of x, or None.
+            rows: (first, number) of the convolution's rows that are computed; by default all h rows.
 
         Returns:
             (b, out_channels, number, w) or, with shuffle, (b, out_channels / 4, 2 * number, 2 * w), channels_last.
 
         Raises:
-            ValueError: if tensors do not belong together, or are not what the kernel takes.
+            ValueError: if tensors do not match, or are not of a kind that the kernel takes.
             MemoryError: if there is no memory for the kernel's buffers.
         """
         if x.ndim != 4:

@@ -1,4 +1,4 @@
-"""A file into a file: a film is restored in segments, so that no interruption loses more than one, and joined."""
+"""Restores a video file, in segments, so that an interruption loses at most one segment, and joins them into a file."""
 
 import sys
 from types import ModuleType
@@ -10,7 +10,7 @@ __all__ = ["Status", "restore"]
 
 
 class _CallableModule(ModuleType):
-    """Python puts a package into its parent under its own name, so `vsedvr.restore` is this package: let it be called."""
+    """A package that can be called: Python binds `vsedvr.restore` to this package, so that `vsedvr.restore(...)` works too."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         restore(*args, **kwargs)

@@ -1,6 +1,7 @@
-"""Segments as tasks of dask.distributed, which gives each to a worker, and to another one if the first dies.
+"""Runs segments as tasks of dask.distributed, which gives a task to another worker if the first one dies.
 
-The only file that imports it. Which workers there are and what they know of a job is in team, what they do is in worker.
+This is the only module that imports dask.distributed. The module team keeps track of workers and what they know of a job;
+the module worker has the functions that workers run.
 """
 
 import asyncio
@@ -25,27 +26,31 @@ from vsedvr.restore import worker
 __all__ = ["Cluster", "Joined", "joined", "started"]
 
 TOPIC = "vsedvr"
-"""Under which workers tell how far they are."""
+"""Topic of the events by which workers report their progress."""
 OWN_CLUSTER = {
-    # A segment is given up when its worker dies a second time
+    # A segment whose workers died twice is given up
     "distributed.scheduler.allowed-failures": 1,
-    # With Dask's setting of malloc every tensor is given back to the system: restoring then took 1.6 times the processor time
+    # With Dask's malloc setting every tensor's memory goes back to the system: restoring then took 1.6 times the CPU time
     "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": None},
 }
-"""Dask's settings for processes of this machine."""
+"""Dask's settings for worker processes on this machine."""
 SECONDS_TO_CONNECT = 15
-"""How long a scheduler may take to answer."""
+"""Seconds to wait until a scheduler answers."""
 SECONDS_FOR_THE_FIRST = 60
-"""How long a cluster may be without any worker at the beginning."""
+"""Seconds to wait for a cluster's first worker."""
 SECONDS_TO_CLOSE = 15
-"""How long processes of this machine may take to end by themselves."""
+"""Seconds that worker processes on this machine get to end by themselves before they are killed."""
 SECONDS_FOR_THE_ORDER = 60
-"""How long a task waits on a worker that has just joined, before another worker may take it."""
+"""Seconds that a task waits on a worker that has just joined and has no order yet, before another worker may take it."""
 
 
 @contextmanager
 def started(count: int) -> Iterator["Cluster"]:
-    """A cluster of so many processes of this machine, which end with the block. Their names are numbers from 0."""
+    """Starts a cluster of worker processes on this machine, which end with the block. Their names are numbers from 0.
+
+    Args:
+        count: number of processes.
+    """
     with (
         _quiet(),
         dask.config.set(OWN_CLUSTER),
@@ -68,10 +73,13 @@ def started(count: int) -> Iterator["Cluster"]:
 
 @contextmanager
 def joined(address: str) -> Iterator["Cluster"]:
-    """A cluster that people started, with at least one worker.
+    """Connects to a cluster that somebody has started, and waits for its first worker.
+
+    Args:
+        address: address of the scheduler, such as "tcp://192.168.1.2:8786".
 
     Raises:
-        ConnectionError: if there is none at the address, or no worker joins it within a minute.
+        ConnectionError: if no scheduler answers at the address, or no worker joins it within a minute.
     """
     try:
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
@@ -89,32 +97,37 @@ def joined(address: str) -> Iterator["Cluster"]:
 
 
 class Joined(NamedTuple):
-    """A worker. One that is started again may have the address of the one before, but never its folder."""
+    """Identity of a worker. A worker that is restarted may have the same address as before, but never the same folder."""
 
     name: str
     folder: str
 
 
 class Cluster:
-    """What is needed of Dask."""
+    """A connection to a dask.distributed cluster, with the few operations that restoring needs."""
 
     def __init__(self, client: Client, address: str) -> None:
         self.client = client
         self.address = address
 
     def workers(self) -> dict[str, Joined]:
-        """The workers that may be used, by address: those with a GPU, where any declares one."""
+        """Returns the usable workers by address: only those that declare a GPU, if there are any, else all."""
         return {address: Joined(str(info["name"]), info["local_directory"]) for address, info in self._workers().items()}
 
     def ask(self, addresses: Sequence[str], function: str, *args: Any) -> dict[str, Any]:
         """Calls a function of vsedvr.restore.worker in some workers.
 
+        Args:
+            addresses: addresses of the workers.
+            function: name of the function.
+            args: its arguments.
+
         Returns:
-            The answers by address. Workers that leave meanwhile give none.
+            Results by address. Workers that leave meanwhile are missing.
 
         Raises:
-            ValueError: if the function fails in one; the message names the worker.
-            ConnectionError: if the cluster is gone.
+            ValueError: if the function fails in a worker; the message names the worker.
+            ConnectionError: if the connection to the cluster is lost.
         """
         if not addresses:
             return {}
@@ -138,16 +151,17 @@ class Cluster:
         """Restores segments, as many at a time as there are workers.
 
         Args:
-            id: of the order that workers have.
-            segments: their frames, by number.
-            meet: called again and again: gives newcomers the order and returns the number of workers.
+            id: id of the order that workers have.
+            segments: frame numbers of each segment, by the segment's number.
+            meet: called again and again; gives the order to new workers and returns the number of workers.
             on_frames: called with a segment's number and how many of its frames are done.
-            on_segment: called with the number of a segment that is done, and its file if the worker could not put it in place.
+            on_segment: called when a segment is done, with its number, and with the content of its file if the worker could not
+                write it to the job's folder itself.
 
         Raises:
-            ChildProcessError: if a segment's workers died again and again.
-            ConnectionError: if the cluster is gone.
-            ValueError, OSError: as restore_segment.
+            ChildProcessError: if a segment is given up, because its workers died.
+            ConnectionError: if the connection to the cluster is lost.
+            ValueError, OSError: as raised by restore_segment.
         """
         news: queue.Queue[Any] = queue.Queue()
         running: dict[Future[Any], int] = {}
@@ -205,7 +219,7 @@ class Cluster:
 
 
 class _NoInterrupts(WorkerPlugin):
-    """Ctrl-C reaches every process of a terminal. The one that leads ends the others, which therefore ignore it."""
+    """Makes worker processes ignore Ctrl-C, which reaches all processes of a terminal; the main process ends them."""
 
     def setup(self, worker: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -213,13 +227,13 @@ class _NoInterrupts(WorkerPlugin):
 
 @dataclass(frozen=True)
 class _Failure:
-    """The answer of a worker in which a function failed. Exceptions are those of the connection."""
+    """Answer of a worker in which the called function failed. (An exception as answer means a lost connection.)"""
 
     reason: str
 
 
 async def _call(function: str, *args: Any, dask_worker: Any) -> Any:
-    """Runs in a worker, beside its own loop, which has to answer the scheduler meanwhile."""
+    """Calls a function of the module worker, in a thread, so that the worker's event loop still answers the scheduler."""
     keeps_files = function in ("accept", "receive", "finish")
     folder = [Path(dask_worker.local_directory)] if keeps_files else []
     try:
@@ -229,7 +243,7 @@ async def _call(function: str, *args: Any, dask_worker: Any) -> Any:
 
 
 def _restore(id: str, number: int) -> bytes | None:
-    """The task."""
+    """Restores a segment as a Dask task, and reports progress as events."""
     dask_worker = get_worker()
 
     def tell(frames: int) -> None:
@@ -243,7 +257,7 @@ def _restore(id: str, number: int) -> bytes | None:
 
 @contextmanager
 def _closing(cluster: LocalCluster) -> Iterator[None]:
-    """Ends the processes. Dask asks them first, which one that is just being started may not hear."""
+    """Closes a cluster at the end of the block. Kills processes that do not end when Dask asks, because they just start."""
     try:
         yield
     finally:
@@ -256,7 +270,7 @@ def _closing(cluster: LocalCluster) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Dask's messages in this process: what matters becomes an error."""
+    """Silences Dask's log messages in this process within the block; failures that matter are raised as errors."""
     logger = logging.getLogger("distributed")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -267,7 +281,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _within_a_second(news: "queue.Queue[Any]") -> Iterator[Any]:
-    """What is new, as soon as anything is; nothing if nothing is for a second."""
+    """Yields all new items as soon as there are any; yields nothing if there are none for a second."""
     with suppress(queue.Empty):
         yield news.get(timeout=1)
         while True:

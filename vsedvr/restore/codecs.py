@@ -1,4 +1,4 @@
-"""The encoders that frames go to, and the pixel formats that they take."""
+"""The encoders that can be chosen, with their options, and the pixel formats that they take."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,20 +15,20 @@ __all__ = ["CODECS", "DEFAULT_CODEC", "PICTURES", "Codec", "encoder_options", "f
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder of FFmpeg, with what makes it give good pictures."""
+    """An encoder of FFmpeg, with options that make good pictures."""
 
     encoder: str
     containers: tuple[str, ...]
-    """Suffixes of files that it goes into."""
+    """Suffixes of the file formats that can hold the encoded video."""
     segment: str
-    """Suffix of the files that segments are kept in."""
+    """Suffix of the files in which encoded segments are kept."""
     crf: float | None = None
-    """The default; None for an encoder without such a scale."""
+    """Default quality; None if the encoder has no scale of quality."""
     crf_option: str = "crf"
     preset: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     hdr_option: str | None = None
-    """The option that HDR10's metadata goes into; None where the encoder takes none."""
+    """Encoder option that takes HDR10 metadata; None if the encoder has none."""
 
 
 ALL = (".mkv", ".mp4", ".mov")
@@ -47,17 +47,17 @@ CODECS = {
 }
 DEFAULT_CODEC = "x264"
 PICTURES = Codec("png", (), ".mov")
-"""For a folder of pictures: each packet of FFmpeg's PNG encoder is a file."""
+"""Codec for a folder of pictures: each packet of FFmpeg's PNG encoder is a PNG file."""
 
 PACKED = {"bgr0": "gbrp", "rgb24": "gbrp", "rgb48be": "gbrp16le", "p010le": "yuv420p10le", "gray16be": "gray16le"}
-"""Pixel formats of encoders that hold the samples of a planar format in another order."""
+"""Planar formats by the encoders' pixel formats that hold the same samples in another order."""
 
 
 def find_encoder(codec: Codec) -> av.codec.Codec:
-    """The encoder in the installed PyAV.
+    """Returns the encoder in the installed PyAV.
 
     Raises:
-        ValueError: if it was built without it.
+        ValueError: if PyAV was built without it.
     """
     try:
         return av.codec.Codec(codec.encoder, "w")
@@ -66,13 +66,18 @@ def find_encoder(codec: Codec) -> av.codec.Codec:
 
 
 def choose_pix_fmt(codec: Codec, source: Source, asked: str | None) -> str:
-    """The pixel format that a film is encoded in.
+    """Chooses the pixel format in which a film is encoded.
 
-    By default the one that loses least of the source's: its depth, subsampling and colour family where the encoder has
+    By default it is the one that loses least of the source: its bit depth, subsampling and colour family if the encoder has
     them. RGB becomes YUV 4:2:0 for lossy encoders, since few players show anything else.
 
+    Args:
+        codec: encoder.
+        source: facts of the source.
+        asked: FFmpeg's name of the format that the user asked for, or None.
+
     Raises:
-        ValueError: for one that the encoder does not take.
+        ValueError: if the encoder does not take the format that was asked for.
     """
     known = [format.name for format in find_encoder(codec).video_formats or [] if vs_format(format.name) is not None]
     if asked is not None:
@@ -89,7 +94,7 @@ def choose_pix_fmt(codec: Codec, source: Source, asked: str | None) -> str:
 
 
 def vs_format(pix_fmt: str) -> Any:
-    """VapourSynth's format with the samples of a pixel format; None where there is none."""
+    """Returns VapourSynth's format for the samples of an FFmpeg pixel format; None if there is none."""
     name = planar_name(pix_fmt)
     match = re.fullmatch(r"(yuv(?P<sub>4[1240]{2})p|gbrp|gray)(?P<bits>\d+)?(le)?", name)
     if match is None:
@@ -102,17 +107,24 @@ def vs_format(pix_fmt: str) -> Any:
 
 
 def planar_name(pix_fmt: str) -> str:
-    """The pixel format with the same samples that VapourSynth's planes can be copied to."""
+    """Returns the planar pixel format with the same samples, to which VapourSynth's planes can be copied."""
     return PACKED.get(pix_fmt, pix_fmt)
 
 
 def encoder_options(
     codec: Codec, crf: float | None, preset: str | None, own: Mapping[str, str] | None, hdr: Mapping[str, Sequence[float]]
 ) -> dict[str, str]:
-    """All options of the encoder, as words.
+    """Returns all options of the encoder, as strings by name.
+
+    Args:
+        codec: encoder.
+        crf: quality that the user asked for, or None for the default.
+        preset: speed that the user asked for, or None for the default.
+        own: further options of the user, which take precedence; "-params" are appended to the ones that are set already.
+        hdr: HDR10 metadata, as in Source.hdr.
 
     Raises:
-        ValueError: for a crf or preset that the encoder does not know.
+        ValueError: if the encoder has no crf or preset but one was given.
     """
     options = dict(codec.options)
     if codec.crf is None and crf is not None:
@@ -132,7 +144,7 @@ def encoder_options(
 
 
 def _pix_fmt(format: str) -> str:
-    """FFmpeg's name of a VapourSynth format; of the float ones that of 16 bits."""
+    """Returns FFmpeg's name of a VapourSynth format; float formats become 16-bit integer formats."""
     match = re.fullmatch(r"(YUV4\d\dP|Gray|RGB)(\d+|S|H)", format)
     assert match is not None, format
     family, depth = match.groups()
@@ -142,7 +154,7 @@ def _pix_fmt(format: str) -> str:
 
 
 def _of_one_kind(known: Sequence[str], wanted: str) -> list[str]:
-    """Formats of the wanted colour family, where the encoder has any; with as many bits, where it has such."""
+    """Returns the formats of the wanted colour family, or all if there are none; of these, those with enough bits, if any."""
     formats = {name: vs_format(name) for name in [*known, wanted]}
     kind = [name for name in known if formats[name].color_family == formats[wanted].color_family] or list(known)
     bits = formats[wanted].bits_per_sample
@@ -150,7 +162,7 @@ def _of_one_kind(known: Sequence[str], wanted: str) -> list[str]:
 
 
 def _mastering(hdr: Mapping[str, Sequence[float]], point: Callable[[float], str], light: Callable[[float], str]) -> str:
-    """The mastering display as x264, x265 and SVT-AV1 spell it, or nothing where it is not complete."""
+    """Formats the mastering display's metadata as x264, x265 and SVT-AV1 read it; empty if the metadata is incomplete."""
     try:
         red, green, blue = zip(hdr["MasteringDisplayPrimariesX"], hdr["MasteringDisplayPrimariesY"], strict=True)
         white = hdr["MasteringDisplayWhitePointX"][0], hdr["MasteringDisplayWhitePointY"][0]
@@ -169,7 +181,13 @@ def _light_levels(hdr: Mapping[str, Sequence[float]]) -> str:
 
 
 def _hdr_words(display: str, levels: str, in_integers: bool) -> Callable[[Mapping[str, Sequence[float]]], list[str]]:
-    """A function that spells HDR10's metadata with an encoder's names; in integers of 0.00002 and 0.0001 cd/m2, or plain."""
+    """Returns a function that formats HDR10 metadata as an encoder's options.
+
+    Args:
+        display: name of the option for the mastering display.
+        levels: name of the option for the light levels.
+        in_integers: write integers, in units of 0.00002 and 0.0001 cd/m2, instead of decimal numbers.
+    """
 
     def words(hdr: Mapping[str, Sequence[float]]) -> list[str]:
         if in_integers:

@@ -1,4 +1,4 @@
-"""The text of --dry-run: what would be done, what it needs, and how long it takes, from a probe of a few frames."""
+"""Makes the text of --dry-run: what would be done, what it needs, and how long it takes, estimated from a few frames."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from vsedvr.restore.encode import encode_segment
 from vsedvr.restore.facts import Source, clock, reason
 from vsedvr.restore.job import Job
 from vsedvr.restore.output import restored_clip
-from vsedvr.restore.settings import device_index
+from vsedvr.restore.settings import RestoreSettings, device_index
 from vsedvr.restore.source import source_clip
 from vsedvr.restore.streams import Companions
 from vsedvr.weights import load_model
@@ -23,7 +23,7 @@ from vsedvr.weights import load_model
 __all__ = ["describe"]
 
 PROBED = 5
-"""Frames that are restored for the estimate, after a first one that is not counted."""
+"""Number of frames that are restored for the estimate, after a first one that does not count."""
 
 MATRIX_NAMES = {
     0: "RGB",
@@ -39,7 +39,7 @@ TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
 
 
 def describe(job: Job, companions: Companions, output: Path) -> str:
-    """The plan of a job, a line for each question."""
+    """Describes what a job would do, one line for each aspect."""
     source, made = job.source, job.output
     frames = len(job.frames)
     seconds = source.time(job.frames.stop) - source.time(job.frames.start)
@@ -52,7 +52,7 @@ def describe(job: Job, companions: Companions, output: Path) -> str:
         "colour": _colour(source),
         "result": f"{output}: {made.width}x{made.height} {made.pix_fmt}, {made.encoder.encoder} {options}".rstrip(),
         "copied": _copied(companions),
-        "model": " then ".join(filter(None, (job.settings.model, job.settings.refine))),
+        "model": _models(job.settings),
         "runs on": _engine(job),
         "segments": f"{len(lengths)} of {min(lengths)} to {max(lengths)} frames; an interruption loses one at most",
         "memory": f"{_size(probe.memory)} in the probe",
@@ -66,15 +66,15 @@ def describe(job: Job, companions: Companions, output: Path) -> str:
 @dataclass(frozen=True)
 class _Probe:
     rate: float
-    """Frames a second."""
+    """Speed in frames per second."""
     bytes_per_frame: float
     memory: int
-    """Bytes of main memory that the process takes."""
+    """Main memory that the process takes, in bytes."""
 
 
 def _probe(job: Job) -> _Probe:
-    """Restores and encodes a few frames from the middle of the film."""
-    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.tiles, job.output)
+    """Measures speed and memory: restores and encodes a few frames from the middle of the film."""
+    clip = restored_clip(source_clip(job.source, job.settings, job.index), job.source, job.settings, job.tile, job.output)
     middle = job.frames[max(0, (len(job.frames) - 1 - PROBED) // 2)]
     part = clip[middle : min(middle + 1 + PROBED, job.frames.stop)]
     moments: list[float] = []
@@ -93,7 +93,7 @@ def _probe(job: Job) -> _Probe:
 
 
 def _timed(frames: Iterator[vs.VideoFrame], moments: list[float]) -> Iterator[vs.VideoFrame]:
-    """The same frames; notes when the first was asked for and when each was there."""
+    """Yields the frames unchanged; records when the first was requested and when each was ready, in seconds."""
     moments.append(time.perf_counter())
     for frame in frames:
         moments.append(time.perf_counter())
@@ -118,18 +118,25 @@ def _copied(companions: Companions) -> str:
     return " and ".join(copied) or "nothing but the picture"
 
 
+def _models(settings: RestoreSettings) -> str:
+    ensemble = f", self-ensemble of {settings.ensemble}" if settings.ensemble > 1 else ""
+    return " then ".join(settings.models) + ensemble
+
+
 def _engine(job: Job) -> str:
+    """Where the first model runs, and how; a second one runs likewise."""
     settings, source = job.settings, job.source
     device = choose_device(device_index(settings.device))
     dtype = choose_precision(settings.precision, device, exact_input=source.format == "RGBS")
-    engine = build_engine(load_model(settings.model), device, dtype, (source.height, source.width), job.tiles[0])
+    size = source.height, source.width
+    engine = build_engine(load_model(settings.model), device, dtype, size, job.tile, ensemble=settings.ensemble)
     tiles = engine.tiling.tiles if engine.tiling is not None else []
     shape = "whole frames" if len(tiles) < 2 else f"{len(tiles)} tiles of {tiles[0].width}x{tiles[0].height}"
     return f"{device}, {str(dtype).removeprefix('torch.')}, {shape}"
 
 
 def _disk(output: Path, needed: int) -> str:
-    """Segments and the joined film are there together for a moment."""
+    """Describes the free and needed disk space. The segments and the joined film are on disk together for a moment."""
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     text = f"about {_size(2 * needed)} while it works, {_size(needed)} in the end; {_size(free)} are free"

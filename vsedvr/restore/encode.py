@@ -1,4 +1,4 @@
-"""Frames into a file: one segment of the film."""
+"""Encodes the frames of one segment into a file."""
 
 import io
 import os
@@ -22,43 +22,43 @@ from vsedvr.restore.output import Output
 __all__ = ["FORMATS", "check_encoder", "encode_segment", "raise_disk_error", "set_tags"]
 
 FORMATS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov"}
-"""FFmpeg's names of the containers."""
+"""FFmpeg's names of the file formats, by suffix."""
 
 MOST_REORDERED = 64
-"""Frames that an encoder may hold back at most, to write others first."""
+"""Maximum number of frames that an encoder holds back in order to write others first."""
 
 PLANES = {vs.RGB: (2, 0, 1)}
-"""Where VapourSynth's planes go in FFmpeg's planar formats: RGB is kept as GBR."""
+"""Order of VapourSynth's planes in FFmpeg's planar formats: FFmpeg stores RGB as GBR."""
 
 
 def encode_segment(
     frames: Iterable[vs.VideoFrame], output: Output, rate: Fraction, aspect: Fraction, path: Path, on_frame: Callable[[], None]
 ) -> None:
-    """Encodes frames into a file of their own, which begins with a key frame and refers to no other.
+    """Encodes frames into a file of their own, which begins with a key frame and does not depend on other files.
 
-    The timestamps in the file only count the frames: `join` gives each its own.
+    Timestamps in the file only count the frames; the module join sets the real ones.
 
     Args:
-        frames: in order, of the size and the planar format of output.
+        frames: frames in order, in the size and planar format of `output`.
         output: encoder, options and tags.
-        rate: frames a second, by which the encoder shares out its bits.
-        aspect: width of a pixel to its height.
-        path: of the file.
+        rate: frames per second, by which the encoder distributes bits.
+        aspect: width of a pixel divided by its height.
+        path: path of the file.
         on_frame: called after each frame.
 
     Raises:
         OSError: if the file cannot be written.
         ValueError: if the encoder refuses the frames or the options.
     """
-    with open(path, "wb") as file:  # a file of Python's: PyAV's own keep silent about a full disk when they are closed
+    with open(path, "wb") as file:  # a file opened by Python: those opened by PyAV do not report a full disk when closed
         _encode(frames, output, rate, aspect, file, on_frame)
 
 
 def check_encoder(output: Output, rate: Fraction, aspect: Fraction) -> None:
-    """Encodes one black frame in memory, to find out early what the encoder would refuse.
+    """Encodes one black frame in memory, to find out early whether the encoder would refuse the settings.
 
     Raises:
-        ValueError: if it does not work; the message says what.
+        ValueError: if encoding fails; the message says why.
     """
     format = vs_format(output.pix_fmt)
     assert format is not None
@@ -67,7 +67,7 @@ def check_encoder(output: Output, rate: Fraction, aspect: Fraction) -> None:
 
 
 def set_tags(context: VideoCodecContext, output: Output, aspect: Fraction) -> None:
-    """Colour and shape of the pixels, for an encoder or for a container."""
+    """Sets colour tags and pixel aspect ratio of an encoder's or a stream's codec context."""
     props = output.props
     context.colorspace = props.get("_Matrix", 2)
     context.color_primaries = props.get("_Primaries", 2)
@@ -80,7 +80,7 @@ def set_tags(context: VideoCodecContext, output: Output, aspect: Fraction) -> No
 
 
 def raise_disk_error(error: Exception) -> None:
-    """Raises the error of the file that an error of PyAV comes from, if it does: that of a full disk, for example."""
+    """Raises the OSError that caused an error of PyAV, such as that of a full disk; does nothing if there is none."""
     for origin in (error.__cause__, error.__context__):
         if isinstance(origin, OSError) and not isinstance(origin, av.error.FFmpegError):
             raise origin
@@ -116,7 +116,7 @@ def _encode(
 def _packets(
     frames: Iterable[vs.VideoFrame], stream: VideoStream, output: Output, rate: Fraction, on_frame: Callable[[], None]
 ) -> "Iterator[Packet[VideoStream]]":
-    """What the encoder makes of the frames."""
+    """Encodes frames and yields the packets."""
     for number, frame in enumerate(frames):
         picture = _to_picture(frame, output.pix_fmt)
         picture.pts, picture.time_base = number, 1 / rate
@@ -126,7 +126,7 @@ def _packets(
 
 
 def _ordered(packets: "Iterator[Packet[VideoStream]]", rate: Fraction) -> "Iterator[Packet[VideoStream]]":
-    """The packets with times of decoding that count them. x265's own are chance for films of a few frames."""
+    """Yields the packets with decoding times 0, 1, 2 and so on. Those that x265 sets are arbitrary for very short films."""
     for position, packet in enumerate(packets):
         packet.time_base = 1 / rate
         packet.dts = position - MOST_REORDERED
@@ -144,7 +144,7 @@ def _add_stream(container: OutputContainer, output: Output, rate: Fraction, aspe
 
 
 def _to_picture(frame: vs.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """A frame of VapourSynth in an encoder's pixel format, sample for sample."""
+    """Copies a VapourSynth frame to an FFmpeg frame in the encoder's pixel format, without changing samples."""
     planar = planar_name(pix_fmt)
     picture = av.VideoFrame(frame.width, frame.height, planar)
     places = PLANES.get(frame.format.color_family, (0, 1, 2))
@@ -156,5 +156,5 @@ def _to_picture(frame: vs.VideoFrame, pix_fmt: str) -> av.VideoFrame:
 
 
 def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """A plane of FFmpeg's as an array, with the unused samples at the end of each row."""
+    """Returns an FFmpeg plane as a writable array, including the unused samples at the end of each row."""
     return np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)

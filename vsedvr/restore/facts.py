@@ -1,4 +1,4 @@
-"""What is known of a source, in a form that can be written to JSON and sent to another machine."""
+"""Facts about a source, in a form that can be written to JSON and sent to another machine."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,36 +12,36 @@ __all__ = ["Source", "clock", "colour", "exact", "hdr_metadata", "reason"]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A film to restore. Frames are numbered from 0 as they are shown, damaged ones included."""
+    """Facts about a film to restore. Frames are numbered from 0 in the order of display, damaged ones included."""
 
     kind: str
-    """video, pictures or script."""
+    """Kind of source: "video", "pictures" or "script"."""
     path: str
     width: int
     height: int
     format: str
-    """VapourSynth's name of the pixel format, such as YUV420P10."""
+    """VapourSynth's name of the pixel format, such as "YUV420P10"."""
     rate: tuple[int, int]
-    """Frames a second, numerator and denominator; the mean where the rate varies."""
+    """Frames per second, as (numerator, denominator); the mean if the rate varies."""
     constant_rate: bool
     time_base: tuple[int, int]
-    """Seconds that a timestamp counts, numerator and denominator."""
+    """Seconds per tick of a timestamp, as (numerator, denominator)."""
     timestamps: list[int]
-    """Of every frame, rising."""
+    """Timestamp of each frame in ticks, rising."""
     end: int
-    """Timestamp at which the last frame ends."""
+    """Timestamp in ticks at which the last frame ends."""
     origin: int
-    """Timestamp that is the beginning of the result: 0 where the container's clock starts at 0."""
+    """Timestamp in ticks that becomes 0 in the result; 0 if the container's clock starts at 0."""
     aspect: tuple[int, int]
-    """Width of a pixel to its height, as numerator and denominator."""
+    """Width of a pixel divided by its height, as (numerator, denominator)."""
     props: dict[str, int]
-    """Colour of frame 0: those of _Matrix, _Primaries, _Transfer, _Range and _ChromaLocation that are known."""
+    """Colour props of frame 0: those of _Matrix, _Primaries, _Transfer, _Range and _ChromaLocation that are known."""
     hdr: dict[str, list[float]]
-    """HDR10's static metadata, by the names of the frame props; empty where there is none."""
+    """HDR10 static metadata, by names of frame props; empty if there is none."""
     missing: list[int]
-    """Numbers of frames that the file has but no decoder can restore."""
+    """Numbers of frames that are in the file but cannot be decoded."""
     key_frames: list[int]
-    """Numbers of frames that the decoder can start with."""
+    """Numbers of frames at which decoding can start."""
 
     @property
     def num_frames(self) -> int:
@@ -57,11 +57,11 @@ class Source:
 
     @property
     def shape(self) -> Fraction:
-        """Width of a pixel to its height."""
+        """Width of a pixel divided by its height."""
         return Fraction(*self.aspect)
 
     def time(self, n: int) -> Fraction:
-        """When frame n is shown, in seconds; the end of the film for n = num_frames."""
+        """Returns when frame n is shown, in seconds; for n = num_frames, when the film ends."""
         return (self.timestamps[n] if n < self.num_frames else self.end) * self.seconds_per_tick
 
     def json(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Source:
 
 COLOUR_PROPS = ("_Matrix", "_Primaries", "_Transfer", "_Range", "_ChromaLocation")
 UNSPECIFIED = 2
-"""H.273's number for a matrix, primaries or a transfer that is not known."""
+"""Number in ITU-T H.273 of an unknown matrix, primaries or transfer."""
 HDR_PROPS = (
     "MasteringDisplayPrimariesX",
     "MasteringDisplayPrimariesY",
@@ -89,29 +89,29 @@ HDR_PROPS = (
 
 
 def colour(props: Mapping[str, Any]) -> dict[str, int]:
-    """The colour props that say something."""
+    """Returns the colour props whose values are known, leaving out unspecified ones."""
     known = {name: int(props[name]) for name in COLOUR_PROPS if name in props}
     return {name: value for name, value in known.items() if value != UNSPECIFIED or name in ("_Range", "_ChromaLocation")}
 
 
 def hdr_metadata(props: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Mastering display and light levels of a frame, each as a list of numbers."""
+    """Returns mastering display and light levels from a frame's props, each as a list of numbers."""
     values = {name: props[name] for name in HDR_PROPS if name in props}
     return {name: [float(v) for v in (value if isinstance(value, list) else [value])] for name, value in values.items()}
 
 
 def exact(value: av.rational.AVRational | Fraction | int) -> Fraction:
-    """A rational of PyAV's as one of Python's."""
+    """Converts PyAV's rational number to a Fraction."""
     return Fraction(value.numerator, value.denominator)
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the traceback that VapourSynth adds when the error is one of Python's."""
+    """Returns the message of an error, without the traceback that VapourSynth adds to errors from Python."""
     return str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
 
 
 def clock(seconds: Fraction | float) -> str:
-    """A time as players show it: 1:02:03.500."""
+    """Formats a time as players show it, such as 1:02:03.500."""
     milliseconds = round(seconds * 1000)
     sign, milliseconds = "-" if milliseconds < 0 else "", abs(milliseconds)
     return f"{sign}{milliseconds // 3_600_000}:{milliseconds // 60_000 % 60:02}:{milliseconds / 1000 % 60:06.3f}"

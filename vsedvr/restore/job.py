@@ -21,52 +21,68 @@ from vsedvr.restore.facts import Source
 from vsedvr.restore.output import Output
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import RestoreSettings
+from vsedvr.weights import EMBEDDED, find_model
 
-__all__ = ["Job", "find_job", "input_hashes", "is_same_input", "locked", "models_hash", "parts_folder", "start_job", "versions"]
+__all__ = [
+    "Job",
+    "find_job",
+    "input_hashes",
+    "is_same_input",
+    "locked",
+    "model_file",
+    "models_hash",
+    "parts_folder",
+    "start_job",
+    "versions",
+]
 
 MADE_BY = ("vsedvr", "av", "vapoursynth-bestsource")
-"""Packages whose versions must stay the same until a job is done: other ones may encode or count frames differently."""
+"""Packages whose versions must not change until a job is done: another version may encode or count frames differently."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done. A process that has it and the input can restore any segment of it."""
+    """Everything that a process needs, apart from the input, to restore any segment of a film."""
 
     folder: Path
     source: Source
     settings: RestoreSettings
     output: Output
     segments: list[range]
-    tiles: list[tuple[int, int]]
-    """(width, height) of the tiles of each model, settled once, so that every process restores frames the same; (0, 0) for
-    whole frames."""
+    tile: tuple[int, int]
+    """(width, height) of the tiles in pixels of the source; (0, 0) for whole frames. Fixed when the job starts, so that every
+    process restores frames in the same way."""
 
     @property
     def index(self) -> Path:
-        """Where bestsource's index of the input is kept."""
+        """Path of bestsource's index of the input."""
         return self.folder / "index"
 
     @property
     def frames(self) -> range:
-        """The frames of the source that are restored."""
+        """Numbers of the source frames that are restored."""
         return range(self.segments[0].start, self.segments[-1].stop)
 
     @property
     def zero(self) -> int:
-        """Timestamp of the source that is 0 in the result: of the first frame where the beginning is cut off."""
+        """Timestamp of the source that becomes 0 in the result: that of the first frame if the beginning is cut off."""
         return self.source.origin if self.settings.start is None else self.source.timestamps[self.frames.start]
 
     def path(self, number: int) -> Path:
-        """Where a segment is kept when it is done."""
+        """Returns the path of a finished segment's file.
+
+        Args:
+            number: number of the segment, from 0.
+        """
         return self.folder / f"{number:06}{self.output.encoder.segment}"
 
     def json(self) -> dict[str, Any]:
-        """All but the folder."""
+        """Returns the job as values for JSON, without the folder."""
         return {
             "settings": self.settings.json(),
             "output": self.output.json(),
             "segments": [[part.start, part.stop] for part in self.segments],
-            "tiles": self.tiles,
+            "tile": self.tile,
             "source": self.source.json(),
         }
 
@@ -78,11 +94,11 @@ class Job:
             settings=RestoreSettings.from_json(values["settings"]),
             output=Output.from_json(values["output"]),
             segments=[range(start, stop) for start, stop in values["segments"]],
-            tiles=[(width, height) for width, height in values["tiles"]],
+            tile=(values["tile"][0], values["tile"][1]),
         )
 
     def missing(self) -> list[int]:
-        """Numbers of the segments that are still to be restored."""
+        """Returns the numbers of the segments that are not finished."""
         return [number for number in range(len(self.segments)) if not self.path(number).exists()]
 
 
@@ -92,11 +108,11 @@ def parts_folder(output: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a job, and clears away what killed processes left half-written.
+    """Holds the lock of a job during the block, after removing half-written files that killed processes have left.
 
     Raises:
-        BlockingIOError: if another process holds it.
-        OSError: if the folder cannot be made.
+        BlockingIOError: if another process holds the lock.
+        OSError: if the folder cannot be created.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
@@ -113,10 +129,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def find_job(folder: Path, inputs: Path, settings: RestoreSettings) -> Job | None:
-    """The job that was begun in a folder, to go on with; None where none was.
+    """Returns the unfinished job in a folder, to continue it; None if there is none.
 
     Raises:
-        ValueError: if the input, the settings or the versions are others than when it was begun.
+        ValueError: if the input, the settings or the versions of packages have changed since it was started.
     """
     path = folder / "job.json"
     if not path.exists():
@@ -142,7 +158,7 @@ def find_job(folder: Path, inputs: Path, settings: RestoreSettings) -> Job | Non
 
 
 def start_job(job: Job, inputs: Path) -> None:
-    """Writes down a new job, from when on it can be gone on with.
+    """Writes a new job to its folder. From then on it can be continued after an interruption.
 
     Raises:
         OSError: if it cannot be written.
@@ -157,18 +173,30 @@ def start_job(job: Job, inputs: Path) -> None:
 
 
 def input_hashes(path: Path) -> dict[str, str]:
-    """By which a changed input is found out: by size and time of the file or files, and should these differ, by content."""
+    """Returns hashes by which a changed input is noticed: of the files' sizes and times, and of their content."""
     return {"files": _hash_of_files(path), "content": _hash_of_content(path)}
 
 
 def is_same_input(path: Path, before: Mapping[str, str]) -> bool:
-    """Whether an input is the one that the hashes were made of."""
+    """Tells whether an input is unchanged: its sizes and times equal those before, or else its content does."""
     return _hash_of_files(path) == before["files"] or _hash_of_content(path) == before["content"]
 
 
 def models_hash(settings: RestoreSettings) -> list[str]:
-    """Hashes of model files; an embedded model is told by its name and vsedvr's version."""
-    return [_hash_of_content(Path(model)) if Path(model).is_file() else model for model in settings.models]
+    """Returns the hash of each model's file; for an embedded model, which only vsedvr's version decides, its name."""
+    files = [(model, model_file(model)) for model in settings.models]
+    return [_hash_of_content(file) if file else model for model, file in files]
+
+
+def model_file(model: str) -> Path | None:
+    """Returns the file of a model, or None if the model is embedded, and so the same in every vsedvr, or has no file here."""
+    if model in EMBEDDED:
+        return None
+    try:
+        file = find_model(model)
+    except (OSError, ValueError):
+        return None
+    return file if file.is_file() else None
 
 
 def versions() -> dict[str, str]:
@@ -198,5 +226,5 @@ def _hash_of_content(path: Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or the pictures of the folder."""
+    """Returns the files of an input: the file itself, or the pictures of a folder."""
     return picture_files(path) if path.is_dir() else [path]

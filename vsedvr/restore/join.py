@@ -1,6 +1,6 @@
-"""Segments into one file, without encoding again.
+"""Joins segments into one file, without encoding again.
 
-Every frame gets the timestamp of its source; sound, subtitles and all else come along.
+Every frame gets the timestamp that it has in the source. Sound, subtitles and other streams are copied.
 """
 
 import heapq
@@ -29,10 +29,10 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
     """Writes the finished film.
 
     Args:
-        job: all of whose segments are there.
-        companions: sound, subtitles and all else that goes with the picture.
-        path: of the file.
-        suffix: of the container: .mkv, .mp4 or .mov.
+        job: job whose segments are all finished.
+        companions: sound, subtitles and everything else to copy into the file.
+        path: path of the file to write.
+        suffix: suffix of the file format: .mkv, .mp4 or .mov.
 
     Raises:
         ValueError: if a segment is damaged; the message names it.
@@ -60,7 +60,7 @@ def join_video(job: Job, companions: Companions, path: Path, suffix: str) -> Non
 
 
 def join_pictures(job: Job, folder: Path) -> None:
-    """Writes each frame as a PNG file: with the name of its source picture, else with its number.
+    """Writes each frame as a PNG file, named after its source picture if there is one, else by its number.
 
     Raises:
         OSError: if a file cannot be written.
@@ -76,7 +76,7 @@ def join_pictures(job: Job, folder: Path) -> None:
 
 
 def _display_order(job: Job, number: int) -> list[int]:
-    """For each packet of a segment the place of its frame within the segment, in which frames are shown."""
+    """Returns, for each packet of a segment, the position of its frame in the order of display."""
     expected = len(job.segments[number])
     with opened(job.path(number)) as container:
         times = [packet.pts for packet in container.demux(video=0) if packet.size and packet.pts is not None]
@@ -109,13 +109,13 @@ def _add_video(out: OutputContainer, template: VideoStream, job: Job, suffix: st
 
 
 def _film_packets(job: Job, stream: VideoStream, order: list[list[int]]) -> "Iterator[tuple[Fraction, Packet[VideoStream]]]":
-    """Packets of all segments with the timestamps of the source, and when they are decoded, in seconds."""
+    """Yields the packets of all segments, with timestamps of the source, each with its decoding time in seconds."""
     base = job.source.seconds_per_tick
     times = [
         timestamp - job.zero for timestamp in [*job.source.timestamps, job.source.end][job.frames.start : job.frames.stop + 1]
     ]
     places = [part.start - job.frames.start + k for part, places in zip(job.segments, order, strict=True) for k in places]
-    # A frame is decoded when the frame is due that is shown so many places before it: the least number that is never late
+    # A frame is decoded this many places before it is shown: the smallest number with which no frame is late
     delay = max(position - place for position, place in enumerate(places))
     step = max(1, times[1] - times[0])
     decoded = [times[0] - (delay - k) * step for k in range(delay)] + times

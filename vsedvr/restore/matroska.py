@@ -1,7 +1,7 @@
-"""What PyAV cannot tell FFmpeg's Matroska writer: the shape of pixels, and HDR10's metadata.
+"""Writes what PyAV cannot pass to FFmpeg's Matroska writer: the pixel aspect ratio and HDR10 metadata.
 
-Both stand in the header of the video track (RFC 9559), which is rewritten in place: the track gets a long name when the file
-is written, and the space of that name takes the missing elements afterwards.
+Both belong in the header of the video track (RFC 9559), which is rewritten in place. For this, the track gets a long name when
+the file is written, and later the missing elements take the space of that name.
 """
 
 import struct
@@ -13,14 +13,14 @@ from pathlib import Path
 __all__ = ["RESERVED", "complete_header"]
 
 RESERVED = "\u00a0" * 100
-"""What is appended to the name of the video track, 200 bytes, to make room."""
+"""Text of 200 bytes that is appended to the name of the video track, to reserve space for the missing elements."""
 
 SEGMENT, TRACKS, TRACK, NAME, VIDEO, COLOUR = 0x18538067, 0x1654AE6B, 0xAE, 0x536E, 0xE0, 0x55B0
 CRC, VOID = 0xBF, 0xEC
 CHECKSUM_BYTES = 6
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 IS_A_RATIO = 3
-"""DisplayUnit's value for a display width and height that only tell their ratio."""
+"""Value of DisplayUnit which says that display width and height only tell their ratio."""
 MASTERING, MAX_CLL, MAX_FALL = 0x55D0, 0x55BC, 0x55BD
 POINTS = {"MasteringDisplayPrimariesX": (0x55D1, 0x55D3, 0x55D5), "MasteringDisplayPrimariesY": (0x55D2, 0x55D4, 0x55D6)}
 NUMBERS = {
@@ -32,12 +32,15 @@ NUMBERS = {
 
 
 def complete_header(path: Path, display: Fraction | None, hdr: Mapping[str, Sequence[float]]) -> None:
-    """Writes the missing elements into a file whose video track was named with RESERVED.
+    """Writes the missing elements into a file whose video track's name ends in RESERVED.
 
     Args:
-        path: of the file, which is complete otherwise.
-        display: width of the picture to its height, as it is shown; None writes none.
-        hdr: as in Source.hdr.
+        path: path of the file, which is complete otherwise.
+        display: width of the displayed picture divided by its height; None if it need not be written.
+        hdr: HDR10 metadata, as in Source.hdr.
+
+    Raises:
+        ValueError: if the file has no tracks, or the reserved space is too small.
     """
     with open(path, "r+b") as file:
         head = file.read(1 << 20)
@@ -47,7 +50,7 @@ def complete_header(path: Path, display: Fraction | None, hdr: Mapping[str, Sequ
 
 
 def _find_tracks(head: bytes) -> tuple[int, bytes]:
-    """Where the content of the element Tracks begins, and the content."""
+    """Returns the position and the content of the element Tracks."""
     at = 0
     while at < len(head):
         id, start, size = _header(head, at)
@@ -58,7 +61,7 @@ def _find_tracks(head: bytes) -> tuple[int, bytes]:
 
 
 def _completed_tracks(tracks: bytes, display: Fraction | None, hdr: Mapping[str, Sequence[float]]) -> bytes:
-    """The content of Tracks with the missing elements, of the same length."""
+    """Returns the content of Tracks with the missing elements added, in the same length."""
     completed = b""
     for id, payload in _elements(tracks):
         if id == TRACK and RESERVED.encode() in payload:
@@ -72,7 +75,7 @@ def _completed_tracks(tracks: bytes, display: Fraction | None, hdr: Mapping[str,
 
 
 def _completed_track(track: bytes, display: Fraction | None, hdr: Mapping[str, Sequence[float]]) -> bytes:
-    """The content of a TrackEntry with the missing elements, and without the reserved space."""
+    """Returns the content of a TrackEntry with the missing elements added and the reserved space removed."""
     parts = []
     for id, payload in _elements(track):
         if id == NAME:
@@ -103,7 +106,7 @@ def _hdr(hdr: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int]:
-    """Of the element at a place: its id, where its content begins, and the length of that."""
+    """Reads the header of an element: returns its id, where its content begins, and the length of the content in bytes."""
     length = 9 - data[at].bit_length()
     start = at + length
     width = 9 - data[start].bit_length()
@@ -131,7 +134,7 @@ def _unsigned(value: int) -> bytes:
 
 
 def _void(length: int) -> bytes:
-    """An element that says nothing, of so many bytes in all."""
+    """Returns an element without meaning that takes `length` bytes in all."""
     if length < 2:
         raise ValueError("there is no room left in the header")
     width = 1 if length < 100 else 2

@@ -1,6 +1,6 @@
-"""What comes out: size, pixel format, encoder and colour tags, and the restored clip in that form."""
+"""Plans the output: size, pixel format, encoder and colour tags; and makes the restored clip in that form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,19 @@ from vsedvr.restore.settings import RestoreSettings, device_index
 
 __all__ = ["Output", "choose_codec", "plan_output", "restored_clip"]
 
-Tiles = Sequence[tuple[int, int]]
-"""(width, height) of the tiles of each model, (0, 0) for whole frames."""
+Tile = tuple[int, int]
+"""(width, height) of the tiles in pixels of the source; (0, 0) for whole frames."""
 
 WIDE = {vs.YUV: vs.YUV444P16, vs.RGB: vs.RGB48, vs.GRAY: vs.GRAY16}
-"""Formats of each colour family that lose nothing, for frames that are worked on further."""
+"""Lossless 16-bit formats for each colour family, for frames that are processed further."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How frames are encoded. It can be written to JSON."""
+    """Form of the encoded frames: size, codec, options and colour. It can be written to JSON."""
 
     codec: str
-    """A name of CODECS, or png."""
+    """Name of the codec: a key of CODECS, or "png"."""
     width: int
     height: int
     pix_fmt: str
@@ -47,10 +47,10 @@ class Output:
 
 
 def choose_codec(path: Path, settings: RestoreSettings) -> str:
-    """The name of the codec for an output file, or png for a folder.
+    """Returns the name of the codec for an output file, or "png" for a folder of pictures.
 
     Raises:
-        ValueError: if there is no such codec, or it does not go into such a file.
+        ValueError: if there is no such codec, or the file format cannot hold it.
     """
     suffix = path.suffix.lower()
     if not suffix:
@@ -68,17 +68,24 @@ def choose_codec(path: Path, settings: RestoreSettings) -> str:
     return name
 
 
-def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles) -> Output:
-    """Settles size, format and options for a source, from its clip.
+def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: RestoreSettings, tile: Tile) -> Output:
+    """Chooses size, format and encoder options for a source.
+
+    Args:
+        codec_name: name of the codec.
+        source: facts of the source.
+        clip: source as a clip.
+        settings: settings of the user.
+        tile: tiles in pixels of the source.
 
     Raises:
-        ValueError: if the clip cannot be restored, or the settings do not go together.
+        ValueError: if the clip cannot be restored, or settings contradict each other.
     """
     codec = CODECS.get(codec_name, PICTURES)
     pix_fmt = choose_pix_fmt(codec, source, settings.pix_fmt)
     options = encoder_options(codec, settings.crf, settings.preset, settings.encoder_options, source.hdr)
     try:
-        final = _final_clip(clip, source, settings, tiles, pix_fmt)
+        final = _final_clip(clip, source, settings, tile, pix_fmt)
         props = final.get_frame(0).props
     except vs.Error as error:
         raise ValueError(f"{source.path} cannot be restored: {reason(error)}{_way_out(str(error))}") from error
@@ -92,21 +99,21 @@ def plan_output(codec_name: str, source: Source, clip: vs.VideoNode, settings: R
     )
 
 
-def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, output: Output) -> vs.VideoNode:
-    """The restored film in the size and format that is encoded."""
-    final = _final_clip(clip, source, settings, tiles, output.pix_fmt)
+def restored_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tile: Tile, output: Output) -> vs.VideoNode:
+    """Returns the restored film in the size and format in which it is encoded."""
+    final = _final_clip(clip, source, settings, tile, output.pix_fmt)
     assert (final.width, final.height) == (output.width, output.height)
     return final
 
 
-def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tiles: Tiles, pix_fmt: str) -> vs.VideoNode:
+def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, tile: Tile, pix_fmt: str) -> vs.VideoNode:
     format = vs_format(pix_fmt)
     assert format is not None
     multiple_w, multiple_h = 1 << format.subsampling_w, 1 << format.subsampling_h
     resizes = settings.height is not None or settings.scale is not None
     if not (resizes or clip.width % multiple_w or clip.height % multiple_h):
-        return _restored(clip, settings, tiles, format.id)
-    restored = _restored(clip, settings, tiles, WIDE[format.color_family])
+        return _restored(clip, settings, tile, format.id)
+    restored = _restored(clip, settings, tile, WIDE[format.color_family])
     if resizes:
         height = settings.height or source.height * (settings.scale or 1)
         width = restored.width * height / restored.height
@@ -118,23 +125,22 @@ def _final_clip(clip: vs.VideoNode, source: Source, settings: RestoreSettings, t
     return restored.resize.Spline36(*size, format=format.id, chromaloc=chroma)
 
 
-def _restored(clip: vs.VideoNode, settings: RestoreSettings, tiles: Tiles, format: int) -> vs.VideoNode:
-    """The clip through the model, and then through the one that refines its result, in a format of the last one's choice."""
-    between = WIDE[clip.format.color_family]
-    for k, (model, tile) in enumerate(zip(settings.models, tiles, strict=True), 1):
-        clip = edvr(
-            clip,
-            model=model,
-            device_index=device_index(settings.device),
-            precision=settings.precision,
-            tile=tile,
-            output_format=format if k == len(tiles) else between,
-        )
-    return clip
+def _restored(clip: vs.VideoNode, settings: RestoreSettings, tile: Tile, format: int) -> vs.VideoNode:
+    """Restores the clip with the model, then with the refining model if there is one; the result has the given format."""
+    return edvr(
+        clip,
+        model=settings.model,
+        refine=settings.refine,
+        ensemble=settings.ensemble,
+        device_index=device_index(settings.device),
+        precision=settings.precision,
+        tile=tile,
+        output_format=format,
+    )
 
 
 def _with_full_blocks(clip: vs.VideoNode, multiple_w: int, multiple_h: int) -> vs.VideoNode:
-    """Repeats the last column and row until the sizes are multiples; nothing is cut off."""
+    """Repeats the last column and row until width and height are multiples of the given numbers."""
     last = clip.std.Crop(left=clip.width - 1)
     clip = vs.core.std.StackHorizontal([clip] + [last] * (-clip.width % multiple_w))
     last = clip.std.Crop(top=clip.height - 1)

@@ -1,4 +1,4 @@
-"""A folder of pictures as a clip."""
+"""Reads a folder of pictures as a clip."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +14,14 @@ __all__ = ["picture_clip", "picture_files", "picture_names", "read_pictures"]
 
 
 def read_pictures(path: str, rate: Fraction) -> Source:
-    """The pictures of a folder in the order of the numbers in their names (im2 before im10), each shown equally long.
+    """Reads the facts of a folder of pictures. They are ordered by the numbers in their names (im2 before im10).
+
+    Args:
+        path: path of the folder.
+        rate: frames per second of the film.
 
     Raises:
-        ValueError: if there are none, or the first cannot be read.
+        ValueError: if there are no pictures, or the first cannot be read.
     """
     clip = picture_clip(path, rate)
     return Source(
@@ -41,9 +45,10 @@ def read_pictures(path: str, rate: Fraction) -> Source:
 
 
 def picture_clip(path: str, rate: Fraction) -> vs.VideoNode:
-    """RGB24, or RGB48 where the first picture has more than 8 bits. Pictures are read when they are asked for.
+    """Makes a clip of the pictures in a folder: RGB24, or RGB48 if the first picture has more than 8 bits.
 
-    Frames raise vapoursynth.Error for a picture that cannot be read or has another size; the message names it.
+    A picture is read when its frame is requested. If it cannot be read or has another size than the first, the request raises
+    vapoursynth.Error, whose message names the picture.
     """
     files = picture_files(Path(path))
     first = _decode(files[0])
@@ -75,12 +80,12 @@ def picture_clip(path: str, rate: Fraction) -> vs.VideoNode:
 
 
 def picture_names(path: str) -> list[str]:
-    """Names of the pictures without suffix, in the order of the clip."""
+    """Returns the names of the pictures without suffix, in the order of the clip."""
     return [file.stem for file in picture_files(Path(path))]
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of the clip.
+    """Returns the paths of the pictures in a folder, in the order of the clip.
 
     Raises:
         ValueError: if there are none.

@@ -1,4 +1,4 @@
-"""What will be done: the job of a fresh start, and the text of --dry-run."""
+"""Plans a new job: everything that is decided before the first frame is restored."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from vsedvr.restore.output import choose_codec, plan_output
 from vsedvr.restore.settings import RestoreSettings, parse_moment
 from vsedvr.restore.source import read_source, source_clip
 from vsedvr.restore.streams import Companions, Cut, find_companions
-from vsedvr.restore.tiles import Room, choose_tiles
+from vsedvr.restore.tiles import Room, choose_tile
 from vsedvr.timeline import REACH, is_cut, segments
 
 __all__ = ["companions_of", "plan_job"]
@@ -22,36 +22,36 @@ __all__ = ["companions_of", "plan_job"]
 def plan_job(
     source_path: Path, output_path: Path, folder: Path, settings: RestoreSettings, index: Path | None, rooms: Sequence[Room]
 ) -> Job:
-    """Everything that is decided before the first frame is restored.
+    """Plans a new job: everything that is decided before the first frame is restored.
 
     Args:
-        source_path: what is restored.
-        output_path: where the result will be.
-        folder: where the segments will be kept.
-        settings: what was asked for.
-        index: where the index of a video is kept.
-        rooms: of the processes that will restore.
+        source_path: path of the source.
+        output_path: path of the result.
+        folder: folder in which segments are kept.
+        settings: settings of the user.
+        index: path at which the index of a video file is kept, or None.
+        rooms: device and memory of each process that restores.
 
     Raises:
-        ValueError: if it cannot be done; the message says why and what to do.
+        ValueError: if the film cannot be restored with these settings; the message says why and what to do.
     """
     codec = choose_codec(output_path, settings)
     source = read_source(source_path, settings, index)
     frames = choose_frames(source, settings)
     clip = source_clip(source, settings, index)
-    tiles = choose_tiles(source, settings, rooms)
-    output = plan_output(codec, source, clip, settings, tiles)
+    tile = choose_tile(source, settings, rooms)
+    output = plan_output(codec, source, clip, settings, tile)
     check_encoder(output, source.frame_rate, source.shape)
     length = max(1, round(settings.segment_seconds * source.frame_rate))
     parts = segments(frames, length, source.key_frames, lambda n: _starts_scene(clip, n))
-    return Job(folder, source, settings, output, parts, tiles)
+    return Job(folder, source, settings, output, parts, tile)
 
 
 def choose_frames(source: Source, settings: RestoreSettings) -> range:
-    """Numbers of the frames from start to end.
+    """Returns the numbers of the frames from start to end, as the settings say.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are no frames in between.
     """
     start = 0 if settings.start is None else _number(source, settings.start)
     stop = source.num_frames if settings.end is None else min(_number(source, settings.end), source.num_frames)
@@ -64,10 +64,10 @@ def choose_frames(source: Source, settings: RestoreSettings) -> range:
 
 
 def companions_of(job: Job, suffix: str) -> Companions:
-    """What goes with the picture of a job into its file.
+    """Chooses the sound, subtitles and other streams that are copied into the file of a job.
 
     Raises:
-        ValueError: if sound does not go into such a file, or cannot be read.
+        ValueError: if sound cannot be stored in this file format, or cannot be read.
     """
     source, base = job.source, job.source.seconds_per_tick
     end = source.time(job.frames.stop) if job.frames.stop < source.num_frames else None
@@ -79,7 +79,7 @@ def companions_of(job: Job, suffix: str) -> Companions:
 
 
 def _number(source: Source, moment: str) -> int:
-    """The frame that is meant, or the first that is shown at a time or after it."""
+    """Returns the frame number that `moment` gives, or the number of the first frame that is shown at or after this time."""
     parsed = parse_moment(moment)
     if isinstance(parsed, int):
         return parsed
@@ -87,7 +87,7 @@ def _number(source: Source, moment: str) -> int:
 
 
 def _starts_scene(clip: vs.VideoNode, n: int) -> bool:
-    """Whether a cut lies before frame n, by the picture."""
+    """Tells whether the pictures show a scene cut just before frame n."""
     first, last = max(n - REACH - 1, 0), min(n + REACH + 1, clip.num_frames)
     luma = clip[first:last].resize.Point(format=vs.GRAY8, **({"matrix": 1} if clip.format.color_family == vs.RGB else {}))
     if n == 0 or luma.num_frames < 2:

@@ -1,4 +1,4 @@
-"""A film from beginning to end: `restore`."""
+"""Restores a film from beginning to end: the function `restore`."""
 
 import itertools
 import os
@@ -28,16 +28,16 @@ __all__ = ["Status", "parts_folder", "plan_text", "restore", "restore_film"]
 
 @dataclass(frozen=True)
 class Status:
-    """How far a film is."""
+    """Progress of a film."""
 
     stage: str
-    """reading, sending (the input to a cluster), restoring or joining."""
+    """Current stage: "reading", "sending" (the input, to a cluster), "restoring" or "joining"."""
     done: int = 0
-    """Frames that are restored, those of an earlier run included."""
+    """Number of restored frames, including those of an earlier run."""
     frames: int = 0
-    """Frames in all; 0 while it is not known."""
+    """Total number of frames; 0 while it is not known."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the result, in sentences."""
+    """Sentences that the user should read about the result, such as what was left out."""
 
 
 def restore(
@@ -46,6 +46,7 @@ def restore(
     *,
     model: str | os.PathLike[str] = "small",
     refine: str | os.PathLike[str] | None = None,
+    ensemble: int = 1,
     device: str | int | None = None,
     precision: str | None = None,
     tile: tuple[int, int] | None = None,
@@ -70,55 +71,58 @@ def restore(
     restart: bool = False,
     on_progress: Callable[[Status], None] = lambda status: None,
 ) -> None:
-    """Restores a film into a file, with sound, subtitles and all else that the film carries.
+    """Restores a film into a file, with its sound, subtitles and all other streams.
 
-    What is done is kept in segments in the folder `output`.parts. If the process ends early, by whatever cause, the same call
-    goes on where it stopped, and the result is the same as without the interruption. The folder goes when the film is done.
+    Finished segments are kept in the folder `output`.parts. If the process ends early for any reason, the same call continues
+    where it stopped, and the result is the same as without the interruption. The folder is removed when the film is done.
 
     Args:
-        source: a video file, a folder of pictures, or a VapourSynth script (.vpy) whose output 0 is restored.
+        source: a video file, a folder of pictures, or a VapourSynth script (.vpy), whose output 0 is restored.
         output: a file that ends in .mkv, .mp4 or .mov, or a name without suffix for a folder of PNG pictures.
-        model: name of an embedded model, or path of an EDVR checkpoint.
-        refine: a second model, through which the result of the first goes.
-        device: "cpu", or the number of a GPU; by default the first GPU, or the CPU where there is none. "0,1" restores on two
+        model: name of an embedded or published model, or path of an EDVR checkpoint.
+        refine: a second model, which restores the result of the first again. It keeps the size.
+        ensemble: number of versions of each frame that are restored. The result is their mean: 1 is the frame alone, 4 its
+            flips, 8 the flips and their transposes. A little better, but it takes 4 or 8 times the time.
+        device: "cpu", or the number of a GPU; by default the first GPU, or the CPU if there is none. "0,1" restores on two
             GPUs, with a process for each.
         precision: "fp32", "fp16" or "bf16"; by default fp16 on a GPU and fp32 on a CPU.
-        tile: (width, height) of the tiles that frames are restored in; by default the largest for which there is memory.
-        matrix: of a YUV source, one of MATRICES, in place of what the source says. Sources that say nothing are taken as
-            players take them: BT.709 above 576 lines, BT.601 up to there.
+        tile: (width, height) in pixels of the tiles in which frames are restored; by default the largest that fit in memory.
+        matrix: matrix of a YUV source, one of MATRICES, instead of the source's own. By default, a source that does not tell
+            its matrix is treated as players do: BT.709 if it has more than 576 lines, otherwise BT.601.
         codec: x264 (the default), x265, svtav1, ffv1, prores, h264_nvenc, hevc_nvenc or av1_nvenc.
-        crf: the encoder's quality: lower is better and larger. By default 17 with x264.
-        preset: the encoder's speed.
+        crf: quality for the encoder: lower is better and makes larger files. By default 17 with x264.
+        preset: speed of the encoder, as it names it.
         pix_fmt: FFmpeg's name of the pixel format; by default the one nearest to the source's.
         encoder_options: more options of FFmpeg's encoder, by name.
-        height: of the result in pixels; frames are resized after they were restored.
-        scale: size of the result as a multiple of the source's, in place of height.
-        start: where to begin: a frame number (250) or a time ("1:02:03.5", "90s").
-        end: where to end, the first frame that is left out, likewise.
-        fps: frames a second of a folder of pictures.
-        audio: a file whose sound takes the place of the source's.
-        skip_damaged: repeat the frame before in place of one that cannot be read.
-        segment_seconds: about how long a segment is: so much work is lost at most.
-        jobs: processes of this machine that restore at the same time, each its own segments; they share its devices. A script
-            that calls this must do so under `if __name__ == "__main__":`, since the processes load it, too.
-        cluster: address of a scheduler of dask.distributed, such as "tcp://192.168.1.2:8786". The workers that have joined it
-            restore, and those that join later.
-        ship: send the input and the models to the workers of the cluster, for those that do not see the files.
-        overwrite: replace what is at output.
-        restart: forget an earlier job for this output.
+        height: height of the result in pixels; restored frames are resized to it.
+        scale: size of the result as a multiple of the source's, instead of height.
+        start: first frame to restore: a frame number (250) or a time ("1:02:03.5", "90s").
+        end: where to stop, as frame number or time; the frame there is no longer restored.
+        fps: frames per second of a folder of pictures.
+        audio: a file whose sound replaces the source's.
+        skip_damaged: replace frames that cannot be read by the frame before, instead of raising an error.
+        segment_seconds: approximate length of a segment in seconds. An interruption loses at most one segment of work.
+        jobs: number of processes on this machine that restore segments at the same time; they share its devices. A script
+            that calls this must do so under `if __name__ == "__main__":`, since the processes import it, too.
+        cluster: address of a scheduler of dask.distributed, such as "tcp://192.168.1.2:8786". All its workers restore,
+            including those that join later.
+        ship: send the input and the models to workers of the cluster that cannot see the files.
+        overwrite: replace an existing output.
+        restart: discard an earlier, unfinished job for this output.
         on_progress: called with a Status after each frame.
 
     Raises:
-        ValueError: if it cannot be done; the message says why and what to do.
-        FileExistsError: if there is something at output already.
-        BlockingIOError: if another process is restoring into output.
-        ConnectionError: if there is no cluster at the address, or it has no workers, or it is lost.
-        ChildProcessError: if workers died over a segment again and again.
+        ValueError: if the film cannot be restored; the message says why and what to do.
+        FileExistsError: if the output exists already.
+        BlockingIOError: if another process is restoring into the output.
+        ConnectionError: if there is no cluster at the address, or it has no workers, or the connection is lost.
+        ChildProcessError: if a segment is given up, because its workers died.
         OSError: if a file cannot be read or written.
     """
     settings = RestoreSettings(
         model=os.fspath(model),
         refine=_text(refine),
+        ensemble=ensemble,
         device=_text(device),
         precision=precision,
         tile=tile,
@@ -150,8 +154,12 @@ def restore_film(
     restart: bool,
     on_progress: Callable[[Status], None],
 ) -> None:
-    """`restore` with its settings in two objects."""
-    source = source.absolute()  # the same command may be given elsewhere
+    """Restores a film, as `restore` does, with its arguments in two objects.
+
+    Raises:
+        As `restore`.
+    """
+    source = source.absolute()  # the same command may be given in another folder later
     check_output(source, output, overwrite)
     folder = parts_folder(output)
     with locked(folder):
@@ -175,11 +183,11 @@ def restore_film(
 
 
 def check_output(source: Path, output: Path, overwrite: bool) -> None:
-    """Makes sure that nothing is lost by writing to output.
+    """Makes sure that writing to the output loses nothing.
 
     Raises:
-        FileExistsError: if there is something, and it is not to be overwritten.
-        ValueError: if it is the source, or a folder with other files than pictures in it.
+        FileExistsError: if the output exists, and may not be overwritten.
+        ValueError: if it is the source, or a folder that holds other files than pictures.
     """
     if not output.exists():
         return
@@ -193,7 +201,7 @@ def check_output(source: Path, output: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _team(workers: Workers, settings: RestoreSettings) -> "Iterator[Team | None]":
-    """The processes that restore beside this one; None where it does so alone."""
+    """Starts or connects to the worker processes that restore; None if this process restores alone."""
     if workers.cluster is None and workers.local(len(device_indices(settings.device))) == 1:
         yield None
         return
@@ -206,10 +214,10 @@ def _team(workers: Workers, settings: RestoreSettings) -> "Iterator[Team | None]
 def _new_job(source: Path, output: Path, folder: Path, settings: RestoreSettings, team: "Team | None") -> Job:
     if team is None:
         job = plan_job(source, output, folder, settings, folder / "index", [room_of(settings.device, settings.precision)])
-    else:  # the plan needs no GPU: where workers have one, this machine may have none, or its memory is for them
+    else:  # planned on the CPU: this machine may have no GPU, although workers have, or the workers need its memory
         job = plan_job(source, output, folder, replace(settings, device="cpu"), folder / "index", team.rooms())
         job = replace(job, settings=settings)
-    companions_of(job, output.suffix.lower())  # before the first frame: it may have sound that does not go into the file
+    companions_of(job, output.suffix.lower())  # raises, before any frame is restored, if the file cannot hold the sound
     start_job(job, source)
     return job
 
@@ -241,7 +249,7 @@ def _alone(job: Job, number: int, on_frames: Callable[[int, int], None]) -> None
 
 
 def _join(job: Job, companions: Companions, output: Path) -> Path:
-    """The finished film, still in the folder of its parts."""
+    """Joins the segments and returns the path of the finished film, which is still in the job's folder."""
     joined = job.folder / f"joined{output.suffix}"
     if joined.exists():
         return joined
@@ -255,7 +263,7 @@ def _join(job: Job, companions: Companions, output: Path) -> Path:
 
 
 def _put(joined: Path, output: Path, folder: Path) -> None:
-    """Moves the film to its place, and removes the folder of its parts."""
+    """Moves the finished film from the job's folder to its final place. From then on the job counts as done."""
     if output.is_dir():
         output.rename(folder / "replaced")
     joined.replace(output)
@@ -263,7 +271,7 @@ def _put(joined: Path, output: Path, folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Removes all of an earlier job but the lock."""
+    """Removes everything in a job's folder except the lock."""
     for path in folder.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -274,10 +282,10 @@ def _text(value: object) -> str | None:
 
 
 def plan_text(source: Path, output: Path, settings: RestoreSettings, overwrite: bool) -> str:
-    """What `restore_film` would do, as a text; nothing is written.
+    """Describes what `restore_film` would do, without writing anything.
 
     Raises:
-        ValueError, OSError: as restore_film.
+        ValueError, OSError: as `restore_film`.
     """
     check_output(source, output, overwrite)
     with tempfile.TemporaryDirectory() as folder:

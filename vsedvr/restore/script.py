@@ -1,4 +1,4 @@
-"""A VapourSynth script: its output 0 is the film."""
+"""Reads a VapourSynth script, whose output 0 is the film."""
 
 import runpy
 from fractions import Fraction
@@ -11,7 +11,7 @@ __all__ = ["read_script", "script_clip"]
 
 
 def read_script(path: str) -> Source:
-    """Runs the script, and reads the first frame of its output 0.
+    """Runs a script and reads facts of its output 0, with the colour of frame 0.
 
     Raises:
         ValueError: if the script fails, or sets no output 0 of constant format, size and rate.
@@ -44,7 +44,7 @@ def read_script(path: str) -> Source:
 
 
 def script_clip(path: str) -> vs.VideoNode:
-    """Output 0 of a script, which runs in this process with its own globals and __name__ as in vspipe."""
+    """Runs a script and returns its output 0. It runs in this process, with globals of its own and with vspipe's __name__."""
     vs.clear_outputs()
     try:
         runpy.run_path(path, run_name="__vapoursynth__")

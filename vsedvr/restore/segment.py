@@ -1,4 +1,4 @@
-"""One segment of a job: the unit of resuming, and of work for other processes and machines."""
+"""Restores one segment of a job. A segment is the unit of resuming, and of work for other processes and machines."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,20 +15,20 @@ from vsedvr.restore.source import source_clip
 __all__ = ["release", "restore_segment"]
 
 PREFETCH = 4
-"""Frames that are asked for at once, so that decoding and copying overlap with the network."""
+"""Number of frames that are requested at once, so that decoding and copying overlap with the network."""
 
 MARGIN = 32
-"""Frames before and after a segment that its own may be restored from, and that detection of cuts looks at."""
+"""Number of frames before and after a segment that may influence its frames, as neighbours or for detecting scene cuts."""
 
 
 def restore_segment(job: Job, number: int, on_frame: Callable[[], None] = lambda: None) -> None:
-    """Restores and encodes one segment, and puts the file in its place when it is complete.
+    """Restores and encodes one segment, and moves the file to its place when it is complete.
 
-    What is in the file depends on the job and the number alone, in whatever process and order segments are restored.
+    The content of the file depends only on the job and the number, not on the process or the order of segments.
 
     Args:
-        job: what is to be done.
-        number: of the segment, from 0.
+        job: job to which the segment belongs.
+        number: number of the segment, from 0.
         on_frame: called after each frame.
 
     Raises:
@@ -59,12 +59,12 @@ def _restore_segment(job: Job, number: int, on_frame: Callable[[], None], damage
 
 
 def release() -> None:
-    """Forgets the model and the film of the last job, and so frees their memory."""
+    """Drops the model and the film of the last job, to free their memory."""
     _clip.cache_clear()
 
 
 class _Same:
-    """A job as a key of the cache: it is the same for as long as the process has it."""
+    """A job as key of the cache of clips. Jobs in the same folder have the same hash."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -78,14 +78,14 @@ class _Same:
 
 @lru_cache(maxsize=1)
 def _clip(same: _Same, damaged: tuple[int, ...]) -> vs.VideoNode:
-    """The restored film. Building it loads the model, so it is kept from one segment to the next."""
+    """Makes the clip of the restored film. Building it loads the model, so it is cached from one segment to the next."""
     job = same.job
     clip = source_clip(job.source, job.settings, job.index)
-    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.tiles, job.output)
+    return restored_clip(_repeating(clip, damaged), job.source, job.settings, job.tile, job.output)
 
 
 def _damaged_frames(job: Job, number: int) -> dict[int, str]:
-    """Frames around a segment that cannot be read, with the reason; they are found one by one."""
+    """Finds frames in and around a segment that cannot be read. Returns the reasons by frame number."""
     part = job.segments[number]
     clip = source_clip(job.source, job.settings, job.index)
     damaged = {}
@@ -98,7 +98,7 @@ def _damaged_frames(job: Job, number: int) -> dict[int, str]:
 
 
 def _repeating(clip: vs.VideoNode, damaged: tuple[int, ...]) -> vs.VideoNode:
-    """The clip with the last good frame in place of damaged ones, or the first good one at the beginning."""
+    """Replaces damaged frames by the last good frame before them, or by the first good one at the beginning."""
     if not damaged:
         return clip
     good = [n for n in range(damaged[0] - 1, damaged[-1] + 2) if n not in damaged and 0 <= n < clip.num_frames]

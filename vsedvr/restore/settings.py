@@ -1,4 +1,4 @@
-"""What is asked for: the arguments of `restore`, checked as far as they can be without the input."""
+"""The arguments of `restore`, checked as far as possible without the input."""
 
 import re
 from collections.abc import Mapping
@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from vsedvr.infer import check_ensemble
+
 __all__ = ["MATRICES", "RestoreSettings", "Workers", "device_index", "device_indices", "parse_moment", "parse_rate"]
 
 MATRICES = {"709": 1, "fcc": 4, "470bg": 5, "170m": 6, "601": 6, "240m": 7, "2020ncl": 9, "2020": 9, "2020cl": 10}
-"""Names of matrices and their numbers in ITU-T H.273, as in the frame prop _Matrix."""
+"""Numbers in ITU-T H.273, as in the frame prop _Matrix, by names of matrices."""
 
 NOT_IN_THE_RESULT = ("device", "skip_damaged", "audio")
-"""Settings that may change when a job goes on: they do not change the frames that are restored without an error."""
+"""Settings that may change when a job is continued, because they do not affect frames that are restored without an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,12 @@ class RestoreSettings:
     """The arguments of `vsedvr.restore.restore`, which explains them. They can be written to JSON.
 
     Raises:
-        ValueError: for a value that no input can be restored with; the message names it.
+        ValueError: if a value cannot be used with any input; the message names it.
     """
 
     model: str = "small"
     refine: str | None = None
+    ensemble: int = 1
     device: str | None = None
     precision: str | None = None
     tile: tuple[int, int] | None = None
@@ -54,6 +57,7 @@ class RestoreSettings:
             raise ValueError(f"segment_seconds must be above 0, got {self.segment_seconds}")
         if self.matrix is not None and self.matrix not in MATRICES:
             raise ValueError(f"matrix must be one of {', '.join(MATRICES)}, got {self.matrix!r}")
+        check_ensemble(self.ensemble)
         device_indices(self.device)
         for moment in filter(None, (self.start, self.end)):
             parse_moment(moment)
@@ -62,11 +66,15 @@ class RestoreSettings:
 
     @property
     def models(self) -> list[str]:
-        """The model and, where there is one, that which refines its result."""
+        """The model and, if there is one, the model that refines its result."""
         return [self.model, *([self.refine] if self.refine else [])]
 
     def differences(self, other: "RestoreSettings") -> list[str]:
-        """Settings in which a job that began with `other` would become another film, in words."""
+        """Describes the settings that differ from those a job was started with, and would change the film.
+
+        Args:
+            other: settings with which the job was started.
+        """
         pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
         return [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new and name not in NOT_IN_THE_RESULT]
 
@@ -81,10 +89,10 @@ class RestoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Which processes restore, with dask.distributed. `vsedvr.restore.restore` explains the arguments.
+    """Settings for the processes that restore, with dask.distributed. `vsedvr.restore.restore` explains them.
 
     Raises:
-        ValueError: for a value that cannot be; the message names it.
+        ValueError: if a value cannot be used; the message names it.
     """
 
     jobs: int | None = None
@@ -100,12 +108,16 @@ class Workers:
             raise ValueError("ship is for a cluster; processes of this machine see its files")
 
     def local(self, devices: int) -> int:
-        """Processes of this machine, for so many devices; 0 where those of a cluster do the work."""
+        """Returns the number of worker processes on this machine; 0 if those of a cluster do the work.
+
+        Args:
+            devices: number of devices that the user chose.
+        """
         return 0 if self.cluster is not None else self.jobs or devices
 
 
 def device_index(device: str | None) -> int | None:
-    """The number that `vsedvr.edvr` takes: "cpu" or "-1" is -1, "0" or "cuda:0" is the first GPU, None chooses.
+    """Returns the device number that `vsedvr.edvr` takes: "cpu" or "-1" gives -1, "0" or "cuda:0" the first GPU, None None.
 
     Raises:
         ValueError: for anything else.
@@ -121,10 +133,10 @@ def device_index(device: str | None) -> int | None:
 
 
 def device_indices(device: str | None) -> list[int | None]:
-    """As device_index, for several devices: "0,1" are the first two GPUs.
+    """Returns the device numbers in a list such as "0,1" (the first two GPUs), each as device_index gives it.
 
     Raises:
-        ValueError: if one of them is no device, or stands there twice.
+        ValueError: if one of them is not a device, or is listed twice.
     """
     indices: list[int | None] = [None]
     if device is not None:
@@ -137,7 +149,7 @@ def device_indices(device: str | None) -> list[int | None]:
 
 
 def parse_moment(text: str) -> int | Fraction:
-    """A place in the film: a frame number ("250"), or a time in seconds ("1:02:03.5", "83.2", "90s").
+    """Reads a place in the film: a frame number ("250", an int), or a time in seconds ("1:02:03.5", "83.2", "90s", a Fraction).
 
     Raises:
         ValueError: if it is neither.
@@ -152,7 +164,7 @@ def parse_moment(text: str) -> int | Fraction:
 
 
 def parse_rate(text: str) -> Fraction:
-    """Frames a second: "25", "23.976" (which means 24000/1001), "24000/1001".
+    """Reads a frame rate in frames per second: "25", "23.976" (which means 24000/1001) or "24000/1001".
 
     Raises:
         ValueError: if it is not a number from 1/1000 to 1000.

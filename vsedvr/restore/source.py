@@ -1,4 +1,4 @@
-"""What is restored: a video file, a folder of pictures or a VapourSynth script, as facts and as a clip."""
+"""Reads what is restored: a video file, a folder of pictures or a VapourSynth script, as facts and as a clip."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -17,16 +17,16 @@ __all__ = ["read_source", "source_clip"]
 
 
 def read_source(path: Path, settings: RestoreSettings, index: Path | None) -> Source:
-    """The facts of an input.
+    """Reads the facts of an input.
 
     Args:
         path: a video file, a folder of pictures, or a script that ends in .vpy.
-        settings: of them those that tell how to read it: fps, matrix and skip_damaged.
-        index: where the index of a video is kept, to open it quickly another time.
+        settings: settings of the user; fps, matrix and skip_damaged tell how to read the input.
+        index: path at which the index of a video is kept, so that it opens quickly the next time, or None.
 
     Raises:
         ValueError: if it cannot be restored; the message says why and what to do.
-        FileNotFoundError: if there is nothing at the path.
+        FileNotFoundError: if the path does not exist.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
@@ -35,7 +35,13 @@ def read_source(path: Path, settings: RestoreSettings, index: Path | None) -> So
 
 
 def source_clip(source: Source, settings: RestoreSettings, index: Path | None) -> vs.VideoNode:
-    """The film as a clip, with the colour props that it was read with."""
+    """Opens a source as a clip, with its colour props.
+
+    Args:
+        source: facts of the source, from read_source.
+        settings: settings of the user.
+        index: path at which the index of a video is kept, or None.
+    """
     match source.kind:
         case "pictures":
             clip = picture_clip(source.path, Fraction(*source.rate))
@@ -60,7 +66,7 @@ def _read(path: Path, settings: RestoreSettings, index: Path | None) -> Source:
 
 
 def _assumed_matrix(source: Source, settings: RestoreSettings) -> dict[str, int]:
-    """The matrix of a YUV source: what it says, or what was asked for, or what players would take."""
+    """Returns the prop _Matrix for a YUV source: the user's, the source's own, or else the one that players would assume."""
     if not source.format.startswith("YUV"):
         return {}
     if settings.matrix is not None:

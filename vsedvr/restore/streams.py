@@ -1,6 +1,6 @@
-"""What goes with the picture: sound, subtitles, chapters, attachments and metadata, copied without decoding.
+"""Copies what accompanies the picture, without decoding: sound, subtitles, chapters, attachments and metadata.
 
-Text subtitles that a container does not take in their form are converted: SRT and ASS for MP4, MP4's own for Matroska.
+Text subtitles that a file format does not take are converted: SRT and ASS for MP4, and MP4's own kind for Matroska.
 """
 
 import io
@@ -23,7 +23,7 @@ from vsedvr.restore.video import film_stream, opened
 __all__ = ["Companions", "find_companions", "kept_metadata"]
 
 TEXT = {".mkv": "subrip", ".mp4": "mov_text", ".mov": "mov_text"}
-"""The form that text subtitles are converted to where a container does not take theirs."""
+"""Codec to which text subtitles are converted if the file format does not take theirs."""
 
 OF_THE_FILE = (
     "encoder",
@@ -37,43 +37,46 @@ OF_THE_FILE = (
     "handler_name",
     "vendor_id",
 )
-"""Beginnings of metadata names that tell of the file itself, not of the film."""
+"""Beginnings of metadata names that describe the file itself, not the film."""
 
 USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo", "6 channels": "5.1", "8 channels": "7.1"}
-"""FFmpeg's names of channels without places, and of the places that players take for them."""
+"""Channel layouts that players assume, by FFmpeg's names for channels without positions."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The part of the film that is kept, in seconds of its container's clock."""
+    """The part of the film that is kept, in seconds on its container's clock."""
 
     start: Fraction
-    """Becomes 0."""
+    """Time that becomes 0 in the result, in seconds."""
     end: Fraction | None
-    """None keeps all to the end."""
+    """Time at which the part ends, in seconds; None for the end of the film."""
     cuts_start: bool
-    """Whether something before `start` is left out on purpose."""
+    """Whether the user cut off something before `start`."""
 
 
 @dataclass
 class Companions:
-    """The streams that are copied into a film, and what is left out."""
+    """The streams that are copied into a film, and notes on what is left out."""
 
     suffix: str
     cut: Cut
     files: dict[str, dict[int, str]] = field(default_factory=dict)
-    """Of each file the numbers of streams, and "copy", "attach" or the codec that they are converted to."""
+    """Way to copy each stream, by file and stream number: "copy", "attach" or the codec to which it is converted."""
     metadata_from: str | None = None
-    """The file that metadata and chapters are taken from."""
+    """File from which metadata and chapters are copied."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know, in sentences."""
+    """Sentences that the user should read, such as what is left out."""
 
     def add_to(self, out: OutputContainer, stack: ExitStack) -> "Iterator[tuple[Fraction, Packet[Any]]]":
-        """Adds the streams to a file that is being written, and returns their packets with their times, in order of each file.
+        """Adds the streams to a file that is being written, and returns their packets.
 
         Args:
-            out: with its video stream.
-            stack: closes the files when it is left.
+            out: file that is being written, which has its video stream already.
+            stack: closes the opened files when it is closed.
+
+        Returns:
+            Packets with their decoding times in seconds, in order of time for each file.
         """
         sources = [_FileCopy(stack.enter_context(opened(path)), ways, out, self) for path, ways in self.files.items()]
         if self.metadata_from is not None:
@@ -96,16 +99,16 @@ class Companions:
 
 
 def find_companions(source: Source, audio: str | None, suffix: str, cut: Cut) -> Companions:
-    """Chooses what is copied into a file of a kind.
+    """Chooses what is copied into a file.
 
     Args:
-        source: the film.
-        audio: a file whose sound takes the place of the film's.
-        suffix: of the file to write; empty for a folder of pictures, which holds none of all this.
+        source: facts of the film.
+        audio: a file whose sound replaces the film's, or None.
+        suffix: suffix of the file to write; empty for a folder of pictures, into which nothing is copied.
         cut: the part of the film that is kept.
 
     Raises:
-        ValueError: if a file cannot be read, or its sound does not go into such a file.
+        ValueError: if a file cannot be read, or the new file cannot hold its sound.
     """
     found = Companions(suffix, cut)
     if not suffix:
@@ -121,13 +124,13 @@ def find_companions(source: Source, audio: str | None, suffix: str, cut: Cut) ->
 
 
 def kept_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """Metadata without what tells of the old file itself; MP4 calls the title of a track its name."""
+    """Returns metadata without names that describe the old file itself. MP4's "name" of a track becomes its "title"."""
     kept = {name: value for name, value in metadata.items() if not name.lower().startswith(OF_THE_FILE)}
     return {"title" if name == "name" else name: value for name, value in kept.items()}
 
 
 def _choose(found: Companions, path: str, what: str) -> None:
-    """Adds the streams of a file: all, those without sound ("picture"), or the sound alone."""
+    """Adds the streams of a file: all, all except sound (what = "picture"), or only the sound."""
     with opened(path) as container:
         film = None if what == "sound" else film_stream(container).index
         streams = [stream for stream in container.streams if stream.index != film]
@@ -142,7 +145,11 @@ def _choose(found: Companions, path: str, what: str) -> None:
 
 
 def _report(found: Companions, path: str, stream: Stream, way: str | None) -> None:
-    """Says what a stream loses."""
+    """Notes what a stream loses.
+
+    Raises:
+        ValueError: if the file cannot hold a stream of sound.
+    """
     kind, suffix = _codec_name(stream), found.suffix
     if way is None and stream.type == "audio":
         raise ValueError(
@@ -156,7 +163,7 @@ def _report(found: Companions, path: str, stream: Stream, way: str | None) -> No
 
 
 def _way(path: str, stream: Stream, suffix: str) -> str | None:
-    """How a stream gets into a file of a kind: "copy", "attach", converted to a codec, or not at all."""
+    """Decides how a stream gets into a file: "copy", "attach", the codec to which it is converted, or None for not at all."""
     if stream.type == "attachment" or (stream.disposition & Disposition.attached_pic and suffix == ".mkv"):
         return "attach" if suffix == ".mkv" else None
     if stream.type not in ("audio", "subtitle") and not stream.disposition & Disposition.attached_pic:
@@ -168,9 +175,9 @@ def _way(path: str, stream: Stream, suffix: str) -> str | None:
 
 
 def _takes(path: str, stream: Stream, suffix: str) -> bool:
-    """Whether a container takes a stream, by trial: a file is written in memory, of sound with its first packet.
+    """Tells whether a file format can hold a stream, by writing a file in memory, for sound with its first packet.
 
-    Some writers refuse only when the file is closed.
+    Some writers refuse a stream only when the file is closed.
     """
     try:
         with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as scratch, opened(path) as container:
@@ -187,7 +194,7 @@ def _takes(path: str, stream: Stream, suffix: str) -> bool:
 
 
 def _add_copy(out: OutputContainer, stream: Stream) -> Any:
-    """A stream for the packets of another. Sound whose file does not say where its channels belong gets the usual layout."""
+    """Adds a stream with the same codec to a file. Sound with unknown channel positions gets the usual layout."""
     copy: Any = out.add_stream_from_template(stream, opaque=True)
     if isinstance(stream, AudioStream) and stream.layout.name in USUAL_LAYOUTS:
         copy.codec_context.layout = USUAL_LAYOUTS[stream.layout.name]
@@ -199,7 +206,7 @@ def _codec_name(stream: Stream) -> str:
 
 
 class _FileCopy:
-    """The streams of one file on their way into another."""
+    """Copies the streams of one file into another."""
 
     def __init__(self, container: InputContainer, ways: dict[int, str], out: OutputContainer, plan: Companions) -> None:
         self.container, self.plan = container, plan
@@ -215,7 +222,7 @@ class _FileCopy:
             self.ways[index] = way, copy
 
     def packets(self) -> "Iterator[tuple[Fraction, Packet[Any]]]":
-        """The packets on the clock of the result, with the times at which they are decoded."""
+        """Yields the packets, moved to the clock of the result, with their decoding times in seconds."""
         if not self.ways:
             return
         for packet in self.container.demux([self.container.streams[index] for index in self.ways]):
@@ -228,7 +235,7 @@ class _FileCopy:
                 yield converted.dts * exact(converted.time_base), converted
 
     def _keep(self, packet: "Packet[Any]") -> bool:
-        """Moves a packet to the clock of the result, and tells whether it lies within."""
+        """Moves a packet to the clock of the result, and tells whether it belongs to the part that is kept."""
         cut, base = self.plan.cut, exact(packet.time_base)
         start = packet.pts if packet.pts is not None else packet.dts
         if start is None or (cut.end is not None and start * base >= cut.end):
@@ -237,7 +244,7 @@ class _FileCopy:
         packet.dts = (start if packet.dts is None else packet.dts) - shift
         packet.pts = start = start - shift
         if not cut.cuts_start:
-            # Matroska has no time before 0 but for the run-up that an audio encoder declared
+            # Matroska has no times before 0, except within the delay that an audio encoder declared
             return self.plan.suffix != ".mkv" or start * base >= -_run_up(packet.stream)
         if packet.stream.type == "subtitle" and start < 0 < start + (packet.duration or 0):
             packet.duration = start + (packet.duration or 0)
@@ -246,7 +253,7 @@ class _FileCopy:
 
 
 def _run_up(stream: Stream) -> Fraction:
-    """Seconds of sound that an encoder puts before its beginning, and players throw away."""
+    """Returns the seconds of sound that an encoder puts before the actual beginning, and players skip."""
     if not isinstance(stream, AudioStream):
         return Fraction(0)
     context = stream.codec_context
@@ -254,7 +261,7 @@ def _run_up(stream: Stream) -> Fraction:
 
 
 def _attach(stream: Stream, out: OutputContainer) -> None:
-    """An attachment, or a cover picture as an attachment."""
+    """Copies an attachment, or a cover picture as an attachment."""
     if isinstance(stream, AttachmentStream):
         out.add_attachment(
             stream.metadata.get("filename", f"attachment{stream.index}"),
@@ -269,7 +276,7 @@ def _attach(stream: Stream, out: OutputContainer) -> None:
 
 
 def _converted(stream: Stream, out: OutputContainer, codec: str) -> Stream:
-    """A stream for text subtitles in another form."""
+    """Adds a stream for converted text subtitles to a file."""
     context: Any = stream.codec_context
     context.open(strict=False)
     copy: Any = out.add_stream(codec)
@@ -279,7 +286,7 @@ def _converted(stream: Stream, out: OutputContainer, codec: str) -> Stream:
 
 
 def _convert(packet: "Packet[Any]", copy: Any) -> "Packet[Any] | None":
-    """One text in the other form; None for the pauses that MP4 has between texts."""
+    """Converts a packet of text subtitles; None for the empty ones that MP4 has between texts."""
     text = packet.stream.codec_context.decode2(packet)
     if text is None or not len(text):
         return None

@@ -1,7 +1,7 @@
 """The workers that restore a film together: processes of this machine, or of a cluster.
 
-Before a worker begins it is welcomed: it tells its versions and what it restores on, gets the order with its share of the
-machine, gets the files that it does not see, and checks that it has the right ones. Workers may join and leave at any time.
+A worker is prepared before it begins: it reports its versions and device, gets the order and its share of the machine, gets the
+files that it cannot see, and checks that it has the right ones. Workers may join and leave at any time.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 
 from vsedvr.atomic import write_whole
 from vsedvr.restore.cluster import Cluster, Joined, joined, started
-from vsedvr.restore.job import Job, versions
+from vsedvr.restore.job import Job, model_file, versions
 from vsedvr.restore.pictures import picture_files
 from vsedvr.restore.settings import RestoreSettings, Workers, device_indices
 from vsedvr.restore.tiles import Room
@@ -25,16 +25,16 @@ from vsedvr.restore.worker import Order, Station, WorkerFacts
 __all__ = ["Team", "gathered"]
 
 CHUNK = 16 << 20
-"""Bytes of a file that are sent at once."""
+"""Size in bytes of the pieces in which files are sent."""
 
 
 @contextmanager
 def gathered(workers: Workers, settings: RestoreSettings) -> Iterator["Team"]:
-    """The workers; processes of this machine end with the block.
+    """Starts or connects to the workers. Processes of this machine end with the block.
 
     Raises:
         ValueError: if one of them cannot restore with these settings; the message names it.
-        ConnectionError: if there is no cluster at the address, or no worker in it.
+        ConnectionError: if there is no cluster at the address, or it has no workers.
     """
     devices = [None if index is None else str(index) for index in device_indices(settings.device)]
     if workers.cluster is None:
@@ -48,18 +48,18 @@ def gathered(workers: Workers, settings: RestoreSettings) -> Iterator["Team"]:
 
 
 class Team:
-    """Workers, and what they know of a job."""
+    """The workers of a cluster, and what each knows of a job."""
 
     def __init__(
         self, cluster: Cluster, devices: Sequence[str | None], precision: str | None, cores: int | None, ship: bool
     ) -> None:
         """
         Args:
-            cluster: of the workers.
-            devices: that they are spread over, as in RestoreSettings.
-            precision: as in RestoreSettings.
-            cores: of the machine that they share; None for as many as each worker's machine has.
-            ship: send the input and the models.
+            cluster: connection to the workers.
+            devices: devices of this machine that the workers share, as device_indices gives them; [None] lets workers choose.
+            precision: precision, as in RestoreSettings.
+            cores: number of CPU cores that all workers share; None if each worker's machine uses its own.
+            ship: whether to send the input and the models to workers.
         """
         self.cluster = cluster
         self.devices = devices
@@ -68,13 +68,13 @@ class Team:
         self.ship = ship
         self.workers: dict[str, Joined] = {}
         self.reports: dict[str, WorkerFacts] = {}
-        """What workers said of themselves, by address."""
+        """Facts that workers reported about themselves, by address."""
         self.welcome: set[str] = set()
         """Addresses of workers that have the order and all that they need for it."""
         self._look()
 
     def rooms(self) -> list[Room]:
-        """What each worker has beside the others."""
+        """Returns device and memory of each worker, with memory divided among workers that share a device."""
         shared = self._workers_on_devices()
         return [replace(r.room, budget=r.room.budget // shared[r.machine, r.card]) for r in self.reports.values()]
 
@@ -84,15 +84,15 @@ class Team:
         """Restores segments of a job.
 
         Args:
-            job: which is written down in its folder.
-            missing: the numbers of the segments.
+            job: job that is written in its folder.
+            missing: numbers of the segments to restore.
             on_begin: called when the workers have all that they need.
             on_frames: called with the number of a segment and how many of its frames are done.
 
         Raises:
             ValueError: if a worker lacks the input or a model, or a frame is damaged; the message names it.
-            ChildProcessError: if workers died over a segment again and again.
-            OSError: if a file cannot be read or written, or the cluster is gone.
+            ChildProcessError: if a segment is given up, because its workers died.
+            OSError: if a file cannot be read or written, or the connection to the cluster is lost.
         """
 
         def on_segment(number: int, content: bytes | None) -> None:
@@ -118,7 +118,7 @@ class Team:
                 self.cluster.ask(list(self.welcome & set(self.cluster.workers())), "finish", order.id)
 
     def _look(self) -> None:
-        """Gets to know workers that have joined, and forgets those that have left."""
+        """Asks new workers for their facts, and forgets workers that have left."""
         known, self.workers = self.workers, self.cluster.workers()
         same = {address for address, worker in self.workers.items() if known.get(address) == worker}
         self.reports = {address: report for address, report in self.reports.items() if address in same}
@@ -128,7 +128,7 @@ class Team:
             self._compare(address)
 
     def _compare(self, address: str) -> None:
-        """Refuses a worker that would restore other frames than this process or the first worker."""
+        """Refuses a worker whose versions, kind of device or precision differ, because its frames would differ too."""
         report = self.reports.get(address)
         if report is None:
             return
@@ -144,7 +144,7 @@ class Team:
             )
 
     def _welcome(self, order: Order, job: Job) -> None:
-        """Gives the order to workers that do not have it yet, and sends them what they need."""
+        """Gives the order to workers that do not have it yet, and sends them the files that they need."""
         new = [address for address in self.reports if address not in self.welcome]
         sees_parts: dict[str, bool] = {}
         for address in new:
@@ -168,32 +168,33 @@ class Team:
         return Station(self._device(address), self.cores, on_machine, on_device)
 
     def _workers_on_devices(self) -> Counter[tuple[str, str]]:
-        """How many workers share each machine's CPU and each card."""
+        """Counts the workers that share each machine's CPU or GPU, by (machine, GPU)."""
         return Counter((report.machine, report.card) for report in self.reports.values())
 
     def _device(self, address: str) -> str | None:
-        """The device of a worker. Where there are several, workers have numbers for names, and take the devices in turn."""
+        """Returns the device of a worker. If there are several, workers, whose names are numbers, take them in turn."""
         return self.devices[int(self.workers[address].name) % len(self.devices)] if len(self.devices) > 1 else self.devices[0]
 
 
 def _order(job: Job, ship: bool) -> Order:
     begun = json.loads((job.folder / "job.json").read_text())
+    files = [(model, model_file(model)) for model in job.settings.models]
     id = secrets.token_hex(8)
     return Order(
         id=id,
         folder=str(job.folder.absolute()),
-        token=f".cluster.{id}.part",  # what is called so is cleared away if this process is killed
+        token=f".cluster.{id}.part",  # files with such names are removed if this process is killed
         begun=json.dumps({**begun, **job.json()}),
-        models=[str(Path(model).absolute()) if Path(model).is_file() else model for model in job.settings.models],
+        models=[str(file.absolute()) if file else model for model, file in files],
         ship=ship,
     )
 
 
 def _shipped(job: Job, order: Order) -> dict[str, Path]:
-    """The files of the input and of the models, by the names that workers give them.
+    """Returns the files of the input and of the models, by the names that they get in a worker's folder.
 
     Raises:
-        ValueError: if the input is a script.
+        ValueError: if the input is a script, which may read any files.
     """
     source = Path(job.source.path)
     if job.source.kind == "script":

@@ -1,5 +1,6 @@
-"""The tiles of a job: settled once, for the smallest of the devices that will restore, so that all restore frames the same."""
+"""Chooses the tiles of a job once, so that they fit the smallest device and all processes restore frames in the same way."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,26 +12,27 @@ from vsedvr.restore.facts import Source
 from vsedvr.restore.settings import RestoreSettings, device_index
 from vsedvr.weights import load_model
 
-__all__ = ["Room", "choose_tiles", "room_of"]
+__all__ = ["Room", "choose_tile", "room_of"]
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a process has to restore in. It can be sent to another machine."""
+    """Device, precision and memory of a process that restores. It can be sent to another machine."""
 
     device: str
-    """cpu or cuda."""
+    """Type of the device: "cpu" or "cuda"."""
     precision: str
-    """The name of the type that integer samples are restored in."""
+    """Name of the floating-point type in which clips of integer samples are restored."""
     budget: int
-    """Bytes that its engine may take."""
+    """Number of bytes that the engine may use."""
 
 
 def room_of(device: str | None, precision: str | None) -> Room:
-    """What this process has.
+    """Returns device, precision and memory of this process.
 
     Args:
-        device, precision: as in RestoreSettings.
+        device: device, as in RestoreSettings.
+        precision: precision, as in RestoreSettings.
 
     Raises:
         ValueError: if there is no such device or precision.
@@ -41,32 +43,36 @@ def room_of(device: str | None, precision: str | None) -> Room:
     return Room(chosen.type, name, memory_budget(chosen, vs.core.max_cache_size << 20))
 
 
-def choose_tiles(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> list[tuple[int, int]]:
-    """(width, height) of the tiles of each model, (0, 0) for whole frames: what was asked for, or the largest that fit.
+def choose_tile(source: Source, settings: RestoreSettings, rooms: Sequence[Room]) -> tuple[int, int]:
+    """Chooses the tiles: those that the user gave, or the largest that fit in memory.
 
     Args:
-        source: what is restored.
-        settings: with which models.
-        rooms: of the processes that restore; the tiles fit into each.
+        source: facts of the source.
+        settings: settings of the user, with the models.
+        rooms: device and memory of each process that restores; the tiles fit into each, with each model.
+
+    Returns:
+        (width, height) in pixels of the source, also for a second model, which restores the enlarged picture; (0, 0) for
+        whole frames.
 
     Raises:
         ValueError: if a model cannot be loaded.
     """
-    height, width = source.height, source.width
-    tiles = []
+    fitting: list[tuple[int, int]] = []
+    factor = 1
     for model in settings.models:
         try:
             config = load_model(model).config
         except OSError as error:
             raise ValueError(f"the model {model} cannot be loaded: {error}") from error
-        whole = Tiling.whole(height, width, config)
-        fitting = [
-            choose_tiling(whole, _dtype(room, source, settings), torch.device(room.device), room.budget) for room in rooms
-        ]
-        smallest = min(fitting, key=lambda tiling: tiling.tiles[0].area)
-        tiles.append(settings.tile or ((0, 0) if smallest is whole else smallest.tile))
-        height, width = height * config.scale, width * config.scale
-    return tiles
+        whole = Tiling.whole(factor * source.height, factor * source.width, config)
+        for room in rooms:
+            dtype, budget = _dtype(room, source, settings), room.budget // len(settings.models)
+            tiling = choose_tiling(whole, dtype, torch.device(room.device), budget, settings.ensemble)
+            fitting.append((-(-tiling.tile[0] // factor), -(-tiling.tile[1] // factor)))
+        factor *= config.scale
+    width, height = min(fitting, key=math.prod)
+    return settings.tile or ((0, 0) if (width, height) == (source.width, source.height) else (width, height))
 
 
 def _dtype(room: Room, source: Source, settings: RestoreSettings) -> torch.dtype:

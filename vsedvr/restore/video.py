@@ -1,4 +1,4 @@
-"""A video file: its frames by bestsource, and what its container says by PyAV."""
+"""Reads a video file: its frames with bestsource, and the facts in its container with PyAV."""
 
 import logging
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from vsedvr.restore.facts import Source, clock, colour, exact, hdr_metadata, rea
 __all__ = ["film_stream", "opened", "read_film", "video_clip"]
 
 NOT_A_FRAME_EACH = {"mpeg4", "vp8"}
-"""Codecs whose packets are not all shown: nothing can be said of frames that are missing."""
+"""Codecs with packets that are not shown, so that missing frames cannot be noticed by counting packets."""
 
 NO_TIME = -(1 << 63)
-"""FFmpeg's AV_NOPTS_VALUE."""
+"""Value of an unknown timestamp: FFmpeg's AV_NOPTS_VALUE."""
 
 KNOW_THEIR_LENGTH = ("matroska", "mp4")
-"""Containers whose header says exactly how long they are."""
+"""Names of file formats whose header has the exact length of the film."""
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[InputContainer]:
-    """A file, open for reading.
+    """Opens a file for reading, and closes it after the block.
 
     Raises:
         ValueError: if FFmpeg cannot read it; the message names it.
@@ -45,7 +45,7 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
 
 def film_stream(container: InputContainer) -> VideoStream:
-    """The video stream that is restored: the first that is no cover picture.
+    """Returns the video stream that is restored: the first that is not a cover picture.
 
     Raises:
         ValueError: if there is none.
@@ -57,12 +57,12 @@ def film_stream(container: InputContainer) -> VideoStream:
 
 
 def read_film(path: str, index: Path | None, skip_damaged: bool) -> Source:
-    """Reads the whole file once: every frame is counted, and compared with the packets of the container.
+    """Reads the whole file once: counts its frames, and compares them with the packets of the container.
 
     Args:
-        path: of the file.
-        index: where bestsource's index is kept (see video_clip).
-        skip_damaged: frames that cannot be decoded are listed in `missing`; otherwise they are an error.
+        path: path of the file.
+        index: path at which bestsource's index is kept, or None (see video_clip).
+        skip_damaged: whether frames that cannot be decoded are listed in `missing`, instead of being an error.
 
     Raises:
         ValueError: if the file cannot be read, is cut off, or has damaged frames and they are not to be skipped.
@@ -109,12 +109,12 @@ def read_film(path: str, index: Path | None, skip_damaged: bool) -> Source:
 
 
 def video_clip(path: str, missing: list[int], index: Path | None) -> vs.VideoNode:
-    """The clip of a file, upright, in which every missing frame repeats the one before.
+    """Opens a file as a clip, rotated upright, in which each missing frame repeats the one before.
 
     Args:
-        path: of the file.
-        missing: numbers of these frames, rising; the first frame is not among them.
-        index: bestsource's index is read there and written there; with None nothing is kept.
+        path: path of the file.
+        missing: numbers of frames that cannot be decoded, rising; never 0.
+        index: path at which bestsource's index is kept; with None it is not kept.
     """
     with opened(path) as container:
         number = film_stream(container).index
@@ -126,18 +126,18 @@ def video_clip(path: str, missing: list[int], index: Path | None) -> vs.VideoNod
 
 
 class _Packets(NamedTuple):
-    """What the packets of the film's stream say."""
+    """Facts that the packets of a film's container tell."""
 
     timestamps: list[int] | None
-    """Of all frames, rising; None where the container does not give them."""
+    """Timestamps of all frames in ticks, rising; None if the container does not give them all."""
     key_frames: list[int]
-    """Timestamps of frames that the decoder can start with."""
+    """Timestamps in ticks of frames at which decoding can start."""
     last_duration: int
-    """Of the last frame, in ticks; 0 where it is not known."""
+    """Duration of the last frame in ticks; 0 if it is not known."""
     read: Fraction
-    """Seconds of the file that could be read, of all its streams."""
+    """Length of the readable part of the file in seconds, over all its streams."""
     promised: Fraction
-    """Seconds that the header of the file says there are; 0 where it only guesses."""
+    """Length in seconds according to the file's header; 0 if the header only estimates it."""
 
 
 def _read_packets(container: InputContainer, film: VideoStream) -> _Packets:
@@ -165,7 +165,7 @@ def _read_packets(container: InputContainer, film: VideoStream) -> _Packets:
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame:
-    """The first frame that can be decoded."""
+    """Returns the first frame that can be decoded."""
     for packet in container.demux(stream):
         try:
             for frame in packet.decode():
@@ -176,7 +176,7 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFram
 
 
 def _until_damage(container: InputContainer) -> "Iterator[Packet[Any]]":
-    """The packets of all streams as far as they can be read; what is missing shows in the length."""
+    """Yields the packets of all streams, up to the first that cannot be read. The length then shows that some are missing."""
     try:
         yield from container.demux()
     except av.error.FFmpegError:
@@ -184,7 +184,7 @@ def _until_damage(container: InputContainer) -> "Iterator[Packet[Any]]":
 
 
 def _bestsource(path: str, track: int, index: Path | None) -> tuple[vs.VideoNode, list[int], Fraction]:
-    """The clip, the timestamps of its frames and the time base.
+    """Opens a video with bestsource. Returns the clip, the timestamps of its frames in ticks, and the seconds per tick.
 
     Raises:
         ValueError: if it cannot be decoded at all.
@@ -208,27 +208,27 @@ def _bestsource(path: str, track: int, index: Path | None) -> tuple[vs.VideoNode
     if clip.format is None or not clip.width:
         raise ValueError(f"{path} changes its format or size; cut it into parts of one size first")
     timestamps = found["timestamps"]
-    if isinstance(timestamps, int):  # of a single frame
+    if isinstance(timestamps, int):  # a film of a single frame
         timestamps = [timestamps]
     return clip, list(timestamps), Fraction(found["timebasenum"], found["timebaseden"])
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """bestsource 22 returns the timestamps without having announced them, of which VapourSynth warns."""
+    """Filters out a warning of VapourSynth: bestsource 22 returns timestamps although its signature does not declare them."""
     return "no return value(s) named" not in record.getMessage()
 
 
 def _compare(expected: list[int] | None, decoded: list[int], codec: str, step: int) -> tuple[list[int], list[int]]:
-    """Timestamps of all frames, and the numbers of those among them that could not be decoded.
+    """Returns the timestamps of all frames in ticks, and the numbers of the frames that could not be decoded.
 
-    Frames before the first that can be decoded are left out: a film that was cut before a key frame has such, and no player
-    shows them.
+    Frames before the first that can be decoded are left out. They occur in films that were cut before a key frame, and no
+    player shows them.
 
     Args:
-        expected: those of the packets, or None.
-        decoded: those of the frames that bestsource found; NO_TIME where it knows none.
-        codec: FFmpeg's name.
-        step: ticks from one frame to the next, for frames whose time is not known.
+        expected: timestamps of the packets, or None if they are not all known.
+        decoded: timestamps of the frames that bestsource found; NO_TIME for unknown ones.
+        codec: FFmpeg's name of the codec.
+        step: ticks between frames, for frames whose time is not known.
     """
     if NO_TIME in decoded and expected is not None and len(expected) == len(decoded):
         return expected, []
@@ -240,7 +240,7 @@ def _compare(expected: list[int] | None, decoded: list[int], codec: str, step: i
 
 
 def _rising(timestamps: list[int], step: int) -> list[int]:
-    """With times where there are none, and repeated ones, which broken files have, set one tick after the other."""
+    """Fills in unknown timestamps. Repeated or falling ones, which broken files have, become one tick later than the last."""
     rising: list[int] = []
     for timestamp in timestamps:
         if timestamp == NO_TIME:

@@ -1,4 +1,4 @@
-"""What a worker process does. The process that leads the job calls these functions in it (see team)."""
+"""The functions that a worker process runs. The process that leads the job calls them (see the modules cluster and team)."""
 
 import json
 import os
@@ -28,45 +28,45 @@ SECONDS_BETWEEN_REPORTS = 1.0
 
 @dataclass(frozen=True)
 class WorkerFacts:
-    """What a worker says of itself."""
+    """Facts that a worker reports about itself."""
 
     versions: Mapping[str, str]
     machine: str
     card: str
-    """Which GPU of all the world's it restores on; empty for the CPU."""
+    """Identity of the GPU on which the worker restores, unique over all machines; empty for a CPU."""
     room: Room
-    """As if it were the only worker of its machine or card."""
+    """Device and memory that the worker would have if it were alone on its machine and GPU."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A job as it is sent to workers, whatever system they run on."""
+    """A job in the form in which it is sent to workers on any operating system."""
 
     id: str
-    """No two runs have the same."""
+    """Id of the order, different in each run."""
     folder: str
-    """Where the parts are kept."""
+    """Path of the folder in which segments are kept."""
     token: str
-    """Name of a file in that folder. A worker that sees it sees the folder. When it is gone, the job has ended."""
+    """Name of a file in that folder. A worker that can see this file can see the folder; when it is gone, the job has ended."""
     begun: str
-    """What job.json says."""
+    """Content of the file job.json."""
     models: list[str]
-    """Names, or whole paths."""
+    """Names of embedded models, or absolute paths of checkpoints."""
     ship: bool
-    """The input and the models are sent."""
+    """Whether the input and the models are sent to the worker."""
 
 
 @dataclass(frozen=True)
 class Station:
-    """How a worker is to work beside the others."""
+    """A worker's device and its share of a machine."""
 
     device: str | None
     cores: int | None
-    """Of the machine, to be shared; None for as many as there are."""
+    """Number of CPU cores that the machine's workers share; None for all."""
     on_machine: int
-    """Workers of this job on the machine."""
+    """Number of workers of this job on the machine."""
     on_device: int
-    """Workers of this job on the machine's CPU or on the card."""
+    """Number of workers of this job on the same CPU or GPU."""
 
 
 @dataclass
@@ -82,21 +82,21 @@ class _Post:
 
 
 class NoOrderError(Exception):
-    """The worker has joined and was not welcomed yet."""
+    """Raised when a worker that has just joined was asked for a segment before it got the order."""
 
 
 class _JobEndedError(Exception):
-    """The job was ended while the worker was in the middle of a segment."""
+    """Raised in a worker when the job ends while it restores a segment."""
 
 
 _posts: dict[str, _Post] = {}
 _ready: defaultdict[str, threading.Event] = defaultdict(threading.Event)
-"""By the order's id: set when the worker may begin."""
+"""Events by id of the order, which are set when the worker may begin."""
 _one_at_a_time = threading.Lock()
 
 
 def look(device: str | None, precision: str | None) -> WorkerFacts:
-    """What there is to restore with.
+    """Returns the facts of this worker.
 
     Raises:
         ValueError: if there is no such device or precision.
@@ -108,15 +108,15 @@ def look(device: str | None, precision: str | None) -> WorkerFacts:
 
 
 def accept(order: Order, station: Station, folder: Path) -> bool:
-    """Prepares for an order.
+    """Prepares this worker for an order.
 
     Args:
-        order: what is to be done.
-        station: the share of the machine to do it with.
-        folder: where the worker may keep files.
+        order: job to work on.
+        station: device and share of the machine that the worker gets.
+        folder: folder in which the worker may keep files.
 
     Returns:
-        Whether the worker sees the folder of the parts. If not, what it needs of them is to be sent.
+        Whether the worker can write to the job's folder itself. If not, it returns the files of segments.
     """
     threads = max(1, (station.cores or os.cpu_count() or 1) // station.on_machine)
     torch.set_num_threads(threads)
@@ -139,7 +139,14 @@ def accept(order: Order, station: Station, folder: Path) -> bool:
 
 
 def receive(id: str, name: str, content: bytes, folder: Path) -> None:
-    """Appends to a file that is sent in pieces."""
+    """Appends a piece to a file that is sent in pieces.
+
+    Args:
+        id: id of the order.
+        name: path of the file within the order's folder.
+        content: next bytes of the file.
+        folder: folder in which the worker keeps files.
+    """
     path = folder / f"vsedvr-{id}" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
@@ -147,10 +154,10 @@ def receive(id: str, name: str, content: bytes, folder: Path) -> None:
 
 
 def check(id: str) -> None:
-    """Makes sure that the worker has the input and the models of its order, and lets it begin.
+    """Checks that the worker has the input and the models of its order, and lets it begin.
 
     Raises:
-        ValueError: if not; the message names what is missing or different.
+        ValueError: if something is missing or different; the message names it.
     """
     post = _posts[id]
     begun = json.loads(post.order.begun)
@@ -173,17 +180,17 @@ def restore(id: str, number: int, wait: float, on_frames: Callable[[int], None])
     """Restores a segment of an order.
 
     Args:
-        id: of the order.
-        number: of the segment.
-        wait: seconds to wait for the order, where the worker has only just joined.
-        on_frames: called now and then with the frames of the segment that are done.
+        id: id of the order.
+        number: number of the segment.
+        wait: seconds to wait for the order, for a worker that has only just joined.
+        on_frames: called about once a second with the number of frames of the segment that are done.
 
     Returns:
-        The file of the segment; None where it is in the folder of the parts.
+        Content of the segment's file; None if the worker could write it to the job's folder.
 
     Raises:
-        NoOrderError: if none came.
-        ValueError, OSError: as restore_segment.
+        NoOrderError: if the order does not come in time.
+        ValueError, OSError: as raised by restore_segment.
     """
     if not _ready[id].wait(wait):
         raise NoOrderError(f"no order {id} came within {wait:g} seconds")
@@ -210,7 +217,7 @@ def restore(id: str, number: int, wait: float, on_frames: Callable[[int], None])
 
 
 def finish(id: str, folder: Path) -> None:
-    """Ends an order: a segment that is being restored is given up, and files and memory are freed."""
+    """Ends an order: stops a segment that is being restored, and frees files and memory."""
     if id in _posts:
         _posts.pop(id).finished = True
     _ready.pop(id, None)
@@ -219,16 +226,16 @@ def finish(id: str, folder: Path) -> None:
 
 
 def _is_path(model: str) -> bool:
-    """Names of models have no separators, and models of files are sent with their whole path."""
+    """Tells whether a model is given by path. Names of embedded models have no separators; paths are sent in full."""
     return "/" in model or "\\" in model
 
 
 def _name(path: str) -> str:
-    """The last part of a path of any system."""
+    """Returns the last part of a path, whose separators may be those of another operating system."""
     return path.replace("\\", "/").rpartition("/")[2]
 
 
 @cache
 def _frame_cache() -> int:
-    """VapourSynth's own choice for its cache of frames, in megabytes."""
+    """Returns the size of VapourSynth's cache of frames that it chose itself, in MiB."""
     return vs.core.max_cache_size

@@ -1,1 +1,1 @@
-"""Training: what is learnt from, degradation, and the loop."""
+"""Training: data, degradation, losses, and the training loop."""

@@ -1,4 +1,4 @@
-"""First weights for networks that do not enlarge: they carry each pixel through the features, which are four times smaller."""
+"""First weights for networks that do not enlarge: they carry single pixels through features that are four times smaller."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -12,36 +12,40 @@ from vsedvr.train.loss import LUMA
 __all__ = ["carry_pixels"]
 
 CELL = 16
-"""Pixels of the input (4 by 4) that become one position of the features."""
+"""Number of input pixels (4 by 4) that become one position of the features."""
 QUARTERS = ((1, 1), (1, 2), (2, 1), (2, 2))
-"""A 3x3 convolution with stride 2 makes one position of four pixels: their places (y, x) in its kernel."""
+"""Positions (y, x), in the kernel of a 3x3 convolution with stride 2, of the four pixels that become one position."""
 
 Place = tuple[int, int]
-"""(y, x)."""
+"""Position (y, x), in a kernel or a cell."""
 TWO_BY_TWO: list[Place] = [(0, 0), (0, 1), (1, 0), (1, 1)]
 FOUR_BY_FOUR: list[Place] = [(2 * py + y, 2 * px + x) for py, px in TWO_BY_TWO for y, x in TWO_BY_TWO]
-"""Places of a cell's 16 pixels in the order in which channels carry them: quarter by quarter."""
+"""Positions of a cell's 16 pixels in the order in which channels carry them: quarter by quarter."""
 
 MIDDLE = (1, 1)
-"""The middle of a 3x3 kernel."""
+"""Position of the middle of a 3x3 kernel."""
 Link = tuple[int, int, Place]
-"""(output channel, input channel, place in the 3x3 kernel): the output gets the input's value from there."""
+"""(output channel, input channel, position in the 3x3 kernel): the output takes the input's value at this position."""
 
 
 def carry_pixels(model: EDVR) -> None:
-    """Sets weights so that a network begins with the same filter for every pixel.
+    """Sets weights so that an untrained network applies the same filter to every pixel.
 
-    The features of such a network are four times smaller than its frames, so each of the 4 by 4 pixels in a position of the
-    features has weights of its own. With random weights every pixel is filtered in another way, and the network hardly learns
-    what is the same for all. With these weights
-    - the first 16 channels carry the luma of the pixels to the last convolutions, and the next 16 that of the mean of the
+    The features of a network that does not enlarge are four times smaller than its frames, so each of the 4 by 4 pixels in one
+    position of the features has weights of its own. With random weights every pixel is filtered in a different way, and the
+    network hardly learns what is the same for all pixels. With these weights
+    - the first 16 channels carry the luma of the pixels to the last convolutions, and the next 16 carry the mean luma of the
       frames before and after;
-    - the last convolutions begin as filters of single pixels. They see edges only: a mean brightness would drown these;
+    - the last convolutions start as filters on single pixels that respond to edges only, because a mean brightness would
+      hide the edges;
     - the attention gives all frames the same weight, and the output is nearly the input.
-    All other weights stay as they are.
+    All other weights are left unchanged.
+
+    Args:
+        model: network whose weights are set.
 
     Raises:
-        ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or is narrower than 32 features.
+        ValueError: if the network enlarges, begins with PreDeblur, has no TSA, or has fewer than 32 features.
     """
     config = model.config
     if config.scale != 1 or config.with_predeblur or not config.with_tsa or config.num_feat < 2 * CELL:
@@ -59,7 +63,7 @@ def carry_pixels(model: EDVR) -> None:
 
 
 def _pack_lumas(model: EDVR) -> None:
-    """Each of the two strided convolutions puts four neighbouring lumas into the channels of one position."""
+    """Makes the two strided convolutions put four neighbouring luma values each into the channels of one position."""
     _link(model.conv_first, [(0, 0, MIDDLE)])
     model.conv_first.weight[0, :, 1, 1] = torch.tensor(LUMA, dtype=torch.float32, device="cpu")
     _link(model.stride_conv_hr1, [(k, 0, QUARTERS[k]) for k in range(4)])
@@ -67,22 +71,22 @@ def _pack_lumas(model: EDVR) -> None:
 
 
 def _pass_alignment(pcd_align: nn.Module) -> None:
-    """The alignment passes the packed lumas on unchanged, as long as no offset is learned."""
+    """Makes the alignment pass the packed luma on unchanged, as long as no offset is learned."""
     same = [(channel, channel, MIDDLE) for channel in range(CELL)]
-    _link(pcd_align.get_submodule("dcn_pack.l1"), same, gain=2)  # masks begin at a half
+    _link(pcd_align.get_submodule("dcn_pack.l1"), same, gain=2)  # masks are 0.5 before training
     _link(pcd_align.get_submodule("feat_conv.l1"), same)
     _link(pcd_align.get_submodule("cas_dcnpack"), same, gain=2)
 
 
 def _pass_blocks(blocks: nn.Module) -> None:
-    """Residual blocks add nothing at first: the second convolution of each is zero."""
+    """Makes residual blocks add nothing at first, with zeros in the second convolution of each."""
     for name, parameter in blocks.named_parameters():
         if ".conv2." in name:
             nn.init.zeros_(parameter)
 
 
 def _fuse_alike(fusion: nn.Module, config: EDVRConfig) -> None:
-    """The fusion passes on the centre frame's lumas, then the mean of those of the frames beside it, and nothing else."""
+    """Makes the fusion pass on only the centre frame's luma, then the mean luma of the frames beside it."""
     for name in ("temporal_attn1", "spatial_attn5", "spatial_attn_add2", "feat_fusion"):
         nn.init.zeros_(fusion.get_parameter(f"{name}.weight"))
         nn.init.zeros_(fusion.get_parameter(f"{name}.bias"))
@@ -95,10 +99,10 @@ def _fuse_alike(fusion: nn.Module, config: EDVRConfig) -> None:
 
 
 def _filter_alike(model: EDVR) -> None:
-    """The last convolutions begin as random filters of single pixels; what they give is added to the input.
+    """Makes the last convolutions random filters on single pixels, whose results are added to the input.
 
-    upconv1 makes luma (feature 0) and random features of it, upconv2 and conv_hr make features of those, and conv_last the
-    sum. A pixel shuffle takes channel 4 * c + p to place p of channel c.
+    upconv1 makes luma (feature 0) and random features of it, upconv2 and conv_hr make features of these, and conv_last sums
+    them up. A pixel shuffle moves channel 4 * c + p to position p of channel c.
     """
     for conv in (model.upconv1, model.upconv2, model.conv_hr, model.conv_last):
         for parameter in conv.parameters():
@@ -119,38 +123,38 @@ def _filter_alike(model: EDVR) -> None:
         kernel = _random(3, num_tail_feat)
         model.conv_hr.weight[out, c] = kernel if c else _edges(kernel)
     for c in range(num_tail_feat):
-        model.conv_last.weight[:, c] = 0.1 * _random(3, num_tail_feat)  # the same to R, G and B
+        model.conv_last.weight[:, c] = 0.1 * _random(3, num_tail_feat)  # the same for R, G and B
 
 
 def _four(c: int) -> range:
-    """The four channels that a pixel shuffle turns into channel c; at half of the size they are feature c."""
+    """Returns the four channels that a pixel shuffle turns into channel c; at half of the size they are feature c."""
     return range(4 * c, 4 * c + 4)
 
 
 def _enlarged(c: int) -> list[int]:
-    """The channels that two pixel shuffles turn into feature c, in the order of FOUR_BY_FOUR."""
+    """Returns the channels that two pixel shuffles turn into feature c, in the order of FOUR_BY_FOUR."""
     return [4 * half + place for place in range(4) for half in _four(c)]
 
 
 def _random(size: int, channels: int) -> Tensor:
-    """A random kernel (size, size), in the range of PyTorch's own for a convolution of so many input channels."""
+    """Makes a random kernel (size, size), in the range that PyTorch uses for a convolution with this many input channels."""
     return (torch.rand(size, size, dtype=torch.float32, device="cpu") * 2 - 1) / (channels * size**2) ** 0.5
 
 
 def _edges(kernel: Tensor) -> Tensor:
-    """The kernel less its mean: it gives 0 where the brightness does not change."""
+    """Subtracts the kernel's mean, so that it gives 0 where the brightness does not change."""
     return kernel - kernel.mean()
 
 
 def _spread(weight: Tensor, kernel: Tensor, places: Sequence[Place], carried: Sequence[int], out: Sequence[int]) -> None:
-    """Adds a filter of single pixels to a convolution of cells.
+    """Adds a filter on single pixels to a convolution on cells.
 
     Args:
-        weight: (channels out, channels in, 3, 3).
-        kernel: (k, k) with an odd k, at most 2 * side of a cell + 1.
-        places: (y, x) of a cell's pixels, in the order of the channels that carry them.
-        carried: channel of the filter's input for each place.
-        out: channel of its output for each place.
+        weight: weight of the convolution, (channels out, channels in, 3, 3), which is changed.
+        kernel: filter (k, k) with odd k, at most 2 * side of a cell + 1.
+        places: positions (y, x) of a cell's pixels, in the order of the channels that carry them.
+        carried: channel of the filter's input for each position.
+        out: channel of the filter's output for each position.
     """
     side, radius = round(len(places) ** 0.5), len(kernel) // 2
     for (y, x), to in zip(places, out, strict=True):
@@ -160,7 +164,7 @@ def _spread(weight: Tensor, kernel: Tensor, places: Sequence[Place], carried: Se
 
 
 def _link(conv: nn.Module, links: Iterable[Link], gain: float = 1) -> None:
-    """Sets a convolution so that each linked output channel is `gain` times one value of its input, and nothing else."""
+    """Sets a convolution so that each linked output channel is `gain` times one value of its input; other weights become 0."""
     weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
     for out, channel, (y, x) in links:
         weight[out] = 0

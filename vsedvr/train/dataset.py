@@ -1,4 +1,4 @@
-"""Training samples: which frames, which patch, turned which way. Every sample is a function of its number."""
+"""Training samples: chooses frames, patch and orientation. Every sample depends only on its number."""
 
 import functools
 import hashlib
@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from vsedvr.data.clip import Clip, Frame, fingerprint
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
-from vsedvr.train.degradation import Degradation, MotionBlur, degrade
+from vsedvr.train.blur import MotionBlur
+from vsedvr.train.degradation import Degradation, degrade
 from vsedvr.train.preset import Preset
 from vsedvr.train.settings import DataConfig
 from vsedvr.train.sources import Scene, find_scenes, find_stills, span, told
@@ -27,37 +28,37 @@ from vsedvr.train.synthesis import moving_still
 __all__ = ["TrainingData"]
 
 ATTEMPTS = 20
-"""Sources tried for one sample before the training is given up."""
+"""Number of sources tried for one sample before the training is given up."""
 
 STILL_BYTES = 512 << 20
-"""Pictures that each worker keeps: 60 of DIV2K, 7 of 24 megapixels."""
+"""Maximum size in bytes of the pictures that each worker keeps: 60 of DIV2K, or 7 of 24 megapixels."""
 
 OPEN_CLIPS = 128
-"""Clips that each worker keeps open: the names of their frames, or the index of a decoded video."""
+"""Number of clips that each worker keeps open, with the names of their frames or the index of a decoded video."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class TrainingData(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of a window in low quality and its centre frame in high quality.
+    """Training samples: windows of low-quality frames, each with its centre frame in high quality.
 
-    Sample k depends on the preset, the seed and k alone: not on the process that makes it, nor on the samples before. So a
-    training that goes on where it stopped, or that is spread over processes, sees the very same data.
+    Sample k depends only on the preset, the seed and k, not on the process that makes it or on the samples before. So a
+    training that is resumed, or spread over several processes, sees exactly the same data.
     """
 
     def __init__(self, preset: Preset, root: Path, cache: Path) -> None:
         """
         Args:
             preset: its data, degradation, network and train.seed decide what the samples are.
-            root: folder below which the preset's folders lie.
+            root: folder that contains the preset's folders.
             cache: folder for decoded videos (see clip.open_clip).
 
         Raises:
-            FileNotFoundError, ValueError: if there is nothing to train on; the message says where it was looked for.
+            FileNotFoundError, ValueError: if there is nothing to train on; the message names the folders that were searched.
         """
         self.preset, self.root, self.cache = preset, root, cache
         self.warned: set[str] = set()
-        """Sources that this process has warned of."""
+        """Reasons that this process has already logged as warnings."""
         self.scenes = find_scenes(preset.data, preset.network, root, cache)
         self.stills = find_stills(preset.data, root)
         if not self.scenes and not self.stills:
@@ -71,7 +72,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of all that is trained on (see clip.fingerprint). Videos and stills are read for it: it takes its time."""
+        """Returns a hash of all training data (see clip.fingerprint). It reads all videos and stills, which takes a while."""
         prints = {path: _fingerprint(path) for path in dict.fromkeys(self._paths())}
         lines = [f"{path.name} {prints[path]}" for path in self._paths()]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -82,12 +83,15 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         yield from self.stills
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        """Sample k: lq (num_frame, 3, patch / scale, patch / scale) and gt (3, patch, patch), float32 in [0, 1].
+        """Makes sample k.
 
-        A source that cannot be read, for whatever reason, is named in a warning, and another one takes its place.
+        A source that cannot be read is named in a warning, and another one is used instead.
+
+        Returns:
+            lq (num_frame, 3, patch / scale, patch / scale) and gt (3, patch, patch), float32 in [0, 1].
 
         Raises:
-            ValueError: if 20 sources in a row cannot be read; it tells the last reason.
+            ValueError: if 20 sources in a row cannot be read; the message has the last reason.
         """
         rng = np.random.default_rng([self.preset.train.seed, k])
         failure: Exception | None = None
@@ -95,14 +99,14 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
             source = self._choose(rng)
             try:
                 return self._sample(source, rng)
-            except Exception as error:  # libraries for files raise nearly everything
+            except Exception as error:  # libraries that read files raise errors of almost any type
                 failure = error
                 reason = told(source if isinstance(source, Path) else source.gt, error)
                 self._warn(reason)
         raise ValueError(f"{ATTEMPTS} clips or pictures in a row could not be used, the last: {reason}") from failure
 
     def _warn(self, reason: str) -> None:
-        """Tells a reason once."""
+        """Logs a warning, but only once for each reason."""
         if reason not in self.warned:
             logger.warning("skipped: %s", reason)
         self.warned.add(reason)
@@ -127,9 +131,9 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
 
     def _of_still(self, path: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A sample of a moving still.
+        """Makes a sample from a moving still.
 
-        If motion blur is the first degradation, it is rendered from the known motion, with all that this covers and uncovers.
+        If motion blur is the first degradation, it is rendered from the known motion, including what this covers and uncovers.
         """
         config, network = self.preset.data, self.preset.network
         blur, steps = _split_off_blur(self.preset.degradation)

@@ -1,4 +1,4 @@
-"""First weights from a trained network, which may be shallower, narrower, of fewer frames or without TSA."""
+"""Takes first weights from a trained network, which may be shallower, narrower, have fewer frames or no TSA."""
 
 import logging
 
@@ -11,31 +11,35 @@ from vsedvr.weights import load_model
 __all__ = ["initialize"]
 
 FRAME_SHARE = 0.05
-"""Share of the centre frame's weights in the fusion that every other frame takes over, where there are more frames than in the
-trained network."""
+"""Share of the centre frame's fusion weights that every new frame gets, if the model has more frames than
+the trained network."""
 
 OF_FRAMES = ("fusion.feat_fusion.weight", "fusion.spatial_attn1.weight", "fusion.weight")
-"""Weights of the convolutions that take the features of all frames at once."""
+"""Names of the weights of convolutions that take the features of all frames at once."""
 
 logger = logging.getLogger("vsedvr")
 
 
 def initialize(model: EDVR, checkpoint: str) -> None:
-    """Takes over what fits of a trained network; other weights of the model stay as they are.
+    """Copies the weights of a trained network as far as they fit; other weights of the model are left unchanged.
 
-    - Fewer residual blocks (paper, section 4.1): they are taken in turn. Block i of n is block i modulo m of the m trained.
-    - Fewer channels: those that are taken over read nothing from the new ones, so the model gives at first what the narrower
-      one gives (Net2Net, Chen et al., ICLR 2016).
-    - Fewer frames: they keep their places around the centre. Every other frame takes FRAME_SHARE of the centre's weights. What
-      does not move is restored as before, and a network that learned to ignore its neighbours has to learn to align them.
-    - No TSA: the fusion stays as it is.
+    The trained network may have
+    - fewer residual blocks (paper, section 4.1): they are used in turn. Of n blocks, block i gets the weights of block i modulo
+      m of the m trained ones;
+    - fewer channels: the copied channels read nothing from new channels, so the model first gives the same result as the
+      narrower network (Net2Net, Chen et al., ICLR 2016);
+    - fewer frames: their weights keep the distance to the centre frame. Every other frame gets FRAME_SHARE of the centre
+      frame's weights. What does not move is restored as before, and a network that has learned to ignore its neighbours has
+      to learn to align them;
+    - no TSA: the fusion is left unchanged.
 
     Args:
-        model: gets the weights.
-        checkpoint: file, or name of an embedded model.
+        model: network that gets the weights.
+        checkpoint: path of a file, or name of an embedded model.
 
     Raises:
-        ValueError: if the trained network is wider or has another number of deformable groups: its alignment does not fit.
+        ValueError: if the trained network is wider, or has another number of deformable groups, so that its alignment does
+            not fit.
         OSError: if there is no such checkpoint.
     """
     donor = load_model(checkpoint)
@@ -67,12 +71,12 @@ def _key_there(key: str, donor: EDVRConfig) -> str:
 
 
 def _widen(key: str, trained: Tensor, own: Tensor, narrow: EDVRConfig, wide: EDVRConfig) -> Tensor | None:
-    """The model's weight or bias with the trained one put in its place among new channels; None if the shapes do not fit."""
-    shuffled = key.startswith("upconv")  # a pixel shuffle comes after: four channels become one
+    """Puts a trained weight or bias into the model's larger one. Returns the result, or None if the shapes do not fit."""
+    shuffled = key.startswith("upconv")  # a pixel shuffle follows: four channels become one
     outputs = _places(trained.shape[0], own.shape[0], narrow, wide, shuffled)
     if outputs is None:
         return None
-    # temporal attention sums over this convolution's channels: there new ones must begin at 0
+    # temporal attention sums over this convolution's channels, so weights of new channels must start at 0
     widened = torch.zeros_like(own) if key.startswith("fusion.temporal_attn2.") else own.clone()
     if trained.dim() == 1:
         widened[outputs] = trained
@@ -93,22 +97,23 @@ def _widen(key: str, trained: Tensor, own: Tensor, narrow: EDVRConfig, wide: EDV
 
 
 def _channels(narrow: EDVRConfig, wide: EDVRConfig) -> Tensor:
-    """Places of the trained channels in the wider network: each group of deformable convolution keeps its own channels."""
+    """Returns the indices of the trained channels in the wider network; each deformable group keeps its own channels."""
     group, channel = narrow.num_feat // narrow.deformable_groups, torch.arange(narrow.num_feat, device="cpu")
     return channel // group * (wide.num_feat // wide.deformable_groups) + channel % group
 
 
 def _places(count: int, own: int, narrow: EDVRConfig, wide: EDVRConfig, shuffled: bool = False) -> Tensor | None:
-    """Places of trained channels on one side of a convolution, which takes or gives one or several sets of num_feat channels.
+    """Returns the indices of trained channels on one side of a convolution, which has one or several sets of num_feat channels.
 
     Args:
-        count: trained channels on this side.
-        own: channels of the model on this side.
-        narrow, wide: configurations of the trained network and of the model.
-        shuffled: the sets are interleaved, as a pixel shuffle wants them.
+        count: number of trained channels on this side.
+        own: number of the model's channels on this side.
+        narrow: configuration of the trained network.
+        wide: configuration of the model.
+        shuffled: whether the sets are interleaved, as a pixel shuffle needs them.
 
     Returns:
-        (count,) of int64; None if these numbers are no sets.
+        Indices (count,), int64; None if the numbers of channels are not multiples of num_feat.
     """
     if count == own:
         return torch.arange(count, device="cpu")
@@ -121,7 +126,7 @@ def _places(count: int, own: int, narrow: EDVRConfig, wide: EDVRConfig, shuffled
 
 
 def _of_frames(narrow: EDVRConfig, wide: EDVRConfig) -> Tensor | None:
-    """Places of trained input channels in a convolution of all frames; None if the model's window is too short for them."""
+    """Returns the indices of trained input channels in a convolution over all frames; None if the window is too short."""
     first = wide.center - narrow.center
     if first < 0 or first + narrow.num_frame > wide.num_frame:
         return None

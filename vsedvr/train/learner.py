@@ -1,4 +1,4 @@
-"""The network that learns, and one step of learning."""
+"""The network in training, and one step of the optimisation."""
 
 import copy
 import logging
@@ -20,45 +20,45 @@ from vsedvr.train.settings import TrainConfig
 __all__ = ["Learner"]
 
 MAX_SKIPPED = 100
-"""Steps in a row without a finite gradient after which the training is given up."""
+"""Number of steps in a row without a finite gradient after which the training is given up."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class Learner:
-    """A network with all that changes from step to step: weights, their average, optimiser, scaler, number of steps."""
+    """A network in training, with all that changes in a step: weights, their average, optimiser, scaler and counters."""
 
     def __init__(self, model: EDVR, config: TrainConfig, processes: Processes) -> None:
         """
         Args:
-            model: moved to this process's device.
-            config: how to learn.
-            processes: this one's place among those that train together.
+            model: network to train; it is moved to this process's device.
+            config: settings of the optimisation.
+            processes: this process's rank among those that train together.
         """
         self.config, self.processes = config, processes
         self.device = processes.device
         self.dtype = PRECISIONS[config.precision]
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
-        """The moving average of the weights."""
+        """Network whose weights are the moving average of the model's."""
         self.optimizer = make_optimizer(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.iteration = 0
-        """Steps that are done."""
+        """Number of finished steps."""
         self.skipped = 0
-        """Steps in a row without a finite gradient."""
+        """Number of the last steps in a row without a finite gradient."""
         self.network: nn.Module | None = None
-        """The model with what is to be trained now, shared among the processes."""
+        """The model, with those parameters enabled that are trained now, wrapped so that processes share gradients."""
 
     def step(self, lq: Tensor, gt: Tensor) -> float:
-        """One iteration.
+        """Trains for one iteration.
 
         Args:
             lq: this process's share of the batch, (b, t, 3, h, w) in [0, 1], float32.
-            gt: (b, 3, scale * h, scale * w) in [0, 1], float32.
+            gt: ground truth of the centre frames, (b, 3, scale * h, scale * w) in [0, 1], float32.
 
         Returns:
-            The loss of this share.
+            Loss of this share.
 
         Raises:
             ValueError: if no gradient was finite for MAX_SKIPPED iterations.
@@ -70,7 +70,7 @@ class Learner:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             restored = self.network(lq)
         loss = LOSSES[self.config.loss](restored, gt, self.config.loss_eps, self.config.loss_reduction)
-        # Gradients of the processes are averaged, which is right for a mean; of sums they are to be added
+        # PyTorch averages the gradients of processes, which is right for a mean; for a sum they must be added
         share = self.processes.count if self.config.loss_reduction == "sum" else 1
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         self._update()
@@ -78,14 +78,14 @@ class Learner:
         return float(loss.detach())
 
     def _share_network(self) -> nn.Module:
-        """Only the fusion learns while TSA warms up (paper, section 4.1)."""
+        """Chooses the parameters to train, and shares the network. In TSA's warm-up only the fusion learns (section 4.1)."""
         warming_up = self.iteration < self.config.tsa_warmup
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not warming_up or name.startswith("fusion."))
         return DistributedDataParallel(self.model) if self.processes.count > 1 else self.model
 
     def _update(self) -> None:
-        """One step of the optimiser, unless a gradient is not finite: that would end in weights that are not."""
+        """Takes one step of the optimiser, unless a gradient is not finite, because the weights would not be finite either."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
         if norm.isfinite():
@@ -94,7 +94,7 @@ class Learner:
             update_average(self.ema, self.model, self.config.ema_decay, self.iteration)
         else:
             self.skipped += 1
-            if not self.scaler.is_enabled():  # which overflows now and then, and lowers its scale
+            if not self.scaler.is_enabled():  # a scaler overflows now and then by design, and lowers its scale
                 logger.warning("iteration %d skipped: its gradient is not finite", self.iteration + 1)
         if self.skipped == MAX_SKIPPED:
             raise ValueError(
@@ -104,16 +104,16 @@ class Learner:
         self.scaler.update()
 
     def close(self) -> None:
-        """Lets go of the processes' group: its threads live as long as something holds it."""
+        """Drops the wrapped network, so that the process group can end; its threads live as long as something refers to it."""
         self.network = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, beside its batch."""
+        """Returns everything that the next step depends on, except its batch."""
         parts: dict[str, Any] = {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "scaler": self.scaler}
         return {**{name: part.state_dict() for name, part in parts.items()}, "iteration": self.iteration}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what state_dict gave.
+        """Continues from a state that state_dict returned.
 
         Raises:
             ValueError: if it does not fit this network.

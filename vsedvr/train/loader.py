@@ -1,4 +1,4 @@
-"""Batches of training data, prepared by worker processes that always end with the training."""
+"""Loads batches of training data in worker processes, which always end with the training."""
 
 import contextlib
 import signal
@@ -20,27 +20,29 @@ from vsedvr.train.signals import ignore_stop_signals
 __all__ = ["open_batches"]
 
 Batch = tuple[Tensor, Tensor]
-"""lq (b, t, 3, h, w) and gt (b, 3, scale * h, scale * w), float32 in [0, 1]."""
+"""A batch: lq (b, t, 3, h, w) and gt (b, 3, scale * h, scale * w), float32 in [0, 1]."""
 
 FULL = ("shared memory", "shm", "No space left on device")
-"""What errors of workers say where /dev/shm is full: they hand over their batches there."""
+"""Parts of error messages which tell that /dev/shm, where workers put their batches, is full."""
 
 TOO_LITTLE = "too little shared memory (/dev/shm) for the workers; use --set train.workers=0 or a larger /dev/shm"
 
 
 @contextlib.contextmanager
 def open_batches(data: TrainingData, config: TrainConfig, processes: Processes, first: int) -> Iterator[Iterator[Batch]]:
-    """Starts the workers and gives this process's share of every batch, on its device. At the end no worker is left.
+    """Starts the workers, and gives an iterator over this process's share of every batch, on its device.
+
+    All workers have ended when the block ends.
 
     Args:
-        data: what the samples come from.
-        config: which batches, and how many workers prepare them.
-        processes: this process's place among those that train together.
+        data: training samples.
+        config: size of batches, and number of workers.
+        processes: this process's rank among those that train together.
         first: number of the iteration to begin with, counted from 0.
 
     Raises:
-        ChildProcessError: in place of any error inside the block that comes from a worker that failed or was killed; its
-            message is one line.
+        ChildProcessError: if a worker failed or was killed; it replaces any error in the block that follows from this. The
+            message is a single line.
     """
     before = set(active_children())
     workers: set[BaseProcess] = set()
@@ -57,7 +59,7 @@ def open_batches(data: TrainingData, config: TrainConfig, processes: Processes, 
     finally:
         if workers:
             iterator._shutdown_workers()  # what its own destructor does, but now
-        for worker in set(active_children()) - before:  # those that did not listen; Python would wait for them at its end
+        for worker in set(active_children()) - before:  # workers that did not end; Python would wait for them at exit
             worker.kill()
             worker.join()
 
@@ -72,22 +74,22 @@ def _loader(data: TrainingData, config: TrainConfig, processes: Processes, first
         num_workers=config.workers,
         pin_memory=processes.device.type == "cuda",
         worker_init_fn=_start_worker,
-        # a forked process hangs in OpenCV once this one has used its threads, as validation does for motion blur
+        # a forked process hangs in OpenCV if this one has used OpenCV's threads, as validation does for motion blur
         multiprocessing_context="spawn" if config.workers else None,
     )
 
 
 def _start_worker(_: int) -> None:
-    """Workers leave the answer to signals to the process that saves, and the cores to those that compute."""
+    """Prepares a worker: it ignores stop signals, which the main process handles, and uses a single thread."""
     ignore_stop_signals()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 
 def _end_of(workers: Iterable[BaseProcess]) -> str | None:
-    """What to tell of a worker that is gone; None while all are there."""
+    """Describes how a worker ended; None while all are running."""
     for worker in workers:
-        worker.join(0.2)  # its connections break a moment before it is gone
+        worker.join(0.2)  # its connections break a moment before it ends
         if worker.exitcode is None:
             continue
         how = f"exit status {worker.exitcode}" if worker.exitcode >= 0 else signal.Signals(-worker.exitcode).name
@@ -101,7 +103,7 @@ def _end_of(workers: Iterable[BaseProcess]) -> str | None:
 
 
 def _reason(error: Exception) -> str | None:
-    """What to tell of a worker's error in one line; None for an error of this process."""
+    """Describes an error of a worker in one line; None if the error is not a worker's."""
     text = str(error).strip()
     from_worker = "DataLoader worker" in text
     if any(sign in text for sign in FULL) and (from_worker or (isinstance(error, OSError) and error.filename is None)):

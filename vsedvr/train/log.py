@@ -1,6 +1,6 @@
-"""What a training tells while it runs: lines on stderr, a table of figures, and TensorBoard.
+"""Reports on a training while it runs: lines on stderr, a table of values, and TensorBoard.
 
-None of this can stop the training: what cannot be written is told in a warning and left out.
+None of this can stop the training: if something cannot be written, there is a warning.
 """
 
 import logging
@@ -19,26 +19,26 @@ from vsedvr.train.settings import TrainConfig
 __all__ = ["TrainingLog"]
 
 PICTURES = 4
-"""Restored frames that TensorBoard shows."""
+"""Number of restored frames that TensorBoard shows."""
 
 COLUMNS = ["iteration", "loss", "lr", "iterations_per_second", "validation_psnr_y"]
 ROW = re.compile(r"[0-9]{1,15}(,[0-9.e+-]*|,-?inf|,nan){4}")
-"""A row of log.csv: the iteration, then numbers or nothing."""
+"""Pattern of a row of log.csv: the iteration, then four numbers or empty cells."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class TrainingLog:
-    """Tells the loss of the first iteration, then means over train.log_every iterations, with rate and time left."""
+    """Logs the loss of the first iteration, then means over train.log_every iterations, with speed and time left."""
 
     def __init__(self, output: Path, iteration: int, config: TrainConfig, silent: bool = False) -> None:
         """
         Args:
-            output: folder for log.csv and tensorboard/. Rows of log.csv after this iteration are dropped: what a killed run did
-                after its last state is done, and told, again.
-            iteration: how many iterations are done.
-            config: how often to tell, and how many iterations there are.
-            silent: tell and write nothing: of several processes only the first does.
+            output: folder for log.csv and tensorboard/. Rows of log.csv after this iteration are removed: a run that was killed
+                wrote them after it last saved its state, so these iterations are done again.
+            iteration: number of finished iterations.
+            config: tells how often to log, and how many iterations there are.
+            silent: whether to log nothing. Of several processes only the first one logs.
         """
         self.config, self.silent, self.first = config, silent, iteration + 1
         self.since, self.began, self.losses = iteration, time.monotonic(), 0.0
@@ -55,7 +55,7 @@ class TrainingLog:
             self.board.tell(lambda board: board.close())
 
     def step(self, iteration: int, loss: float, lr: float) -> None:
-        """Counts an iteration that was done, from 1 on."""
+        """Counts a finished iteration; the first has number 1."""
         if self.silent:
             return
         self.losses += loss
@@ -74,7 +74,7 @@ class TrainingLog:
         self.since, self.began, self.losses = iteration, time.monotonic(), 0.0
 
     def validated(self, iteration: int, psnr_y: float, pictures: Sequence[Frame]) -> None:
-        """Tells the result of a validation, in dB, and shows restored frames (h, w, 3)."""
+        """Logs the result of a validation in dB, and shows restored frames (h, w, 3)."""
         logger.info("iteration %d, validation %.3f dB (Y)", iteration, psnr_y)
         self.table.add([iteration, "", "", "", f"{psnr_y:.4f}"])
 
@@ -87,7 +87,7 @@ class TrainingLog:
 
 
 class _Table:
-    """log.csv. Opened anew for every row, so that it goes on as soon as it can be written again."""
+    """The file log.csv. It is opened for every row, so that it continues as soon as it can be written again."""
 
     def __init__(self, path: Path, iteration: int) -> None:
         self.path = path
@@ -112,7 +112,7 @@ class _Table:
 
 
 class _Board:
-    """TensorBoard, until it fails."""
+    """TensorBoard's log, until writing it fails."""
 
     def __init__(self, folder: Path, iteration: int) -> None:
         self.folder = folder
@@ -130,13 +130,13 @@ class _Board:
     def _guard(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except Exception as error:  # of the system, of TensorBoard, or of what other programs left in its folder
+        except Exception as error:  # from the system, TensorBoard, or files of other programs in its folder
             logger.warning("the training goes on without TensorBoard in %s: %s", self.folder, error)
             self.writer = None
 
 
 def _keep_rows(path: Path, iteration: int) -> None:
-    """Rewrites a log with its rows up to an iteration; lines that are no rows, as a kill leaves them, are dropped."""
+    """Rewrites a log with its rows up to an iteration. Incomplete lines, which a killed run may leave, are removed."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     rows = [line for line in lines if ROW.fullmatch(line)]
     foreign = [line for line in lines if not ROW.fullmatch(line) and line != ",".join(COLUMNS)]

@@ -1,4 +1,4 @@
-"""The training loop: exact to resume, safe to stop, the same over any number of processes."""
+"""The training loop, which can be stopped at any time, resumes exactly, and gives the same for any number of processes."""
 
 import contextlib
 import functools
@@ -34,10 +34,10 @@ logger = logging.getLogger("vsedvr")
 
 
 class Trainer:
-    """One training in one output folder.
+    """A training with its output folder.
 
-    The folder gets last.pt (everything, to resume), last.safetensors and best.safetensors (the moving average of the
-    weights, as a model file that every command takes), log.csv and tensorboard/.
+    The folder gets last.pt (the whole state, to resume), last.safetensors and best.safetensors (the moving average of the
+    weights, as a model file that every command can load), log.csv and tensorboard/.
     """
 
     def __init__(
@@ -52,18 +52,19 @@ class Trainer:
     ) -> None:
         """
         Args:
-            preset: what to do.
-            data: what to learn from.
-            output: folder for what comes out; made where it is not there.
-            processes: this one's place among those that train together.
-            validation: what best.safetensors is chosen by; without it there is none. Only the first process needs it.
-            model: a network to train in place of a fresh one of the preset's.
-            state: of a training that goes on, from state.load_state; None begins a new one.
+            preset: the whole configuration.
+            data: training samples.
+            output: folder for results; created if it does not exist.
+            processes: this process's rank among those that train together.
+            validation: decides which weights become best.safetensors; without it there is no such file. Only the first process
+                needs it.
+            model: network to train instead of a new one from the preset.
+            state: state of the training to resume, from state.load_state; None starts a new training.
 
         Raises:
-            ValueError: if the batch does not divide among the processes, or the state belongs to another preset or other
-                data: then the next losses would not be the same.
-            OSError: if there is no checkpoint to begin from.
+            ValueError: if the batch cannot be divided among the processes, or the state belongs to another preset or other
+                data, so that the next losses would differ.
+            OSError: if the checkpoint to begin from does not exist.
         """
         config = preset.train
         if config.batch % processes.count:
@@ -72,33 +73,33 @@ class Trainer:
         self.digest = data.digest if processes.is_first else ""
         self.output, self.validation = output, validation
         self.on_step: Callable[[int, float], None] = lambda iteration, loss: None
-        """Called after each iteration with its number, from 1 on, and its loss."""
+        """Function called after each iteration with its number, counted from 1, and its loss."""
         torch.manual_seed(config.seed)
         model = model or _fresh_network(preset)
         if state is None:
             _initialize(model, preset)
         self.learner = Learner(model, config, processes)
         self.validated = 0
-        """The last iteration whose validation is done."""
+        """Number of the last iteration after which the validation was done."""
         self.best = -math.inf
         """PSNR of best.safetensors, in dB."""
         self.best_by: str | None = None
-        """Digest of the validation that it was measured by."""
+        """Digest of the validation that measured `best`."""
         self.stop_asked: signal.Signals | None = None
         if state is not None:
             self._resume(state)
 
     @property
     def iteration(self) -> int:
-        """Iterations that are done."""
+        """Number of finished iterations."""
         return self.learner.iteration
 
     def run(self) -> None:
-        """Trains to the end, or until SIGINT or SIGTERM, after which it saves and returns.
+        """Trains to the end, or until SIGINT or SIGTERM; then saves and returns.
 
         Raises:
             ChildProcessError: if a worker that prepares data fails.
-            ValueError: if hardly any source can be read, or no gradient is finite any more.
+            ValueError: if hardly any source can be read, or gradients are no longer finite.
             OSError: if the state cannot be saved at the end.
         """
         self.output.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ class Trainer:
             TrainingLog(self.output, self.iteration, self.config, silent=not self.processes.is_first) as log,
             open_batches(self.data, self.config, self.processes, self.iteration) as batches,
         ):
-            self.processes.first(functools.partial(self._validate, log))  # what a stop came before
+            self.processes.first(functools.partial(self._validate, log))  # a validation that a stop prevented
             for lq, gt in batches:
                 loss, stop = self._agree(self.learner.step(lq, gt))
                 self._tell(log, loss)
@@ -118,7 +119,7 @@ class Trainer:
                     break
 
     def _agree(self, loss: float) -> tuple[float, bool]:
-        """The loss of the whole batch, and whether to stop now: one process that went on alone would wait for ever."""
+        """Returns the loss of the whole batch, and whether to stop. Processes must agree: a single one would wait forever."""
         stop = self.stop_asked is not None
         if self.processes.count == 1:
             return loss, stop
@@ -138,7 +139,7 @@ class Trainer:
         self.stop_asked = number
 
     def _keep(self, log: TrainingLog, stop: bool) -> None:
-        """Saves, and only then validates: nothing that happens in a validation loses an iteration."""
+        """Saves the state, and validates only afterwards, so that a failing validation loses no iteration."""
         try:
             self._save()
             if not stop:
@@ -153,12 +154,12 @@ class Trainer:
             )
 
     def _validate(self, log: TrainingLog) -> None:
-        """Validates where that is due and not done yet; a validation that fails is told in a warning."""
+        """Validates if this is due and not done yet. If a validation fails, there is a warning."""
         if self.validation is None or not self._due(self.config.valid_every) or self.validated == self.iteration:
             return
         try:
             value, pictures = self.validation(self.learner.ema)
-        except Exception as error:  # a GPU without enough memory, say
+        except Exception as error:  # for example a GPU without enough memory
             reason = f"{type(error).__name__}: {error}"
             logger.warning("iteration %d is not validated, the training goes on: %s", self.iteration, reason)
             return
@@ -171,7 +172,7 @@ class Trainer:
         self._save()
 
     def _forget_another_best(self, validation: str) -> None:
-        """Scores of different validations do not compare: what is best by another one is renamed."""
+        """Renames best.safetensors if another validation measured it, since scores of different validations do not compare."""
         if self.best_by == validation:
             return
         path = self.output / "best.safetensors"
@@ -195,12 +196,12 @@ class Trainer:
 
     def _save_model(self, name: str, **figures: float) -> None:
         record = {**self._record(), "iteration": self.iteration, **figures}
-        # Models are passed on: they tell which checkpoint they began from, and not where it lay
+        # Models are given to other people: they tell the name of the checkpoint they began from, but not its folder
         record["preset"]["train"]["init"] = Path(self.config.init).name
         save_model(self.output / name, self.learner.ema, record, PRECISIONS[self.config.store])
 
     def _record(self) -> dict[str, Any]:
-        """What the weights come from."""
+        """Returns the record of what the weights were trained with: the preset, and the digest of the data."""
         return {"preset": self.preset.as_dict(), "data": self.digest}
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -217,7 +218,7 @@ class Trainer:
 
 
 def _fresh_network(preset: Preset) -> EDVR:
-    with torch.device("cpu"):  # whatever another program has set: so its random weights are always the same
+    with torch.device("cpu"):  # in spite of another default device, so that the random weights are always the same
         return EDVR(preset.network)
 
 

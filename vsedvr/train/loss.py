@@ -1,20 +1,21 @@
-"""Losses: the paper's, and two that are mostly of the luma."""
+"""Losses: the one of the paper, and two that weigh luma more than colours."""
 
 from torch import Tensor
 
 __all__ = ["LOSSES", "LUMA", "charbonnier", "luma_charbonnier", "luma_psnr"]
 
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of R, G and B in the luma (ITU-R BT.601)."""
+"""Weights of R, G and B in the luma (ITU-R BT.601)."""
 COLOUR_WEIGHT = 0.1
-"""Weight of the colours' error in the losses of the luma, whose own error has the weight 1."""
+"""Weight of the colours' error in the luma losses; the luma's own error has weight 1."""
 
 
 def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
-    """sqrt((restored - gt)^2 + eps^2), a smooth form of the absolute difference (paper, section 4.1).
+    """Returns sqrt((restored - gt)^2 + eps^2), a smooth form of the absolute difference (paper, section 4.1).
 
     Args:
-        restored, gt: of one shape, on a scale of 1.
+        restored: restored pictures in [0, 1], of any shape.
+        gt: ground truth of the same shape.
         eps: 1e-3 in the paper and in its authors' code. BasicSR adds 1e-12 under the root, which is eps 1e-6.
         reduction: "mean" or "sum" over all samples.
     """
@@ -22,13 +23,14 @@ def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str 
 
 
 def luma_charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
-    """Charbonnier's loss of the luma, plus COLOUR_WEIGHT times its mean over the colours (R, G and B less the luma).
+    """Returns the Charbonnier loss of the luma, plus COLOUR_WEIGHT times its mean over the colours (R, G and B minus luma).
 
     A small network cannot remove all errors of the colours, such as their own noise or what 4:2:0 lost. If every sample of R, G
-    and B counted alike, these errors would outweigh those of the luma, and the network would learn slowly what it can learn.
+    and B counted equally, these errors would outweigh those of the luma, and the network would learn slowly what it can learn.
 
     Args:
-        restored, gt: (..., 3, h, w) in R, G, B, on a scale of 1.
+        restored: restored pictures (..., 3, h, w) in R, G, B, in [0, 1].
+        gt: ground truth of the same shape.
         eps: as for charbonnier.
         reduction: "mean" or "sum" over all pixels.
     """
@@ -37,13 +39,14 @@ def luma_charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction:
 
 
 def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = "mean") -> Tensor:
-    """The negative PSNR of each picture's luma in dB (for R, G and B: Chen et al., HINet, CVPRW 2021).
+    """Returns the negative PSNR of each picture's luma in dB (for R, G and B: Chen et al., HINet, CVPRW 2021).
 
-    A tenth less error counts alike in a picture that is nearly right and in one that is far off; the other losses learn mostly
+    A tenth less error counts the same in a picture that is nearly right and in one that is far off; other losses learn mostly
     from the latter. COLOUR_WEIGHT times the colours' mean square error is added to the luma's, as in luma_charbonnier.
 
     Args:
-        restored, gt: (..., 3, h, w) in R, G, B, on a scale of 1.
+        restored: restored pictures (..., 3, h, w) in R, G, B, in [0, 1].
+        gt: ground truth of the same shape.
         eps: root mean square error below which a smaller error hardly changes the loss: 1e-3 is 60 dB, 1e-2 is 40 dB.
         reduction: "mean" or "sum" over all pictures.
     """
@@ -53,7 +56,7 @@ def luma_psnr(restored: Tensor, gt: Tensor, eps: float = 1e-3, reduction: str = 
 
 
 def _luma_and_colours(difference: Tensor) -> tuple[Tensor, Tensor]:
-    """Parts a difference (..., 3, h, w) into that of the luma (..., h, w) and that of the colours (..., 3, h, w)."""
+    """Splits a difference (..., 3, h, w) into the luma's (..., h, w) and the colours' (..., 3, h, w)."""
     luma = (difference * difference.new_tensor(LUMA).view(3, 1, 1)).sum(-3)
     return luma, difference - luma.unsqueeze(-3)
 
@@ -67,4 +70,4 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
 
 
 LOSSES = {"charbonnier": charbonnier, "luma": luma_charbonnier, "luma_psnr": luma_psnr}
-"""The losses by their names in presets."""
+"""Loss functions by their names in presets."""

@@ -8,13 +8,13 @@ from vsedvr.train.settings import TrainConfig
 __all__ = ["make_optimizer", "set_learning_rate", "update_average"]
 
 ENLARGEMENT = ("upconv", "conv_hr", "conv_last")
-"""What the names of the last convolutions begin with."""
+"""Beginnings of the names of the convolutions that enlarge and come last."""
 
 
 def make_optimizer(model: EDVR, config: TrainConfig) -> optim.Adam:
-    """Adam with a group of parameters for each learning rate: "lr_mul" of a group is its share of train.lr.
+    """Makes an Adam optimiser with a group of parameters for each learning rate; its "lr_mul" is its factor of train.lr.
 
-    What comes before the enlargement has train.body_lr_mul, and convolutions that predict offsets train.dcn_lr_mul.
+    Parameters before the enlargement have train.body_lr_mul, and convolutions that predict offsets train.dcn_lr_mul.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -25,18 +25,20 @@ def make_optimizer(model: EDVR, config: TrainConfig) -> optim.Adam:
 
 
 def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
-    """Gives every group of make_optimizer its share of a learning rate."""
+    """Sets the learning rate of every group of make_optimizer to `lr` times the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_mul"]
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float, iteration: int) -> None:
-    """Moves the averages of the weights towards the weights; of two networks alike.
+    """Moves the average of the weights towards the current weights.
 
     Args:
-        average: keeps `decay` of what it was.
-        decay: train.ema_decay; at most (1 + n) / (10 + n) in iteration n, so that the start is soon forgotten.
-        iteration: counted from 0.
+        average: network with the averaged weights, which are changed.
+        model: network with the current weights.
+        decay: train.ema_decay, the share of the old average that is kept. In iteration n it is at most (1 + n) / (10 + n), so
+            that the start is soon forgotten.
+        iteration: number of the iteration, counted from 0.
     """
     decay = min(decay, (1 + iteration) / (10 + iteration))
     for mean, value in zip(average.parameters(), model.parameters(), strict=True):

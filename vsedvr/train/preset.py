@@ -1,4 +1,4 @@
-"""Presets: what a training consists of, as a TOML file."""
+"""Presets: TOML files that configure a whole training."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Preset:
-    """A whole training."""
+    """The configuration of a training."""
 
     name: str
     network: EDVRConfig
@@ -50,7 +50,7 @@ class Preset:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """The tables that parse_preset makes this preset of; for the record in checkpoints."""
+        """Returns the tables from which parse_preset makes this preset, for the record in checkpoints."""
         kinds = {step: kind for kind, step in KINDS.items()}
         tables = {name: dataclasses.asdict(getattr(self, name)) for name in ("network", "data", "train")}
         steps = [{"kind": kinds[type(step)], **dataclasses.asdict(step)} for step in self.degradation]  # type: ignore[call-overload]
@@ -58,21 +58,21 @@ class Preset:
 
 
 TABLES: dict[str, Any] = {"network": EDVRConfig, "data": DataConfig, "train": TrainConfig}
-"""Tables of a preset's file beside [[degradation]], and what they are read as."""
+"""Classes for the tables in a preset's file, except [[degradation]], by the tables' names."""
 
 
 def preset_names() -> list[str]:
-    """Names of the presets inside the package."""
+    """Returns the names of the presets in the package."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
-    """A preset of the package by its name, or any TOML file by its path.
+    """Reads a preset of the package by name, or any TOML file by path.
 
     Args:
-        name_or_path: see preset_names.
-        changes: "table.key=value" in TOML's spelling, each in place of what the file says; of a degradation the table is
-            its kind, as in motion_blur.exposure=[0.75, 1].
+        name_or_path: one of preset_names, or a path.
+        changes: settings as "table.key=value" in TOML's notation, which replace those in the file. For a degradation the table
+            is its kind, as in "motion_blur.exposure=[0.75, 1]".
 
     Raises:
         FileNotFoundError: if there is no such preset.
@@ -89,10 +89,14 @@ def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
 
 
 def change_tables(tables: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """A copy of a preset's tables with changes, which are written as read_preset has them.
+    """Returns a copy of a preset's tables with changed settings.
+
+    Args:
+        tables: tables of the preset.
+        changes: changes, as read_preset takes them.
 
     Raises:
-        ValueError: for what is no change, or names no table of the preset.
+        ValueError: if a change is malformed, or names no table of the preset.
     """
     changed = copy.deepcopy(tables)
     for change in changes:
@@ -101,9 +105,12 @@ def change_tables(tables: dict[str, Any], changes: Sequence[str]) -> dict[str, A
 
 
 def drop_unknown(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The tables of a record by another version without the settings that this version lacks, and the names of these.
+    """Removes settings that this version does not have from the tables that another version recorded.
 
     Older versions had network.hr_in instead of network.scale: true is scale 1, false is scale 4.
+
+    Returns:
+        The remaining tables, and the names of the removed settings.
     """
     if "hr_in" in (network := tables.get("network", {})):
         rest = {key: value for key, value in network.items() if key != "hr_in"}
@@ -125,7 +132,7 @@ def drop_unknown(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def parse_preset(tables: dict[str, Any]) -> Preset:
-    """A preset from the tables of its TOML file and its name.
+    """Makes a preset from the tables of its TOML file and its name.
 
     Raises:
         ValueError: for keys that do not exist and values that make no sense; the message names them.
@@ -146,7 +153,7 @@ def _parse_step(step: Any) -> Degradation:
 
 
 def _parse(table: Any, type: Any, where: str) -> Any:
-    """A dataclass from a table of TOML values."""
+    """Makes a dataclass from a table of TOML values."""
     if not isinstance(table, dict):
         raise ValueError(f"{where} must be a table, [{where}], got {table!r}")
     hints = get_type_hints(type)
@@ -155,7 +162,7 @@ def _parse(table: Any, type: Any, where: str) -> Any:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """A TOML value as the type that a field has: arrays become tuples, and whole numbers floats where the field is a float."""
+    """Converts a TOML value to the type of a field: arrays become tuples, and whole numbers floats if the field is a float."""
     if get_origin(hint) is tuple:
         item, *rest = get_args(hint)
         if not isinstance(value, list | tuple):
@@ -172,7 +179,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _names(type: Any) -> set[str]:
-    """Names of a dataclass's fields."""
+    """Returns the names of a dataclass's fields."""
     return {entry.name for entry in fields(type)}
 
 
@@ -200,7 +207,7 @@ def _apply(tables: dict[str, Any], change: str) -> None:
 
 
 def _places(tables: dict[str, Any], where: str) -> list[Any]:
-    """The tables that a change of the table `where` is for: one of the preset's, or every degradation of this kind."""
+    """Returns the tables that a change to the table `where` affects: one of the preset's, or every degradation of this kind."""
     if where not in KINDS:
         return [tables.setdefault(where, {})]
     steps = tables.get("degradation", [])

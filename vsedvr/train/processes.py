@@ -1,4 +1,4 @@
-"""The processes that train together, as torchrun starts them; a single one without it."""
+"""Processes that train together, as torchrun starts them, or a single one without torchrun."""
 
 import contextlib
 import os
@@ -13,46 +13,46 @@ from torch.distributed import PrefixStore, Store, rendezvous  # type: ignore[att
 __all__ = ["Processes"]
 
 POLL = 0.1
-"""Seconds between looks at whether the first process has done what the others wait for."""
+"""Seconds between checks whether the first process has finished the task that the others wait for."""
 
 FAILED = "failed"
-"""Key under which a process that ends with an error tells the others."""
+"""Key in the store that a process sets when it ends with an error, to tell the others."""
 
 
 class Processes:
-    """This process's place among all that train together. As a context manager it leaves the group at its end."""
+    """This process among all that train together. As a context manager, it leaves the process group at the end."""
 
     def __init__(self, rank: int, count: int, device: torch.device, store: Store | None = None) -> None:
         """
         Args:
             rank: number of this process, from 0.
-            count: how many there are.
-            device: what this one computes on.
-            store: what they tell each other by; only where there are several.
+            count: number of processes.
+            device: device on which this process computes.
+            store: store for messages between processes; None if there is only one process.
         """
         self.rank, self.count, self.device = rank, count, device
         self.store = store
         self.tasks = 0
-        """Tasks of the first process so far (see `first`)."""
+        """Number of tasks that `first` has run so far."""
 
     @classmethod
     def join(cls, device: torch.device | None) -> "Processes":
-        """Finds this process's place by torchrun's environment and connects it to the others, by NCCL on GPUs, by gloo on CPUs.
+        """Reads this process's rank from torchrun's environment and connects it to the others (NCCL on GPUs, gloo on CPUs).
 
         Args:
-            device: where to compute; None is a GPU where there is one. Under torchrun each process takes the GPU of its local
-                rank.
+            device: device to compute on; None chooses a GPU if there is one. Under torchrun each process uses the GPU of its
+                local rank.
 
         Raises:
-            ValueError: if CUDA is asked for and not there, or there are more processes than GPUs.
+            ValueError: if CUDA is asked for but not available, or there are more processes than GPUs.
         """
         chosen = _choose_device(device)
         count = int(os.environ.get("WORLD_SIZE", 1))
         if count == 1:
             return cls(0, 1, chosen)
-        # The functions of this module take whatever process group exists at import as their default value, and
-        # DistributedDataParallel imports it. Imported now they get none; later they would keep the group alive after `leave`,
-        # and its threads can abort a process that ends.
+        # The functions of this module take the process group that exists at import as a default argument, and
+        # DistributedDataParallel imports it. If it is imported now, there is none yet. Later they would keep the group alive
+        # after `leave`, and the group's threads can abort a process at exit.
         from torch.distributed.nn import functional  # noqa: F401
 
         store, rank, count = next(rendezvous("env://"))
@@ -66,12 +66,15 @@ class Processes:
         return self.rank == 0
 
     def first[T](self, task: Callable[[], T]) -> T | None:
-        """Runs a task in the first process, however long it takes, while the others wait; they get None.
+        """Runs a task in the first process, however long it takes, while the others wait.
 
-        All processes must call this in the same order. The wait is no collective operation, which would time out.
+        All processes must call this in the same order. Waiting is not a collective operation, which would time out.
+
+        Returns:
+            The task's result in the first process; None in the others.
 
         Raises:
-            ConnectionError: in the others if the task fails or the first process is gone.
+            ConnectionError: in the others, if the task fails or the first process has ended.
         """
         self.tasks += 1
         if self.is_first:
@@ -90,18 +93,18 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leaves the group.
+        """Leaves the process group.
 
         Raises:
-            ConnectionError: in place of an error that only says that another process is gone.
+            ConnectionError: if the error in the block only says that another process has ended; it replaces that error.
         """
         if self.store is None:
             return
         lost = isinstance(error, RuntimeError) and _is_of_connection(error)
         if error is not None:
-            with contextlib.suppress(RuntimeError):  # the store may be gone as well
+            with contextlib.suppress(RuntimeError):  # the store may have ended as well
                 self.store.set(FAILED, "")
-            if self.device.type == "cuda":  # else NCCL would wait for kernels that wait for the others
+            if self.device.type == "cuda":  # else NCCL would wait for kernels that wait for the other processes
                 distributed.group.WORLD.abort()  # type: ignore[union-attr]
         distributed.destroy_process_group()
         if lost:
@@ -125,5 +128,5 @@ def _choose_device(device: torch.device | None) -> torch.device:
 
 
 def _is_of_connection(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch means that another process is gone; gloo's have no type of their own."""
+    """Tells whether an error of PyTorch means that another process has ended; gloo's errors have no type of their own."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error)

@@ -1,4 +1,4 @@
-"""A training that goes on: what its state says about it, and what may be different now."""
+"""Resumes a training: reads its settings from its state, and checks which ones may differ now."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,31 +12,31 @@ __all__ = ["Places", "check_unchanged", "recorded_places", "recorded_preset"]
 MAY_CHANGE = {f"train.{name}" for name in ("iterations", "periods", "restart_weights", "store")} | {
     f"train.{name}" for name in ("log_every", "valid_every", "save_every", "workers")
 }
-"""How long to train and what to write on the way. On all other settings the next iteration depends."""
+"""Settings that may change when a training is resumed; all others affect the next iterations."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class Places(NamedTuple):
-    """Where the data of a training lies. The folders may move as long as what is in them stays the same."""
+    """Folders with the data of a training. They may be moved, as long as their content stays the same."""
 
     root: Path
-    """Folder below which the preset's folders lie."""
+    """Folder that contains the preset's folders."""
     valid: Path | None = None
-    """Clips for validation."""
+    """Folder of clips for validation; None without validation."""
     valid_lq: Path | None = None
-    """The same clips in low quality; None where the preset's degradations make it."""
+    """Folder of the same clips in low quality; None if the preset's degradations make it."""
 
 
 def recorded_preset(state: dict[str, Any], changes: Sequence[str] = ()) -> Preset:
-    """The preset that a training began with, and changes to it.
+    """Returns the preset with which a training began, with changes.
 
     Args:
-        state: of the training, see state.load_state.
-        changes: "table.key=value" as read_preset takes them.
+        state: state of the training, see state.load_state.
+        changes: settings as "table.key=value", as read_preset takes them.
 
     Raises:
-        ValueError: for changes that make no sense or may not be (see check_unchanged).
+        ValueError: for changes that make no sense or are not allowed (see check_unchanged).
     """
     tables, unknown = drop_unknown(state["record"]["preset"])
     if unknown:
@@ -47,16 +47,16 @@ def recorded_preset(state: dict[str, Any], changes: Sequence[str] = ()) -> Prese
 
 
 def recorded_places(state: dict[str, Any]) -> Places | None:
-    """Where the data lay; None where an older version of vsedvr did not record it."""
+    """Returns the folders with the data; None if an older version of vsedvr did not record them."""
     places = state.get("places")
     return None if places is None else Places(*(path and Path(path) for path in places))
 
 
 def check_unchanged(state: dict[str, Any], preset: Preset) -> None:
-    """Checks that a training can go on with a preset.
+    """Checks that a training can be resumed with a preset.
 
     Raises:
-        ValueError: if settings differ on which the next iteration depends; the message has both values of each.
+        ValueError: if settings differ that affect the next iterations; the message has both values of each.
     """
     before = dict(_settings(parse_preset(drop_unknown(state["record"]["preset"])[0])))
     now = dict(_settings(preset))
@@ -69,11 +69,11 @@ def check_unchanged(state: dict[str, Any], preset: Preset) -> None:
 
 
 def _settings(preset: Preset) -> Iterator[tuple[str, Any]]:
-    """Every setting by the name that --set has for it; a second step of the same kind has a number."""
+    """Yields every setting with its name as --set takes it. A second step of the same kind gets a number."""
     tables = preset.as_dict()
     for table in ("network", "data", "train"):
         for key, value in tables[table].items():
-            if (table, key) != ("train", "init"):  # needed at the start only
+            if (table, key) != ("train", "init"):  # used only at the start
                 yield f"{table}.{key}", value
     kinds = [step["kind"] for step in tables["degradation"]]
     for n, step in enumerate(tables["degradation"]):

@@ -1,4 +1,4 @@
-"""The settings of a training: the tables [data] and [train] of its preset."""
+"""The settings of a training: the tables [data] and [train] of a preset."""
 
 import math
 from dataclasses import dataclass
@@ -10,35 +10,35 @@ __all__ = ["DataConfig", "TrainConfig"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where windows come from. Paths are below the root folder that the command line gives."""
+    """Sources and form of the training windows. Paths are relative to the root folder that the command line gives."""
 
     gt: tuple[str, ...] = ()
-    """Folders of clips: folders of frames and video files, however deep."""
+    """Folders of clips, which are searched recursively for video files and folders of frames."""
     lq: tuple[str, ...] = ()
-    """For each folder of gt the folder with the same clips in low quality. Without it the preset's degradations make lq."""
+    """For each folder in gt, the folder with the same clips in low quality. If empty, the preset's degradations make lq."""
     stills: tuple[str, ...] = ()
-    """Folders of pictures, each of which becomes clips under synthetic motion."""
+    """Folders of pictures, from which clips with synthetic motion are made."""
     stills_share: float = 0.5
-    """Share of the windows that come from stills, where there are both."""
+    """Share of windows that come from stills, if there are both stills and clips."""
     speed: tuple[float, float] = (0.1, 12.0)
-    """Slowest and fastest motion over stills, in pixels a frame (see synthesis.moving_still)."""
+    """Slowest and fastest motion over stills, in pixels per frame (see synthesis.moving_still)."""
     names: str = ""
-    """A text file below the root folder with the clips to take: on each line a path below the gt folder."""
+    """Text file below the root folder that lists the clips to use, each line a path below the gt folder."""
     exclude: tuple[str, ...] = ()
-    """Clips and stills to leave out, by their path below the root folder."""
+    """Clips and stills to leave out, as paths below the root folder."""
     patch: int = 256
     """Height and width of a gt patch in pixels."""
     interval: tuple[int, ...] = (1,)
-    """Distances in frames from one frame of the window to the next; each window has one of them at random."""
+    """Possible distances in frames between neighbours in a window; each window uses one of them at random."""
     reverse: bool = False
-    """Half of the windows run backwards."""
+    """Whether half of the windows run backwards."""
     reduce: float = 1.0
-    """Windows are first reduced by a random factor up to this one, which makes sharper gt of soft video."""
+    """Windows are first reduced by a random factor up to this one, which makes sharp gt from soft video."""
     contrast: tuple[float, float] = (1.0, 1.0)
-    """Smallest and largest factor by which a window's contrast about its mean brightness is raised before it is degraded; drawn
-    logarithmically. Networks do too much where contrast is higher than any that they learned from."""
+    """Smallest and largest factor for the contrast about a window's mean brightness, drawn logarithmically; applied before the
+    degradations. Networks overshoot where the contrast is higher than any that they learned from."""
     max_frames: int = 2000
-    """Frames taken of a video file, from its beginning."""
+    """Maximum number of frames used from a video file, counted from its beginning."""
 
     def __post_init__(self) -> None:
         if self.lq and len(self.lq) != len(self.gt):
@@ -64,59 +64,59 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The optimisation. Numbers of iterations count steps of the optimiser."""
+    """Settings of the optimisation. Numbers of iterations count steps of the optimiser."""
 
     iterations: int = 600_000
-    """Length of the training."""
+    """Total number of iterations."""
     batch: int = 32
-    """Windows in one step, over all processes together."""
+    """Number of windows in one step, over all processes together."""
     lr: float = 4e-4
     """Learning rate at the start of a period."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Adam's decay rates."""
+    """Decay rates of Adam."""
     periods: tuple[int, ...] = (600_000,)
     """Lengths of the cosine periods, in iterations."""
     restart_weights: tuple[float, ...] = (1,)
-    """Share of lr that each period begins with, one for each of periods."""
+    """Factor of lr at the beginning of each period."""
     eta_min: float = 1e-7
     """Learning rate at the end of a period."""
     dcn_lr_mul: float = 1.0
-    """Factor of the learning rate for the convolutions that predict offsets: lower is more stable."""
+    """Factor of the learning rate for convolutions that predict offsets; lower is more stable."""
     body_lr_mul: float = 1.0
-    """Factor of the learning rate for all that comes before the enlargement (upconv1 to conv_last)."""
+    """Factor of the learning rate for all layers before the enlargement (upconv1 to conv_last)."""
     loss: str = "charbonnier"
-    """charbonnier (of R, G and B, as in the paper), luma or luma_psnr (see loss.py)."""
+    """Name of the loss: charbonnier (of R, G and B, as in the paper), luma or luma_psnr (see loss.py)."""
     loss_reduction: str = "sum"
-    """sum, as the published networks were trained, or mean: over all samples of the batch, with luma_psnr over its pictures."""
+    """Reduction of the loss: sum, as for the published networks, or mean, over samples (with luma_psnr over pictures)."""
     loss_eps: float = 1e-3
-    """Charbonnier's eps, whose square stands under the root: 1e-3 in the paper and its authors' code, 1e-6 in BasicSR. With
+    """Charbonnier's eps, which is squared under the root: 1e-3 in the paper and its authors' code, 1e-6 in BasicSR. With
     luma_psnr it is the error below which a smaller one hardly changes the loss."""
     ema_decay: float = 0.999
-    """Decay of the moving average of the weights, which is the result of the training; 0 is no average. After n iterations it
-    is at most (1 + n) / (10 + n), so that the start is soon forgotten."""
+    """Decay of the moving average of the weights, which is the result of the training; 0 turns averaging off. After n
+    iterations it is at most (1 + n) / (10 + n), so that the start is soon forgotten."""
     grad_clip: float = 0.0
-    """Largest norm of the gradient; 0 is no limit."""
+    """Maximum norm of the gradient; 0 for no limit."""
     tsa_warmup: int = 0
-    """Number of first iterations that train the fusion alone, in a network that began from one without TSA."""
+    """Number of iterations at the start that train only the fusion, for a network that begins from one without TSA."""
     init: str = ""
-    """A checkpoint to begin from; it may be shallower, narrower, of fewer frames or without TSA (see initialize.initialize)."""
+    """Checkpoint to begin from. It may be shallower, narrower, with fewer frames or without TSA (see initialize.initialize)."""
     carry_pixels: bool = False
-    """Whether a network that does not enlarge begins with the same filter for every pixel (see carry.carry_pixels). Without
-    effect where init is given."""
+    """Whether a network that does not enlarge begins with the same filter for every pixel (see carry.carry_pixels). It has no
+    effect if init is given."""
     precision: str = "fp32"
-    """fp32, or bf16 or fp16 by PyTorch's autocast."""
+    """Precision of the training: fp32, or bf16 or fp16 with PyTorch's autocast."""
     store: str = "fp32"
     """Precision of the weights in the finished model file: fp32 or fp16."""
     seed: int = 0
-    """Decides all that is random: first weights and samples."""
+    """Seed of everything random: first weights and samples."""
     workers: int = 4
-    """Processes that prepare data, for each training process; 0 prepares it in the training process."""
+    """Number of processes that prepare data, for each training process; 0 prepares it in the training process itself."""
     log_every: int = 100
-    """Iterations between lines of the log."""
+    """Number of iterations between lines of the log."""
     valid_every: int = 5000
-    """Iterations between validations."""
+    """Number of iterations between validations."""
     save_every: int = 5000
-    """Iterations between savings of the state; it is saved before each validation as well."""
+    """Number of iterations between saves of the state. It is also saved before each validation."""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch", "log_every", "valid_every", "save_every"):

@@ -1,4 +1,4 @@
-"""Ctrl+C and SIGTERM: a training ends its iteration, saves, and stops."""
+"""Handles Ctrl+C and SIGTERM: a training finishes its iteration, saves its state, and stops."""
 
 import contextlib
 import signal
@@ -28,6 +28,6 @@ def on_stop_signal(ask: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """Makes this process deaf to both: a worker whose training goes on until it has saved."""
+    """Makes this process ignore SIGINT and SIGTERM, for a worker that must go on until the training has saved its state."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

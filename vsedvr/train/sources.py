@@ -1,4 +1,4 @@
-"""What a training learns from: the scenes of clips, and stills."""
+"""Finds the sources of training data: scenes of clips, and stills."""
 
 import errno
 import logging
@@ -20,34 +20,34 @@ logger = logging.getLogger("vsedvr")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A part of a clip that windows may lie in.
+    """A part of a clip, without cuts, from which windows can be taken.
 
-    A data set may have a hundred thousand clips, and each worker has a copy of all scenes: so a scene knows where its clip is
-    and no more (some 350 bytes). Clips are opened when a window of them is needed.
+    A data set may have a hundred thousand clips, and each worker has a copy of all scenes. So a scene has only the clip's paths
+    and two numbers (about 350 bytes). A clip is opened when a window from it is needed.
     """
 
     gt: str
     """Path of the clip."""
     lq: str | None
-    """Path of the same clip in low quality; None where the preset's degradations make it."""
+    """Path of the same clip in low quality; None if the preset's degradations make it."""
     start: int
-    """First frame."""
+    """Number of the first frame."""
     stop: int
-    """The frame after the last."""
+    """Number of the frame after the last one."""
 
     @property
     def paths(self) -> list[Path]:
-        """The clip, and the one in low quality where there is one."""
+        """Paths of the clip and, if there is one, of the same clip in low quality."""
         return [Path(path) for path in (self.gt, self.lq) if path is not None]
 
 
 def span(network: EDVRConfig, interval: int) -> int:
-    """Frames of the clip from the first to the last of a window whose frames are `interval` apart."""
+    """Returns the number of frames from the first to the last of a window whose neighbours are `interval` frames apart."""
     return 1 + (network.num_frame - 1) * interval
 
 
 def told(path: Path | str, error: Exception) -> str:
-    """What to tell of a file that could not be used: always with its path, and with the kind of an unusual error."""
+    """Describes why a file could not be used: always with its path, and with the type of an unusual error."""
     text = str(error) or type(error).__name__
     if not isinstance(error, OSError | ValueError):
         text = f"{type(error).__name__}: {error}"
@@ -55,16 +55,16 @@ def told(path: Path | str, error: Exception) -> str:
 
 
 def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path) -> list[Scene]:
-    """The scenes of all clips that the preset names; a clip that cannot be used is named in a warning and left out.
+    """Finds the scenes of all clips in the preset's folders. A clip that cannot be used is left out, with a warning.
 
     Args:
-        config: which folders, and what the windows are like.
-        network: how many frames windows have, and the scale.
-        root: folder below which the preset's folders lie.
+        config: folders of the clips, and form of the windows.
+        network: number of frames in a window, and scale.
+        root: folder that contains the preset's folders.
         cache: folder for decoded videos (see clip.open_clip).
 
     Raises:
-        FileNotFoundError, ValueError: if a folder is not there or has no clips.
+        FileNotFoundError, ValueError: if a folder does not exist or has no clips.
         OSError: if the disk is full.
     """
     absent = [name for name in config.exclude if not (root / name).exists()]
@@ -85,7 +85,7 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
             try:
                 lq = None if lq_paths is None else _counterpart(name, path, lq_paths)
                 scenes += _scenes(path, lq, config, network, cache)
-            except Exception as error:  # libraries for files raise nearly everything
+            except Exception as error:  # libraries that read files raise errors of almost any type
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
                 logger.warning("left out: %s", told(path, error))
@@ -96,7 +96,7 @@ def find_scenes(config: DataConfig, network: EDVRConfig, root: Path, cache: Path
 
 
 def find_stills(config: DataConfig, root: Path) -> list[Path]:
-    """The pictures that the preset names.
+    """Finds the pictures in the preset's folders.
 
     Raises:
         FileNotFoundError: if a folder has none.
@@ -117,7 +117,7 @@ def _counterpart(name: str, path: Path, lq_paths: dict[str, Path]) -> Path:
 
 
 def _scenes(gt: Path, lq: Path | None, config: DataConfig, network: EDVRConfig, cache: Path) -> Iterator[Scene]:
-    """The scenes of one clip that a window has room in.
+    """Yields the scenes of a clip that are long enough for a window.
 
     Raises:
         ValueError: if there is none, or the clip cannot be used for another reason.

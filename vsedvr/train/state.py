@@ -1,4 +1,4 @@
-"""What a training writes: its whole state, to go on exactly where it stopped, and the model that comes out of it."""
+"""Reads and writes the state of a training, to resume it exactly, and writes the trained model."""
 
 import io
 import json
@@ -14,27 +14,27 @@ from vsedvr.model import EDVR
 __all__ = ["load_state", "save_model", "save_state"]
 
 PARTS = ("model", "ema", "optimizer", "scaler", "iteration", "record")
-"""What every version of vsedvr has put into a state."""
+"""Keys of a state that every version of vsedvr has written."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes tensors and plain values in PyTorch's format.
+    """Writes a state of tensors and plain values in PyTorch's format.
 
     Raises:
-        OSError: if that fails; it names the file, and the state that was there before is still there.
+        OSError: if writing fails; the message names the file, and a previous state is kept.
     """
-    file = io.BytesIO()  # written by PyTorch itself, a full disk would be a RuntimeError that does not say so
+    file = io.BytesIO()  # if PyTorch wrote the file itself, a full disk would raise a RuntimeError that does not say so
     torch.save(state, file)
-    write_whole(path, file.getvalue())  # with getbuffer() Python 3.12 crashes after an OSError
+    write_whole(path, file.getvalue())  # with getbuffer(), Python 3.12 crashes after an OSError
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what save_state wrote; nothing in the file is executed.
+    """Reads a state that save_state wrote. Nothing in the file is executed.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged, holds anything but plain data, or is no state of a training; the message names the file
-            and the way out.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is damaged, contains anything but plain data, or is not a state of a training; the message names the
+            file and says what to do.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no training to resume: there is no file {path}")
@@ -42,7 +42,7 @@ def load_state(path: Path) -> dict[str, Any]:
     way_out = f"a new training can begin from the saved weights: --init {weights}" if weights.exists() else "begin anew"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise nearly everything
+    except Exception as error:  # damaged files raise errors of almost any type
         raise ValueError(f"{path} is damaged or holds more than plain data, so it was not loaded; {way_out}") from error
     if not _is_state(state):
         raise ValueError(f"{path} is not the state of a training by vsedvr; {way_out}")
@@ -57,10 +57,10 @@ def _is_state(content: Any) -> bool:
 
 
 def save_model(path: Path, model: EDVR, record: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
-    """Writes weights as safetensors with BasicSR's keys; the record goes into the file's metadata as JSON under "training".
+    """Writes weights as safetensors with BasicSR's keys. The record becomes metadata of the file, as JSON under "training".
 
     Raises:
-        OSError: if that fails; it names the file.
+        OSError: if writing fails; the message names the file.
         ValueError: if the record has numbers that JSON lacks, such as infinity.
     """
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}

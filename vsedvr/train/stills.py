@@ -1,4 +1,4 @@
-"""Stills that were read lately: a large JPEG takes longer to decode than all the rest of a sample."""
+"""A cache of stills, because decoding a large JPEG takes longer than the rest of a sample."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -14,18 +14,18 @@ class StillCache:
     def __init__(self, max_bytes: int) -> None:
         """
         Args:
-            max_bytes: of all pictures that are kept; a larger picture is read each time.
+            max_bytes: maximum size in bytes of all pictures that are kept; a larger picture is read each time.
         """
         self.max_bytes = max_bytes
         self.nbytes = 0
         self.pictures: OrderedDict[Path, Frame] = OrderedDict()
-        """The one used last at the end."""
+        """Kept pictures by path; the one used last is at the end."""
 
     def read(self, path: Path) -> Frame:
-        """The picture (h, w, 3), uint8.
+        """Returns the picture (h, w, 3), uint8.
 
         Raises:
-            ValueError and others: as clip.read_picture.
+            ValueError: if it cannot be read (see clip.read_picture).
         """
         if path in self.pictures:
             self.pictures.move_to_end(path)

@@ -1,4 +1,4 @@
-"""A clip made from a still: the camera moves over the picture, and sometimes a piece of it moves in front of the rest."""
+"""Makes a clip from a still: the camera moves over the picture, and sometimes a piece of it moves in front of the rest."""
 
 import cv2
 import numpy as np
@@ -9,36 +9,37 @@ from vsedvr.data.clip import Frame
 __all__ = ["moving_still"]
 
 TURN = 0.01
-"""Standard deviation of the camera's turn from frame to frame, in radians."""
+"""Standard deviation of the camera's rotation per frame, in radians."""
 ZOOM = 0.01
-"""Standard deviation of the camera's zoom from frame to frame, as a share of the size."""
+"""Standard deviation of the camera's zoom per frame, relative to the size."""
 SHAKE = 0.1
-"""Standard deviation of a frame's place in each direction, as a share of the speed."""
+"""Standard deviation of a frame's position in each direction, relative to the speed."""
 OCCLUDED = 0.5
-"""Share of clips in which something moves in front."""
+"""Share of clips in which something moves in front of the rest."""
 
 Corner = tuple[int, int]
-"""(x, y) in pixels."""
+"""Position (x, y) in pixels."""
 
 
 def moving_still(
     still: Frame, times: NDArray[np.float64], patch: int, speed: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """What a camera sees that moves steadily over a random part of a picture at a random size.
+    """Renders what a camera sees that moves steadily over a random part of a picture.
 
     Args:
-        still: (h, w, 3), at least patch wide and high.
-        times: (t,) when, in frame intervals from the frame that shows pixels as they are; also between frames.
-        patch: height and width of what it sees.
-        speed: smallest and largest of the camera and of what moves in front of it, in pixels a frame; drawn
-            logarithmically, as slow pans are common.
-        rng: decides everything.
+        still: picture (h, w, 3), uint8, at least `patch` wide and high.
+        times: times (t,) to render, in frame intervals relative to the middle frame, which shows pixels as they are; fractions
+            are times between frames.
+        patch: height and width of the result in pixels.
+        speed: smallest and largest speed of the camera, and of what moves in front, in pixels per frame; drawn logarithmically,
+            because slow pans are common.
+        rng: source of everything random.
 
     Returns:
-        (t, patch, patch, 3).
+        Frames (t, patch, patch, 3), uint8.
 
     Raises:
-        ValueError: if the picture is smaller than patch.
+        ValueError: if the picture is smaller than `patch`.
     """
     part = _part(still, patch, rng)
     scene = _camera(part, _corner(part, patch, rng), times, patch, speed, rng)
@@ -52,7 +53,7 @@ def moving_still(
 
 
 def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
-    """A random square of the picture, reduced at random: (size, size, 3), twice as wide as the patch if there is room."""
+    """Cuts out a random square, reduced by a random factor: (size, size, 3), twice as wide as the patch if there is room."""
     height, width = still.shape[:2]
     short = min(height, width)
     if short < patch:
@@ -65,7 +66,7 @@ def _part(still: Frame, patch: int, rng: np.random.Generator) -> Frame:
 
 
 def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
-    """A random place in the part for the top left corner of what the camera sees in the middle frame."""
+    """Draws the position in the part of the top left corner of the camera's view in the middle frame."""
     x, y = rng.integers(part.shape[0] - patch + 1, size=2)
     return int(x), int(y)
 
@@ -73,10 +74,13 @@ def _corner(part: Frame, patch: int, rng: np.random.Generator) -> Corner:
 def _camera(
     picture: Frame, corner: Corner, times: NDArray[np.float64], patch: int, speed: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """What a camera sees that moves, turns and zooms at a steady rate, which changes a little from frame to frame.
+    """Renders what a camera sees that moves, turns and zooms at steady rates, with slight changes from frame to frame.
 
-    At time 0 it shows the pixels of the picture from `corner` on as they are, so the sharpest frame is the one that training
-    restores. The result is (t, patch, patch, c).
+    At time 0 it shows the picture's pixels, beginning at `corner`, unchanged. So the sharpest frame is the one that training
+    restores.
+
+    Returns:
+        Frames (t, patch, patch, c).
     """
     half = (patch - 1) / 2
     velocity = _velocity(speed, rng)
@@ -85,7 +89,7 @@ def _camera(
     shakes = rng.normal(0, SHAKE, (2, len(frames))) * np.linalg.norm(velocity) * (frames != 0)
     views = []
     for time in times:
-        # from coordinates of the view to those of the picture: turned and zoomed about the view's middle, then moved
+        # From coordinates of the view to those of the picture: rotated and zoomed about the view's middle, then moved
         angle, factor = time * turn, np.exp(time * zoom)
         shake = [np.interp(time, frames, axis) for axis in shakes]
         rotation = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -96,19 +100,19 @@ def _camera(
 
 
 def _warp(picture: Frame, matrix: NDArray[np.float64], patch: int) -> Frame:
-    """The view (patch, patch, c) whose point (x, y) shows the picture at matrix (2, 3) times (x, y, 1)."""
+    """Renders a view (patch, patch, c) whose point (x, y) shows the picture at matrix (2, 3) times (x, y, 1)."""
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(picture, matrix, (patch, patch), flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def _velocity(speed: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random velocity (x, y), in pixels a frame."""
+    """Draws a velocity (x, y), in pixels per frame."""
     length, direction = np.exp(rng.uniform(*np.log(speed))), rng.uniform(0, 2 * np.pi)
     return length * np.array([np.cos(direction), np.sin(direction)])
 
 
 def _mask(part: Frame, corner: Corner, patch: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A mask (h, w) of the part: 255 in a random polygon somewhere in the view at time 0, and 0 elsewhere."""
+    """Makes a mask (h, w) of the part: 255 in a random polygon within the view at time 0, and 0 elsewhere."""
     corners = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
     radius = rng.uniform(0.1, 0.5) * patch * rng.uniform(0.5, 1, len(corners))
     outline = np.stack([np.cos(corners), np.sin(corners)], 1) * radius[:, None]

@@ -1,4 +1,4 @@
-"""How good the network is by now: PSNR on frames that it does not learn from."""
+"""Validation: measures the PSNR of the network on frames that it does not learn from."""
 
 import hashlib
 import logging
@@ -24,36 +24,36 @@ from vsedvr.train.sources import told
 __all__ = ["Validation"]
 
 TILE = 64
-"""Height and width of tiles, in positions of the third level of the pyramid. They are always the same: sizes that fit the free
+"""Height and width of tiles, in positions of the third level of the pyramid. They never change: sizes that depend on the free
 memory would change the score a little from one validation to the next."""
 
 logger = logging.getLogger("vsedvr")
 
 
 class _Case(NamedTuple):
-    """A window to restore, and what its centre frame should become."""
+    """A window to restore, with the ground truth of its centre frame."""
 
     lq: Tensor
-    """(num_frame, 3, h, w), uint8."""
+    """Window (num_frame, 3, h, w), uint8."""
     gt: Frame
-    """(scale * h, scale * w, 3)."""
+    """Ground truth (scale * h, scale * w, 3), uint8."""
 
 
 class Validation:
-    """Windows of clips, as they are or degraded in the preset's way, always the same."""
+    """Windows of clips, in given low quality or degraded by the preset's degradations; always the same windows."""
 
     def __init__(self, preset: Preset, gt: Path, lq: Path | None, cache: Path, windows: int = 2) -> None:
-        """Reads all windows into memory. A clip that cannot be read is named in a warning and left out.
+        """Reads all windows into memory. A clip that cannot be read is left out, with a warning.
 
         Args:
-            preset: of which network, degradation and data count.
-            gt: clips that are not trained on.
-            lq: the same clips in low quality; without it the preset's degradations make lq.
+            preset: its network, degradation and data settings are used.
+            gt: folder of clips that are not used for training.
+            lq: folder of the same clips in low quality; if None, the preset's degradations make lq.
             cache: folder for decoded videos (see clip.open_clip).
-            windows: how many to take of a clip at most, evenly spread.
+            windows: maximum number of windows per clip, evenly spread.
 
         Raises:
-            FileNotFoundError, ValueError: if there is no clip as long as a window, or lq neither given nor made.
+            FileNotFoundError, ValueError: if no clip is as long as a window, or lq is neither given nor made.
         """
         if lq is None and preset.data.lq:
             raise ValueError(f"{preset.name} learns from pairs: to be validated on {gt} it needs the same clips in low quality")
@@ -65,7 +65,7 @@ class Validation:
                 pair = open_pair(name, paths, cache, preset.network.scale, preset.data.max_frames)
                 starts = _starts(pair.num_frames - preset.network.num_frame + 1, windows)
                 cases = [_case(pair, start, preset, seed) for seed, start in enumerate(starts, len(self.cases))]
-            except Exception as error:  # libraries for files raise nearly everything
+            except Exception as error:  # libraries that read files raise errors of almost any type
                 reason = told(paths[0], error)
                 logger.warning("left out of the validation: %s", reason)
             else:
@@ -73,28 +73,32 @@ class Validation:
         if not self.cases:
             raise ValueError(f"no clip in {gt} can be used for validation: {reason}")
         self.digest = _digest(self.cases)
-        """A hash of all its pixels: scores of the same validation compare."""
+        """Hash of all pixels. Only scores of validations with the same digest compare."""
 
     def __call__(self, model: EDVR) -> tuple[float, list[Frame]]:
-        """Mean PSNR of luma in dB over all windows, each at most metrics.MAX_PSNR, and their restored frames (h, w, 3)."""
+        """Restores all windows.
+
+        Returns:
+            Mean PSNR of luma in dB, each window's limited to metrics.MAX_PSNR, and the restored frames (h, w, 3).
+        """
         restored = [_restore(model, case.lq) for case in self.cases]
         scores = [psnr(rgb_to_y(picture), rgb_to_y(case.gt)) for picture, case in zip(restored, self.cases, strict=True)]
         return float(np.mean(scores)), restored
 
 
 def _starts(places: int, windows: int) -> list[int]:
-    """First frames of windows, evenly spread.
+    """Returns the numbers of the windows' first frames, evenly spread.
 
     Args:
-        places: frames that a window may begin with; 0 and less is none.
-        windows: how many to take at most.
+        places: number of frames with which a window may begin; none if it is 0 or less.
+        windows: maximum number of windows.
     """
     count = min(windows, max(places, 0))
     return [int(places * (n + 0.5) / count) for n in range(count)]
 
 
 def _case(pair: ClipPair, start: int, preset: Preset, seed: int) -> _Case:
-    """The window of a clip that begins with a frame, degraded where the clip has no low quality."""
+    """Makes the window of a clip that begins with frame `start`; degrades it if the clip has no low quality."""
     numbers = range(start, start + preset.network.num_frame)
     gt = [pair.gt_frame(n) for n in numbers]
     lq = [pair.lq_frame(n) for n in numbers] if pair.lq else gt
@@ -115,7 +119,7 @@ def _digest(cases: list[_Case]) -> str:
 
 @torch.inference_mode()
 def _restore(model: EDVR, lq: Tensor) -> Frame:
-    """Runs the network in float32 over a window (t, 3, h, w), uint8."""
+    """Restores the centre frame of a window (t, 3, h, w), uint8, in float32."""
     config, device = model.config, next(model.parameters()).device
     height, width = lq.shape[-2:]
     side = TILE * config.size_multiple

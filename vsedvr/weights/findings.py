@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from vsedvr.finding import Finding, reinstall_line
-from vsedvr.weights.load import EMBEDDED, embedded_file
+from vsedvr.weights.zoo import EMBEDDED, embedded_file
 
 __all__ = ["embedded_models", "released_hashes"]
 

@@ -7,7 +7,7 @@ the same layout; only the names differ.
 import re
 from collections.abc import Callable, Iterable
 
-__all__ = ["to_basicsr"]
+__all__ = ["key_format", "to_basicsr"]
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -48,18 +48,31 @@ MMAGIC: list[Rule] = [
 ]
 ALIAS: list[Rule] = [(r"\.conv_offset_mask\.", ".conv_offset.")]
 
-FORMATS: list[tuple[tuple[str, ...], list[Rule]]] = [
-    (("fea_L2_conv", "pcd_align.L1_", "tsa_fusion.", "HRconv."), OLD_EDVR),
-    (("pcd_alignment.", "upsample1.upsample_conv."), MMAGIC),
+FORMATS: list[tuple[str, tuple[str, ...], list[Rule]]] = [
+    ("EDVR of 2019", ("fea_L2_conv", "pcd_align.L1_", "tsa_fusion.", "HRconv."), OLD_EDVR),
+    ("mmagic", ("pcd_alignment.", "upsample1.upsample_conv."), MMAGIC),
 ]
-"""Each format other than BasicSR's: beginnings of keys that identify it, and the rules that give BasicSR's names."""
+"""Each format other than BasicSR's: its name, beginnings of keys that identify it, and rules that give BasicSR's names."""
 
 
 def to_basicsr(keys: Iterable[str]) -> dict[str, str]:
     """Maps every key of an EDVR to BasicSR's name for it. Keys that no rule knows keep their names."""
     keys = list(keys)
-    rules = next((rules for marks, rules in FORMATS if any(key.startswith(marks) for key in keys)), [])
+    _, rules = _find_format(keys)
     return {key: _translate(key, rules + ALIAS) for key in keys}
+
+
+def key_format(keys: Iterable[str]) -> str:
+    """Name of the format that the keys of an EDVR have: "BasicSR", "EDVR of 2019" or "mmagic"."""
+    name, _ = _find_format(list(keys))
+    return name
+
+
+def _find_format(keys: list[str]) -> tuple[str, list[Rule]]:
+    for name, marks, rules in FORMATS:
+        if any(key.startswith(marks) for key in keys):
+            return name, rules
+    return "BasicSR", []
 
 
 def _translate(key: str, rules: list[Rule]) -> str:

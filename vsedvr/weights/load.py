@@ -1,7 +1,7 @@
 """Loads any EDVR checkpoint as a network. Every hyper-parameter is read from the keys and shapes of the weights."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,18 @@ from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.weights.checkpoint import read_state_dict
 from vsedvr.weights.error import CheckpointError
 from vsedvr.weights.formats import to_basicsr
+from vsedvr.weights.lookup import find_model, missing_entry
+from vsedvr.weights.zoo import entry_of
 
-__all__ = ["EMBEDDED", "embedded_file", "load_model"]
-
-EMBEDDED = {
-    "small": "x4 super-resolution of clean video",
-    "compression_light": "artefacts of H.264, crf 22 to 28",
-    "compression": "artefacts of H.264, crf 28 to 38",
-    "deblur": "motion blur",
-    "deblur_long": "motion blur of long exposures",
-    "denoise": "Gaussian noise, of the luma",
-}
-"""Names of the models inside the package, with what each of them restores."""
+__all__ = ["load_model"]
 
 TAIL = ("upconv1.weight", "upconv2.weight", "conv_hr.weight", "conv_last.weight")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx: int | None = None) -> EDVR:
+def load_model(
+    path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx: int | None = None, auto_download: bool = False
+) -> EDVR:
     """Loads an EDVR from a checkpoint; it comes in fp32, on the CPU and in evaluation mode.
 
     Nothing in the file is executed. The network is found by the names of its weights, at any depth of the file. If the file
@@ -37,16 +31,27 @@ def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx
 
     Args:
         path_or_name: a .pth, .pt, .ckpt or .safetensors file in the key format of BasicSR, of the original EDVR of 2019
-            or of mmagic, where "~" is the home folder; or the name of an embedded model (see EMBEDDED). A file that has the
-            name of an embedded model is given as "./small".
-        center_frame_idx: position of the restored frame in the window, from 0; by default the middle. No checkpoint has it.
+            or of mmagic, where "~" is the home folder; or the name of a model (`vsedvr models` lists them): an embedded one,
+            or one whose file is in the models folder. A file that has the name of a model is given as "./small".
+        center_frame_idx: position of the restored frame in the window, from 0; by default that of the zoo's table, or the
+            middle. No checkpoint has it.
+        auto_download: whether a published model that is given by its name, and is not on this computer, is downloaded into
+            the models folder. This needs the extra "models" of the package.
 
     Raises:
-        FileNotFoundError: if there is no such file and no embedded model of that name.
+        FileNotFoundError: if there is no such file and no model of that name.
+        DownloadError: if auto_download is True and the model cannot be downloaded; it is an OSError.
         CheckpointError: if the file is not a whole, sound EDVR checkpoint; the message says what is wrong with it.
         ValueError: if path_or_name is neither a path nor a name, or center_frame_idx lies outside the window.
     """
-    path = _find(path_or_name)
+    if auto_download and (missing := missing_entry(path_or_name)):
+        from vsedvr.weights.download import download  # only here, so that nothing else can open a connection
+
+        download(missing)
+    path = find_model(path_or_name)
+    entry = entry_of(path_or_name)
+    if center_frame_idx is None and entry:
+        center_frame_idx = entry.network.center_frame_idx
     tensors = read_state_dict(path)
     names = to_basicsr(tensors)
     state_dict = {names[key]: value for key, value in tensors.items()}
@@ -57,42 +62,6 @@ def load_model(path_or_name: str | bytes | os.PathLike[Any], *, center_frame_idx
     _check_tensors(weights, model.state_dict(), path)
     model.load_state_dict(weights, assign=True)
     return model.eval()
-
-
-def embedded_file(name: str) -> Path:
-    """Path of the file of an embedded model."""
-    return Path(__file__).parent / "embedded" / f"{name}.safetensors"
-
-
-def _find(path_or_name: str | bytes | os.PathLike[Any]) -> Path:
-    if not isinstance(path_or_name, str | bytes | os.PathLike):
-        raise ValueError(_wrong_model(path_or_name))
-    text = os.fsdecode(path_or_name)
-    if text in EMBEDDED and isinstance(path_or_name, str):
-        return embedded_file(text)
-    if text.startswith(("http://", "https://", "file://")):
-        raise ValueError(f"a model is a file or a name, not an address; download it and give its path: {text[:200]!r}")
-    path = Path(os.path.expanduser(text))
-    if not text or not os.path.exists(path):
-        near = text.strip().strip("'\"")
-        hint = next((f"; did you mean {name!r}?" for name in EMBEDDED if name == near.lower()), "")
-        if not hint and near != text and near and os.path.exists(os.path.expanduser(near)):
-            hint = f"; did you mean {near!r}?"
-        raise FileNotFoundError(f"no checkpoint at {str(path)[:200]!r}; embedded models: {', '.join(EMBEDDED)}{hint}")
-    return path
-
-
-def _wrong_model(value: object) -> str:
-    """Error text for a value that is neither a path nor a name; the value itself is left out, as it may be a network."""
-    kind = type(value).__name__
-    if isinstance(value, Mapping):
-        return (
-            f"a model is a path or a name, got a {kind}; save it with torch.save and give the path, or put it into a "
-            "network: model = EDVR(EDVRConfig(...)); model.load_state_dict(...)"
-        )
-    if isinstance(value, torch.nn.Module):
-        return f"a model is a path or a name, got a network ({kind}); an EDVR needs no loading"
-    return f"a model is a path or a name, got a value of the type {kind}"
 
 
 def _read_config(state_dict: dict[str, Tensor], center_frame_idx: int | None, path: Path) -> EDVRConfig:

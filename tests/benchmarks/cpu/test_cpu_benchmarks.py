@@ -1,4 +1,4 @@
-"""The benchmarks on a CPU run from end to end, at sizes at which figures tell nothing, and measure nothing that is wrong."""
+"""The CPU benchmarks run from end to end, at sizes too small for meaningful figures, and refuse to time wrong results."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ X4 = EDVRConfig(num_feat=8, deformable_groups=2, num_extract_block=1, num_recons
 
 
 def gray(model: object, lq: Tensor) -> Tensor:
-    """Stands in for a plain form that gives another picture."""
+    """Replaces a plain form and returns another picture."""
     return torch.full((3, 4 * lq.shape[2], 4 * lq.shape[3]), 0.5)
 
 

@@ -23,7 +23,7 @@ SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    """What is known before figures are measured; on a CPU, which stands in for the GPU."""
+    """Makes a report without figures, for a CPU that takes the GPU's place."""
     limits = dcn.ceilings(CPU, nbytes=1 << 16, side=32)
     return {**check.new_report("NVIDIA Test 4 (80GB)", gpu_report.DATA_CENTRE), "ceilings": limits}
 
@@ -35,7 +35,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_needs_no_more_than_torch_and_pytest(tmp_path: Path) -> None:
-    """And CuPy, without which there is nothing to measure."""
+    """The check needs only torch, pytest and CuPy; without CuPy there would be nothing to measure."""
     code = """
 import sys
 for name in ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage"):
@@ -91,7 +91,7 @@ def test_without_the_kernels_there_is_nothing_to_measure(
 
 
 def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every row is measured, checked and written; what the figures are does not matter here."""
+    """Every row is measured, checked and written; the figures themselves do not matter here."""
     monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
 
     def measure_all() -> bool:
@@ -127,7 +127,7 @@ def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch:
 def test_what_was_measured_before_it_ended_early_is_written(
     report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the machine is taken away, or a card fails, in the middle."""
+    """The report is written after each row, in case the machine is taken away, or a card fails, in the middle."""
 
     def gone(*given: object) -> dict[str, Any]:
         raise KeyboardInterrupt

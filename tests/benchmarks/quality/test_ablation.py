@@ -1,4 +1,4 @@
-"""The ablation runs from end to end, at a size at which it tells nothing."""
+"""The ablation runs from end to end, at a size too small for meaningful figures."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the models against H.264 are chosen by: the script runs from end to end, and a known correction has its known gain."""
+"""The script that measures models against H.264 runs from end to end, and a known correction has its known gain."""
 
 import dataclasses
 import itertools
@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 class Half(nn.Module):
-    """Takes half of an error of one sign and size off the centre frame, and tells which windows it saw."""
+    """Removes half of an error of one sign and size from the centre frame, and records which windows it saw."""
 
     config = EDVRConfig(num_frame=5, scale=1)
 

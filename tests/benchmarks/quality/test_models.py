@@ -1,4 +1,4 @@
-"""The figures of the embedded models: the script runs from end to end, on small clips and with networks of no use."""
+"""The script that measures the embedded models runs from end to end, on small clips and with untrained networks."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.quality import models
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
-from vsedvr.train.degradation import MotionBlur
+from vsedvr.train.blur import MotionBlur
 from vsedvr.train.state import save_model
 from vsedvr.weights import EMBEDDED
 

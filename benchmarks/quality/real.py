@@ -1,0 +1,150 @@
+"""Measures x2 models on sources like those that people have: blurred, with grain, and compressed.
+
+    python -m benchmarks.quality.real --eval data/eval --output runs/real
+
+The folder of --eval is that of benchmarks.quality.models. Vid4's calendar and walk, car-roundabout and park_joy are blurred a
+little, reduced to half of the size, get grain, and are compressed by MPEG-2 or H.264; clean ones are only reduced. Each is
+enlarged by bicubic interpolation, by x2, by compression followed by x2, and by real. Figures are PSNR of luma in dB, the mean
+over frames: of bicubic, and what the others gain over it. They are written to real.md beside this script.
+
+The cases were fixed before `real` was trained.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.quality.models import PARK_JOY
+from vsedvr import load_model
+from vsedvr.atomic import whole_folder, write_whole
+from vsedvr.data.find import find_pairs
+from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
+from vsedvr.evaluation.evaluate import evaluate
+from vsedvr.evaluation.pair_restorer import PairRestorer, Restore, baseline
+from vsedvr.evaluation.report import Method
+from vsedvr.evaluation.scoring import Scoring
+from vsedvr.evaluation.table import markdown_row, markdown_table
+from vsedvr.model import EDVR
+from vsedvr.train.blur import Bicubic, GaussianBlur
+from vsedvr.train.coding import Compression, Mpeg2
+from vsedvr.train.degradation import Degradation, degrade
+from vsedvr.train.noise import Grain
+
+CPU = torch.device("cpu")
+Y = Scoring(y_channel=True)
+SCALE = 2
+CLIPS = ("vid4/GT/calendar", "vid4/GT/walk", "deblur/GT/car-roundabout", PARK_JOY)
+SOURCE = (GaussianBlur((0.6, 0.6)), Bicubic(SCALE), Grain((3, 3), (2, 2), (0.5, 0.5)))
+"""What a source went through before it was compressed."""
+CASES: dict[str, tuple[Degradation, ...]] = {
+    "clean": (Bicubic(SCALE),),
+    **{f"MPEG-2, q {q}": (*SOURCE, Mpeg2((q, q))) for q in (4, 8)},
+    **{f"H.264, crf {crf}": (*SOURCE, Compression(crf=(crf, crf))) for crf in (23, 28)},
+}
+MODELS = ("x2", "compression", "real")
+WAYS = ("x2", "compression, x2", "real")
+"""What enlarges the clips, beside bicubic interpolation."""
+TABLE = Path(__file__).with_suffix(".md")
+
+Row = list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the rows and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--eval", type=Path, required=True, help="folder of the clips for final figures")
+    parser.add_argument("--output", type=Path, required=True, help="folder for degraded and restored clips")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME=PATH", help=f"a file in place of {', '.join(MODELS)}"
+    )
+    parser.add_argument("--frames", type=int, help="only the first ones of each clip")
+    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes")
+    args = parser.parse_args(argv)
+    paths = {name: name for name in MODELS} | dict(model.split("=", 1) for model in args.model)
+    models = {name: load_model(path) for name, path in paths.items()}
+    measured: dict[str, list[list[float]]] = {}
+    rows: list[Row] = []
+    for case in CASES:
+        for clip in CLIPS:
+            sharp = _open(args.eval / clip, None, args)
+            lq = _kept(args.output / _part(args) / case / sharp.name, sharp, case)
+            figures = list(psnrs(sharp, lq, models, args))
+            measured.setdefault("clean" if case == "clean" else "degraded", []).append(figures)
+            rows.append(_row(case, sharp.name, figures))
+            print(markdown_row(rows[-1]), flush=True)
+    rows += [_row(f"mean, {kind}", "", np.mean(figures, 0).tolist()) for kind, figures in measured.items()]
+    write_whole(args.table, page(rows, args))
+
+
+def psnrs(sharp: ClipPair, lq: Path, models: dict[str, EDVR], args: argparse.Namespace) -> Iterator[float]:
+    """Yields the PSNR in dB of bicubic enlargement and of each of WAYS, in this order.
+
+    Args:
+        sharp: the clip in full quality.
+        lq: folder of the degraded clip.
+        models: the networks of MODELS.
+        args: arguments of the command.
+    """
+    cleaned = lq.with_name(f"{lq.name}, compression")
+    if not cleaned.exists():
+        _save(PairRestorer(models["compression"], CPU, torch.float32), _open(lq, lq, args, scale=1), cleaned)
+    enlarge = {name: PairRestorer(models[name], CPU, torch.float32) for name in ("x2", "real")}
+    ways: tuple[tuple[Restore, Path], ...] = (
+        (baseline, lq),
+        (enlarge["x2"], lq),
+        (enlarge["x2"], cleaned),
+        (enlarge["real"], lq),
+    )
+    gt = args.eval / next(clip for clip in CLIPS if Path(clip).stem == Path(sharp.name).stem)
+    for restore, folder in ways:
+        yield Method("", evaluate(restore, [_open(gt, folder, args)], Y)).mean.psnr
+
+
+def _open(gt: Path, lq: Path | None, args: argparse.Namespace, scale: int = SCALE) -> ClipPair:
+    """Opens a clip and its low quality, which is reduced from it if `lq` is None."""
+    ((name, (path, _)),) = find_pairs(gt, None).items()
+    return open_pair(name, (path, lq), args.output / "cache", scale, args.frames)
+
+
+def _kept(folder: Path, sharp: ClipPair, case: str) -> Path:
+    """Degrades a clip and keeps its frames as pictures, so that they are the same for every model; returns the folder."""
+    if not folder.exists():
+        clip = torch.stack([to_tensor(sharp.gt_frame(n)) for n in range(sharp.num_frames)])
+        with whole_folder(folder) as temporary:
+            for n, frame in enumerate(degrade(clip, CASES[case], np.random.default_rng(0))):
+                Image.fromarray(to_frame(frame)).save(temporary / f"{n:08}.png", compress_level=1)
+    return folder
+
+
+def _save(restore: Restore, pair: ClipPair, folder: Path) -> None:
+    with whole_folder(folder) as temporary:
+        for n in range(pair.num_frames):
+            Image.fromarray(restore(pair, n)).save(temporary / f"{n:08}.png", compress_level=1)
+
+
+def _part(args: argparse.Namespace) -> str:
+    return f"{args.frames} frames" if args.frames else "whole"
+
+
+def _row(case: str, clip: str, figures: Sequence[float]) -> Row:
+    before, *restored = figures
+    return [case, clip, f"{before:.2f}", *(f"{after - before:+.2f}" for after in restored)]
+
+
+def page(rows: Sequence[Row], args: argparse.Namespace) -> str:
+    """Returns the Markdown page with the table: what was measured, and how to measure it again."""
+    part = f"the first {args.frames} frames of each clip" if args.frames else "whole clips"
+    return f"""# Twice the size, of sources like those that people have
+PSNR of luma in dB of bicubic enlargement, and what models gain over it, {part}, fp32. By
+`python -m benchmarks.quality.real` (with --eval and --output), which says how the sources were made.
+
+{markdown_table([["source", "clip", "bicubic", *WAYS], *rows])}
+"""
+
+
+if __name__ == "__main__":
+    main()
