@@ -83,13 +83,13 @@ DEVICE void bias_act_shuffle(const T* __restrict__ x, const T* __restrict__ bias
 }
 
 #define BIAS_ACT(T, NAME)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(256)                                                                   \
+    extern "C" __global__ void __launch_bounds__(256, 4)                                                                \
         NAME(T* values, const T* bias, const T* add, int pixels, int channels, float slope) {                           \
         bias_act(values, bias, add, pixels, channels, slope);                                                           \
     }
 
 #define BIAS_ACT_SHUFFLE(T, NAME)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                                                   \
+    extern "C" __global__ void __launch_bounds__(256, 4)                                                                \
         NAME(const T* x, const T* bias, T* out, int pixels, int width, int channels, float slope) {                     \
         bias_act_shuffle(x, bias, out, pixels, width, channels, slope);                                                 \
     }

@@ -148,6 +148,13 @@ DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, 
                 slope);                                                                                                 \
     }
 
+#define DCN_REGISTERS(C, G, HALF2, NAME)                                                                                \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                                                \
+        NAME(const Half* x, const Half* conv_offset, const Half* offset_bias, const Half* weight, const Half* bias,     \
+             Half* out, int height, int width, float slope) {                                                           \
+        dcn_registers<C, G, HALF2>(x, conv_offset, offset_bias, weight, bias, out, height, width, slope);               \
+    }
+
 #define DCN_BACKWARD(T, NAME)                                                                                           \
     extern "C" __global__ void __launch_bounds__(256)                                                                   \
         NAME(const T* x, const float* conv_offset, const T* grad_columns, T* columns, float* grad_x,                    \
@@ -172,6 +179,12 @@ DCN_MMA(Half, Half, 64, 8, vsedvr_mma_float16_float16_64_8)
 DCN_MMA(Half, Half, 128, 8, vsedvr_mma_float16_float16_128_8)
 #endif
 #if __CUDA_ARCH__ >= 800
+#ifdef CANDIDATES  // compiled on demand only: vsedvr/ops/cuda.py
+DCN_REGISTERS(32, 4, false, vsedvr_registers_float16_float16_32_4)
+DCN_REGISTERS(64, 8, false, vsedvr_registers_float16_float16_64_8)
+DCN_REGISTERS(32, 4, true, vsedvr_half2_float16_float16_32_4)
+DCN_REGISTERS(64, 8, true, vsedvr_half2_float16_float16_64_8)
+#endif
 DCN_MMA(BFloat16, float, 32, 4, vsedvr_mma_bfloat16_float32_32_4)
 DCN_MMA(BFloat16, float, 64, 8, vsedvr_mma_bfloat16_float32_64_8)
 DCN_MMA(BFloat16, float, 128, 8, vsedvr_mma_bfloat16_float32_128_8)

@@ -19,7 +19,7 @@ from vsedvr.ops import cuda
 
 FOLDER = Path(__file__).parent / "cuda_on_cpu"
 SCHEDULES = {"in order": 0, "reversed": 1, "shuffled": 2}
-FLAGS = ("-std=c++17", "-march=native", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-D__CUDA_ARCH__=900")
+FLAGS = ("-std=c++17", "-march=native", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-D__CUDA_ARCH__=900", "-DCANDIDATES")
 
 
 class Runner:
@@ -95,6 +95,6 @@ def compile_for_gpu(text: str, arch: int) -> tuple[bytes, str]:
     log = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:  # CuPy asks the driver, which does not exist without a GPU
         patch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: (f"-arch=sm_{arch}", "cubin"))
-        options = (*cuda.OPTIONS, "-ftz=true", "--ptxas-options=-v")  # CuPy adds -ftz
+        options = (*cuda.OPTIONS, "-DCANDIDATES", "-ftz=true", "--ptxas-options=-v")  # CuPy adds -ftz
         cubin, _ = compiler.compile_using_nvrtc(text, options, arch=str(arch), log_stream=log)
     return cubin, log.getvalue()

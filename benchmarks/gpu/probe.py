@@ -27,6 +27,7 @@ from vsedvr.infer import build_engine
 from vsedvr.infer.device import computing
 from vsedvr.infer.network import Network
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.ops import cuda_dcn
 
 __all__ = ["SECTIONS", "Place", "run_sections"]
 
@@ -106,7 +107,7 @@ class Place:
 
 
 def operator(place: Place, height: int, width: int) -> Figures:
-    """The deformable convolution of 64 channels alone, in a graph, by what its offsets are; and five pictures at once."""
+    """The deformable convolution of 64 channels alone, in a graph: by its offsets, five pictures at once, by other kernels."""
     x, predicted, weight, bias = dcn.operands(64, height, width, place.dtype, place.device)
     smooth = F.interpolate(torch.randn(1, predicted.shape[1], 3, 4), (height, width), mode="bilinear")
     cases = {
@@ -123,6 +124,14 @@ def operator(place: Place, height: int, width: int) -> Figures:
     found = {name: place.graph_ms(partial(run, given)) for name, given in cases.items()}
     found["plain convolution"] = place.graph_ms(lambda: F.conv2d(x, weight, padding=1))
     found["to launch"] = place.launch_ms(lambda: run((x, predicted)))
+    default, right = cuda_dcn.OPERATOR, run((x, predicted)).float()
+    try:
+        for cuda_dcn.OPERATOR in ("registers", "half2"):
+            found[f"random offsets, {cuda_dcn.OPERATOR}"] = place.graph_ms(partial(run, (x, predicted)))
+            difference = (run((x, predicted)).float() - right).abs().max() / right.square().mean().sqrt()
+            found[f"difference over rms, {cuda_dcn.OPERATOR}"] = float(difference)
+    finally:
+        cuda_dcn.OPERATOR = default
     return found
 
 

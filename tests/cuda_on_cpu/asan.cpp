@@ -64,6 +64,15 @@ void mma(int batch, int height, int width, float reach,
                   [&](auto... tensors) { kernel(tensors..., height, width, .1f); });
 }
 
+template <int C, int G, bool HALF2>
+void registers(int batch, int height, int width, float reach,
+               void (*kernel)(const Half*, const Half*, const Half*, const Half*, const Half*, Half*, int, int, float)) {
+    const Shape s{batch, height, width, C, C, G, 3};
+    const unsigned tiles = batch * ((height + 7) / 8) * ((width + 15) / 16);
+    forward<Half, Half>(s, reach, {tiles}, Registers<C, G, HALF2>::shared_bytes,
+                        [&](auto... tensors) { kernel(tensors..., height, width, .1f); });
+}
+
 void backward(const Shape& s, float reach) {
     const size_t taps = size_t(s.kernel) * s.kernel, features = s.pixels() * s.channels;
     const int first = int(s.pixels() / 2), count = int(s.pixels()) - first;
@@ -111,6 +120,8 @@ int main() {
             any<Half, Half>(s, reach, vsedvr_any_float16_float16);
             backward(s, reach);
         }
+        registers<64, 8, false>(2, 9, 7, reach, vsedvr_registers_float16_float16_64_8);
+        registers<32, 4, true>(1, 3, 21, reach, vsedvr_half2_float16_float16_32_4);
         mma<Half, Half, 32, 4>(1, 1, 1, reach, vsedvr_mma_float16_float16_32_4);
         mma<Half, float, 64, 8>(2, 9, 7, reach, vsedvr_mma_float16_float32_64_8);
         mma<BFloat16, float, 128, 8>(1, 3, 10, reach, vsedvr_mma_bfloat16_float32_128_8);

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cuda_runner import compile_for_gpu
 from vsedvr.ops import cuda, dcn, prepare
-from vsedvr.ops.cuda_dcn import ANY_SHARED_BYTES, mma_shared_bytes
+from vsedvr.ops.cuda_dcn import ANY_SHARED_BYTES, REGISTERS_SHARED_BYTES, mma_shared_bytes
 
 ROOT = Path(__file__).parents[2]
 KERNEL_FILES = ("*.cu", "*.cuh")
@@ -86,12 +86,15 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_cupy_compiles_the_kernels_of_every_architecture(compiled: Compiled) -> None:
     needed = {name for needed, names in cuda.KERNELS.items() if 10 * needed[0] + needed[1] <= compiled.arch for name in names}
-    assert set(compiled.reports) == set(compiled.code) == needed
+    candidates = set(cuda.CANDIDATES) if compiled.arch >= 80 else set()
+    assert set(compiled.reports) == set(compiled.code) == needed | candidates
 
 
 def blocks_and_shared_bytes(kernel: str, arch: int) -> tuple[int, int]:
     """Returns how many blocks a multiprocessor should run at a time, and the shared memory in bytes of each."""
-    kind, *_, c, groups = kernel.split("_") if kernel.startswith("mma") else (kernel.split("_")[0], "", "")
+    kind, *_, c, groups = kernel.split("_") if kernel.split("_")[-1].isdigit() else (kernel.split("_")[0], "", "")
+    if kind in ("registers", "half2"):
+        return 2, REGISTERS_SHARED_BYTES[int(c)]
     if kind == "mma":
         blocks = 3 if int(c) <= 64 else 2 if arch >= 80 else 1
         return blocks, mma_shared_bytes(int(c), int(groups))
@@ -118,6 +121,11 @@ def test_tensor_cores_and_wide_loads_are_in_use(compiled: Compiled) -> None:
             assert compiled.count(name, r"LDSM\S*") >= 4, name
             assert compiled.count(name, r"LDGSTS\S*128\S*") >= (2 if compiled.arch >= 80 else 0), name
             assert wide_loads >= 8, name
+        elif name in cuda.CANDIDATES:
+            assert compiled.count(name, r"HMMA\S*") >= 8, name
+            assert not compiled.count(name, r"LDSM\S*"), "samples never lie in shared memory"
+            assert compiled.count(name, r"LDS\.128\S*") >= 4, name
+            assert wide_loads >= 16, name
         elif name.startswith("any"):
             assert wide_loads >= 5, name
         elif name.startswith("bias_act"):
@@ -127,12 +135,38 @@ def test_tensor_cores_and_wide_loads_are_in_use(compiled: Compiled) -> None:
             assert compiled.count(name, r"REDG?\.E\.ADD\S*") == 4, "additions whose result nobody waits for"
 
 
+def loop_length(code: str) -> int:
+    """The number of instructions in the longest loop of a kernel, from the disassembler's text."""
+    labels: dict[str, int] = {}
+    longest, instructions = 0, 0
+    for line in code.splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label[1]] = instructions
+        if re.search(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?[A-Z]", line):
+            instructions += 1
+        back = re.search(r"BRA[^`]*`\((\.L_x_\d+)\)", line)
+        if back and back[1] in labels:
+            longest = max(longest, instructions - labels[back[1]])
+    return longest
+
+
+@pytest.mark.parametrize(("kind", "share"), [("registers", 0.85), ("half2", 0.70)])
+def test_samples_in_registers_take_fewer_instructions(compiled: Compiled, kind: str, share: float) -> None:
+    """In the loop, for the same pixels: a warp has twice as many of them. That says nothing about time on a card."""
+    if compiled.arch < 80:
+        pytest.skip("not compiled for this architecture")
+    default = loop_length(compiled.code["mma_float16_float16_64_8"])
+    assert 150 < default < 400
+    assert loop_length(compiled.code[f"{kind}_float16_float16_64_8"]) / 2 <= share * default
+
+
 class FakeCuPy:
     """A replacement for the parts of CuPy that ops/cuda.py uses, without a GPU."""
 
     def __init__(self, version: int = 13000, fails: bool = False, old: bool = False) -> None:
         self.fails = fails
         self.launched: list[tuple[Any, ...]] = []
+        self.options: list[tuple[str, ...]] = []
         stream = type("Stream", (), {} if old else {"from_external": staticmethod(lambda stream: ("stream", stream))})
         self.cuda = SimpleNamespace(
             runtime=SimpleNamespace(runtimeGetVersion=lambda: version),
@@ -144,6 +178,7 @@ class FakeCuPy:
     def RawModule(self, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802 (CuPy's name)
         if self.fails:
             raise RuntimeError("no NVRTC")
+        self.options.append(options)
         return SimpleNamespace(get_function=self.get_function)
 
     def get_function(self, name: str) -> Any:
@@ -165,7 +200,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def forget() -> None:
-    for function in (cuda._load, cuda.kernels_or_problem, cuda._warn):
+    for function in (cuda._load, cuda._load_candidates, cuda.kernels_or_problem, cuda._warn):
         function.cache_clear()
 
 
@@ -209,6 +244,22 @@ def test_a_gpu_gets_the_kernels_that_it_can_run(install: Any, capability: tuple[
     install(FakeCuPy(), capability=capability)
     prepare(GPUS[0])
     assert set(cuda._load(0)) == {name for names in list(cuda.KERNELS.values())[:kinds] for name in names}
+
+
+def test_candidates_are_compiled_when_one_is_launched(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = FakeCuPy()
+    install(cupy)
+    prepare(GPUS[0])
+    assert not set(cuda._load(0)) & set(cuda.CANDIDATES)
+    assert cupy.options == [cuda.OPTIONS]
+    stream = SimpleNamespace(cuda_stream=1234, device_index=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    tensor: Any = SimpleTensor()
+    for name in cuda.CANDIDATES:
+        cuda.launch(name, (3, 2), 100, tensor, None)
+    assert cupy.options == [cuda.OPTIONS, (*cuda.OPTIONS, "-DCANDIDATES")]
+    assert [name for name, *_ in cupy.launched] == [f"vsedvr_{name}" for name in cuda.CANDIDATES]
+    assert cupy.launched[0][3] == (0x7F0000000000, 0), "None is a null pointer"
 
 
 @pytest.mark.parametrize("old", [False, True])

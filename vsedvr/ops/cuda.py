@@ -6,6 +6,7 @@ returns False. Then torchvision's operator is used instead.
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,24 @@ KERNELS = {
 }
 """Names of the kernels, by the compute capability that they need.
 
-A name consists of the kind of kernel and the type of x. For deformable convolutions (any, mma) then follow the type of
-conv_offset_output and, for kernels on tensor cores (mma), the numbers of channels and of deformable groups.
+A name consists of the kind of kernel and the type of x. For deformable convolutions then follow the type of
+conv_offset_output and, for kernels on tensor cores (mma, registers, half2), the numbers of channels and of deformable groups.
 """
+
+CANDIDATES = (
+    "registers_float16_float16_32_4",
+    "registers_float16_float16_64_8",
+    "half2_float16_float16_32_4",
+    "half2_float16_float16_64_8",
+)
+"""Names of kernels that nothing chooses by default (cuda_dcn.OPERATOR). They are compiled when one is launched for the first
+time, on GPUs of compute capability 8.0 and higher."""
 
 SOURCES = (
     "prims.cuh",
     "deform_conv_samples.cuh",
     "deform_conv_mma.cuh",
+    "deform_conv_registers.cuh",
     "deform_conv_backward.cuh",
     "deform_conv.cu",
     "bias_act.cu",
@@ -102,7 +113,7 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
     """Starts a kernel on the current stream of its tensors' device, and does not wait for it.
 
     Args:
-        name: one of KERNELS.
+        name: one of KERNELS, or of CANDIDATES.
         blocks: size of the grid in blocks; a block has THREADS threads.
         shared_bytes: dynamic shared memory of a block in bytes.
         args: the kernel's arguments, with at least one tensor. A tensor is passed as its address, so the caller must check its
@@ -119,7 +130,7 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         raise ValueError(f"the tensors of a kernel must be on one GPU, got {', '.join(map(str, (device, *devices)))}")
     stream = torch.cuda.current_stream(device)
     with cupy.cuda.Device(device.index):
-        kernel = _load(device.index)[name]
+        kernel = (_load_candidates if name in CANDIDATES else _load)(device.index)[name]
         kernel(blocks, (THREADS,), tuple(map(_argument, args)), shared_mem=shared_bytes, stream=_cupy_stream(stream))
 
 
@@ -158,17 +169,25 @@ def kernels_or_problem(device_index: int) -> dict[str, Any] | Problem:
     import cupy
 
     try:
-        return _compile(cupy, device_index)
+        has = capability(torch.device("cuda", device_index))
+        names = [name for needed, names in KERNELS.items() if has >= needed for name in names]
+        return _compile(cupy, device_index, names)
     except Exception as error:
         return Problem(f"cannot compile the kernels ({first_line(error)})", install_line())
 
 
-def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
+@cache
+def _load_candidates(device_index: int) -> dict[str, Any]:
+    """Returns CuPy's functions of CANDIDATES by name."""
+    import cupy
+
+    return _compile(cupy, device_index, CANDIDATES, "-DCANDIDATES")
+
+
+def _compile(cupy: Any, device_index: int, names: Sequence[str], *options: str) -> dict[str, Any]:
     if not cache_folder()[1]:
         os.environ.setdefault("CUPY_CACHE_IN_MEMORY", "1")
-    module = cupy.RawModule(code=source(), options=OPTIONS)
-    device = torch.device("cuda", device_index)
-    names = [name for needed, names in KERNELS.items() if capability(device) >= needed for name in names]
+    module = cupy.RawModule(code=source(), options=(*OPTIONS, *options))
     with cupy.cuda.Device(device_index):
         return {name: module.get_function(f"vsedvr_{name}").kernel for name in names}
 
