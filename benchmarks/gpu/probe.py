@@ -126,10 +126,11 @@ def operator(place: Place, height: int, width: int) -> Figures:
     found["to launch"] = place.launch_ms(lambda: run((x, predicted)))
     default, right = cuda_dcn.OPERATOR, run((x, predicted)).float()
     try:
-        for cuda_dcn.OPERATOR in ("registers", "half2"):
-            found[f"random offsets, {cuda_dcn.OPERATOR}"] = place.graph_ms(partial(run, (x, predicted)))
+        for kind in ("registers", "half2"):
+            cuda_dcn.OPERATOR = kind
+            found[f"random offsets, {kind}"] = place.graph_ms(partial(run, (x, predicted)))
             difference = (run((x, predicted)).float() - right).abs().max() / right.square().mean().sqrt()
-            found[f"difference over rms, {cuda_dcn.OPERATOR}"] = float(difference)
+            found[f"difference over rms, {kind}"] = float(difference)
     finally:
         cuda_dcn.OPERATOR = default
     return found
@@ -203,6 +204,7 @@ def convolution(place: Place, height: int, width: int) -> Figures:
     if ops.runs_bias_act(x):
         runs["bias, LeakyReLU by our kernel"] = lambda: ops.bias_act(F.conv2d(x, weight, padding=1), bias, 0.1)
     found = {name: place.graph_ms(run) for name, run in runs.items()}
+    found |= {f"{name}, to launch": place.launch_ms(run) for name, run in runs.items()}
     found["TFLOP/s alone"] = round(2 * 9 * 64 * 64 * height * width / found["alone"] / 1e9, 2)
     return found
 

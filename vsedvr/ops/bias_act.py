@@ -104,7 +104,9 @@ def _(x: Tensor, bias: Tensor | None, slope: float) -> Tensor:
 
 def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor as a kernel reads it: of the type, channels_last, at a multiple of 16 bytes; else a copy that is."""
-    tensor = tensor.to(dtype).contiguous(memory_format=LAST if tensor.ndim == 4 else torch.contiguous_format)
+    layout = LAST if tensor.ndim == 4 else torch.contiguous_format
+    if tensor.dtype != dtype or not tensor.is_contiguous(memory_format=layout):  # asked first, since conversions take longer
+        tensor = tensor.to(dtype).contiguous(memory_format=layout)
     return tensor if tensor.storage_offset() * tensor.element_size() % 16 == 0 else tensor.clone()
 
 
