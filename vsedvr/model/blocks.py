@@ -147,10 +147,10 @@ class DCNPack(nn.Module):
     def forward(self, x: Tensor, offset_feat: Tensor) -> Tensor:
         """Convolves x (b, c, h, w) with offsets and masks predicted from offset_feat (b, c, h, w); returns (b, c, h, w)."""
         # In bfloat16 an offset of 8 pixels could change only in steps of 1/16 pixel, so conv_offset stays in float32.
-        offset_feat = offset_feat.to(self.conv_offset.weight.dtype)
-        if self.conv_offset.fused and runs_bias_act(x):
-            conv_offset_output = conv3x3(offset_feat, self.conv_offset.weight)
-            return dcn(x, conv_offset_output, self.weight, self.bias, self.slope, self.conv_offset.bias)
+        offset_feat, bias = offset_feat.to(self.conv_offset.weight.dtype), None
         with torch.autocast(x.device.type, enabled=False):
-            conv_offset_output = self.conv_offset(offset_feat)
-        return dcn(x, conv_offset_output, self.weight, self.bias, self.slope)
+            if self.conv_offset.fused and runs_bias_act(x):
+                conv_offset_output, bias = conv3x3(offset_feat, self.conv_offset.weight), self.conv_offset.bias
+            else:
+                conv_offset_output = self.conv_offset(offset_feat)
+        return dcn(x, conv_offset_output, self.weight, self.bias, self.slope, bias)
