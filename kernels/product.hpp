@@ -1,4 +1,5 @@
-// Vectors of one instruction set, functions of them, and the product that every kernel here ends in. Part of a body of for_each_isa.hpp.
+// Vectors of one instruction set, functions of them, and the product that every kernel here ends in. Part of a body of
+// for_each_isa.hpp.
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
