@@ -146,8 +146,8 @@ def working_bytes(
 def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:
     """Bytes of the reused memory (ops.Arena) that results of kernels on a CPU need; they are part of working_bytes.
 
-    The most that is in use at a time is the largest of three: the aligned frames with the offsets and masks of one deformable
-    convolution and some maps; the aligned frames, the weighted frames and some maps; or a strip of the output and some maps.
+    The most that is in use at a time is the larger of two: the aligned frames with the offsets and masks of one deformable
+    convolution and some maps, or a strip of the output and some maps.
     """
     config, tile = tiling.config, tiling.tiles[0]
     window, some = dtype.itemsize * config.num_frame * config.num_feat, 4 * dtype.itemsize * config.num_feat
@@ -155,7 +155,7 @@ def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:
     rows = _strip(tiling, ROWS_AT_A_TIME + 2, ensemble)
     strip = rows * dtype.itemsize * 2 * config.enlargement**2 * config.num_tail_feat
     positions = tile.area // config.stride**2
-    return max(positions * (window + some + max(predicted, window)), positions * some + strip)
+    return max(positions * (window + some + predicted), positions * some + strip)
 
 
 def _strip(tiling: Tiling, rows: int, ensemble: int) -> int:

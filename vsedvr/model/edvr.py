@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, Conv, Conv3x3, ResidualBlock, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, Conv, Conv3x3, ResidualBlock, make_conv
 from vsedvr.model.pcd import FrameFeatures, PCDAlignment
 from vsedvr.model.predeblur import PredeblurModule
 from vsedvr.model.tsa import TSAFusion
+from vsedvr.ops import upsample
 
 __all__ = ["EDVR", "EDVRConfig"]
 
@@ -142,12 +143,12 @@ class EDVR(nn.Module):
         """Prepares the network for running without gradients, once its weights, device and data type are final.
 
         Convolutions of two frames (SplitConv) keep each frame's half of their weights. On a CPU in float32 the weights of
-        all 3x3 convolutions are packed, which takes four times their memory: each convolution is then one pass over memory,
+        all convolutions are packed, which takes four times their memory: each convolution is then one pass over memory,
         together with the activations, additions, joined inputs and pixel_shuffle around it. On a GPU all that follows a
         convolution is one kernel. With gradients the network runs as before.
         """
         for module in self.modules():
-            if isinstance(module, Conv | Conv3x3):
+            if isinstance(module, Conv | Conv3x3 | TSAFusion):
                 module.pack()
 
     def forward(self, lq: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ class EDVR(nn.Module):
 
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
         """Fuses the num_frame aligned frames, given in the window's order, each (b, num_feat, h, w), to the same shape."""
-        return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
+        return self.fusion(*aligned)
 
     def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:
         """Reconstructs the restored frame: computes a residual from the fused features and adds it to the centre frame.

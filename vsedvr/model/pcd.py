@@ -5,8 +5,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv, upsample
-from vsedvr.ops import PackedConv3x3, bias_act, conv3x3, pack_conv3x3, runs_bias_act
+from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv
+from vsedvr.ops import PackedConv3x3, add, bias_act, conv3x3, pack_conv3x3, runs_bias_act
 
 __all__ = ["FrameFeatures", "PCDAlignment", "SplitConv"]
 
@@ -105,7 +105,7 @@ class PCDAlignment(nn.Module):
     def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
         """Aligns the neighbour's features to the reference; returns (b, c, h, w)."""
         nbr_l1, nbr_l2, nbr_l3 = nbr.feat
-        offset_l1, offset_l2, offset_l3 = (lrelu(n + r) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
+        offset_l1, offset_l2, offset_l3 = (lrelu(add(n, r)) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
 
         offset = self.offset_conv2["l3"](offset_l3, SLOPE)
         feat = self.dcn_pack["l3"](nbr_l3, offset)
@@ -122,9 +122,9 @@ class PCDAlignment(nn.Module):
 
     def refine_offset(self, level: str, offset: Tensor, coarse: Tensor) -> Tensor:
         """Joins a level's offset features with the coarser level's, doubled as 1 pixel there is 2 pixels here."""
-        offset = self.offset_conv2[level](offset, SLOPE, x2=upsample(coarse * 2))
+        offset = self.offset_conv2[level](offset, SLOPE, x2=coarse, enlarge=2)
         return self.offset_conv3[level](offset, SLOPE)
 
     def merge_feat(self, level: str, feat: Tensor, coarse: Tensor) -> Tensor:
         """Joins a level's aligned features with the coarser level's, followed by a LeakyReLU except on the finest level."""
-        return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=upsample(coarse))
+        return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=coarse, enlarge=1)

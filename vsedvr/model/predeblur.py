@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, ResidualBlock, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, ResidualBlock, make_conv
+from vsedvr.ops import upsample
 
 __all__ = ["PredeblurModule"]
 
