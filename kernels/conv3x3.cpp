@@ -11,9 +11,11 @@
 //
 //     out = LeakyReLU(pixel_shuffle(conv(cat(x, x2)) + bias) + add)
 //
+// where x2 may be half as high and wide: then it is enlarged bilinearly, and multiplied by a factor, as it is read.
+//
 // Plain C ABI, loaded by vsedvr/ops/native.py. Layouts are NHWC, which is what torch calls channels_last:
 //   x       (batch, height, width, channels)
-//   x2      (batch, height, width, channels2), or null where channels2 is 0
+//   x2      (batch, height, width, channels2), or (batch, height / 2, width / 2, channels2), or null where channels2 is 0
 //   weight  (out_channels, channels + channels2, 3, 3)
 //   bias    (out_channels), or null
 //   add     as out, or null
@@ -29,6 +31,7 @@ namespace {
 
 struct Shape {
     int64_t batch, height, width, channels, channels2, out_channels, shuffle, first_row, rows;
+    float enlarge;  // the factor of an x2 that is half as high and wide, or 0
     int64_t depth() const { return channels + channels2; }
     int64_t parts() const { return shuffle ? 4 : 1; }  // groups of output channels that go to pixels of their own
     int64_t part_size() const { return out_channels / parts(); }
@@ -38,11 +41,11 @@ struct Shape {
 };
 
 Shape whole(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t out_channels) {
-    return {batch, height, width, channels, 0, out_channels, 0, 0, height};
+    return {batch, height, width, channels, 0, out_channels, 0, 0, height, 0};
 }
 
 Shape of_weight(int64_t channels, int64_t out_channels, int shuffle) {
-    return {0, 0, 0, channels, 0, out_channels, shuffle, 0, 0};
+    return {0, 0, 0, channels, 0, out_channels, shuffle, 0, 0, 0};
 }
 
 // Floats without a value, aligned as vectors are.
@@ -77,11 +80,10 @@ void pack(const Shape& s, const float* weight, const float* bias, float* packed,
 
 void convolve(const Shape& s, const float* x, const float* x2, const float* packed, const float* add, float* out, float slope,
               int threads, int isa) {
-#define RUN(ISA)                                                                                                      \
-    {                                                                                                                 \
-        const int64_t blocks = s.tiles() / (ISA::block * 4 * threads); /* so that every thread gets several pieces */ \
-        const int64_t piece = ISA::block * std::min<int64_t>(std::max<int64_t>(blocks, 1), 4);                        \
-        vsedvr::run_threads(ISA::Convolution{s, x, x2, packed, add, out, slope}, s.tiles(), piece, threads);          \
+#define RUN(ISA)                                                                         \
+    {                                                                                    \
+        const ISA::Convolution convolution{s, x, x2, packed, add, out, slope};           \
+        vsedvr::run_threads(convolution, s.tiles(), ISA::piece_of(s, threads), threads); \
     }
     RUN_BEST(isa, RUN)
 #undef RUN
@@ -114,9 +116,10 @@ EXPORT int vsedvr_conv3x3_pack(int64_t channels, int64_t out_channels, int shuff
 }
 
 // shape: batch, height, width, channels, channels2, out_channels, shuffle, first_row, rows. `packed` is for the same isa.
-// slope: of the LeakyReLU; 0 for ReLU, 1 for none.
+// enlarge: the factor of an x2 that is half as high and wide; 0 where it is as large as x. slope: of the LeakyReLU; 0 for ReLU,
+// 1 for none.
 EXPORT int vsedvr_conv3x3_packed_float32(const int64_t* shape, const float* x, const float* x2, const float* packed,
-                                         const float* add, float* out, float slope, int threads, int isa) {
-    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7], shape[8]};
+                                         const float* add, float* out, float enlarge, float slope, int threads, int isa) {
+    const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7], shape[8], enlarge};
     return vsedvr::status_of([&] { convolve(s, x, x2, packed, add, out, slope, threads, isa); });
 }

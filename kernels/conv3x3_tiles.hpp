@@ -6,8 +6,8 @@ namespace ISA {
 
 #include "product.hpp"
 
-constexpr int64_t block = 12;  // tiles that go through the products together; a multiple of ROWS
-static_assert(block % ROWS == 0, "");
+constexpr int64_t block = 24, small_block = 12;  // tiles that go through the products together; multiples of ROWS
+static_assert(block % ROWS == 0 && small_block % ROWS == 0, "");
 constexpr int64_t depth_step = 32;  // channels that are added up at a time: sums of sums round less than one long sum
 static_assert(VECTORS == 2, "the last panel has one vector or all");
 
@@ -47,11 +47,25 @@ inline void transform_weight(const double g[3], double u[6]) {
     u[5] = g[2];
 }
 
-// The columns of the product are the output channels, part after part, each filled up to whole vectors. Panels of them are
-// panel_width wide; the last one may be one vector narrower.
+// The columns of the product are the output channels, part after part, each in whole vectors: the last vector of a part reaches
+// back over the one before it where they do not come out even, and a part of less than a vector is filled up. Panels of columns
+// are panel_width wide; the last one may be one vector narrower.
 inline int64_t part_columns(const Shape& s) { return (s.part_size() + LANES - 1) / LANES * LANES; }
 inline int64_t all_columns(const Shape& s) { return s.parts() * part_columns(s); }
+// The channel, within its part, of the first column of a vector.
+inline int64_t first_channel(const Shape& s, int64_t column) {
+    return std::max<int64_t>(std::min(column % part_columns(s) / LANES * LANES, s.part_size() - LANES), 0);
+}
 inline int64_t width_of_panel(const Shape& s, int64_t first) { return std::min(panel_width, all_columns(s) - first); }
+
+// Weights are read once for a block, so it is as large as the second cache has room for beside them.
+inline int64_t block_of(const Shape& s) { return s.depth() > 128 ? small_block : block; }
+
+// Tiles that a thread takes at a time: so many that each thread gets several times some, and if possible whole blocks.
+inline int64_t piece_of(const Shape& s, int threads) {
+    const int64_t share = s.tiles() / (4 * threads), block = share < block_of(s) ? small_block : block_of(s);
+    return block * std::max<int64_t>(std::min(share, int64_t(48)) / block, 1);
+}
 
 inline int64_t packed_floats(const Shape& s) { return (36 * s.depth() + 1) * all_columns(s); }
 
@@ -65,7 +79,7 @@ struct Packing {
     void operator()(int64_t begin, int64_t end) const {
         const int64_t depth = s.depth(), columns = all_columns(s);
         for (int64_t column = 0; column < columns; column++) {
-            const int64_t part = column / part_columns(s), in_part = column % part_columns(s);
+            const int64_t part = column / part_columns(s), in_part = first_channel(s, column) + column % LANES;
             const bool filling = in_part >= s.part_size();
             const int64_t o = in_part * s.parts() + part, first = column / panel_width * panel_width;
             const int64_t width = width_of_panel(s, first);
@@ -101,26 +115,31 @@ struct Convolution {
     float slope;
 
     void operator()(int64_t begin, int64_t end) const {
-        const int64_t depth = s.depth(), columns = all_columns(s);
+        const int64_t depth = s.depth(), columns = all_columns(s), block = block_of(s);
         // A vector more between the places, or they would be multiples of 4096 bytes apart, all in one set of the cache. At
         // its end a pixel of few channels has room for its vector, too.
         const int64_t input_stride = block * depth + LANES, product_stride = block * panel_width + LANES;
         const int64_t window = 36 * std::max<int64_t>(std::max(s.channels, s.channels2), LANES);
-        const Floats memory = new_floats(36 * (input_stride + product_stride) + window);
+        const Floats memory = new_floats(36 * (input_stride + product_stride) + window + 16 * block * panel_width);
         float *const inputs = memory.get(), *const products = inputs + 36 * input_stride;
-        float* const pixels = products + 36 * product_stride;
+        float *const pixels = products + 36 * product_stride, *const outputs = pixels + window;
         for (int64_t first = begin; first < end; first += block) {
             const int64_t count = std::min(block, end - first);
             for (int64_t t = 0; t < count; t++) {
-                read_tile(first + t, x, s.channels, pixels, inputs + t * depth, input_stride);
-                if (s.channels2) read_tile(first + t, x2, s.channels2, pixels, inputs + t * depth + s.channels, input_stride);
+                read_tile(first + t, x, s.channels, 0, pixels, inputs + t * depth, input_stride);
+                if (s.channels2)
+                    read_tile(first + t, x2, s.channels2, s.enlarge, pixels, inputs + t * depth + s.channels, input_stride);
             }
             for (int64_t o = 0; o < columns; o += panel_width) {
                 const int64_t width = width_of_panel(s, o);
                 if (width == panel_width) multiply_panel<VECTORS>(inputs, input_stride, count, o, products, product_stride);
                 else multiply_panel<1>(inputs, input_stride, count, o, products, product_stride);
+                // All transforms, then all stores to the picture. In turns they would take longer: the transforms' loads seem
+                // to wait for stores under way whose addresses end in the same bits
                 for (int64_t t = 0; t < count; t++)
-                    write_tile(first + t, o, width, products + t * width, product_stride);
+                    for (int64_t v = 0; v < width; v += LANES)
+                        transform_tile(products + t * width + v, product_stride, outputs + 16 * t * width + v, width);
+                for (int64_t t = 0; t < count; t++) write_tile(first + t, o, width, outputs + 16 * t * width);
             }
         }
     }
@@ -144,16 +163,18 @@ struct Convolution {
         }
     }
 
-    // The 6x6 pixels of a tile, transformed: to[place * stride + channel]. They are read through `pixels` where some lie
-    // outside of the picture, and where they are narrower than a vector; then what is written behind the last channel is
-    // overwritten by the next tile, or never read.
-    void read_tile(int64_t tile, const float* picture, int64_t channels, float* pixels, float* to, int64_t stride) const {
+    // The 6x6 pixels of a tile, transformed: to[place * stride + channel]. They are read through `pixels` where they are
+    // enlarged, where some lie outside of the picture, and where they are narrower than a vector; then what is written behind
+    // the last channel is overwritten by the next tile, or never read.
+    void read_tile(int64_t tile, const float* picture, int64_t channels, float enlarge, float* pixels, float* to,
+                   int64_t stride) const {
         const Place p = place_of(tile);
         const float* from = picture + ((p.picture * s.height + p.row - 1) * s.width + p.column - 1) * channels;
         int64_t pixel_step = channels, row_step = s.width * channels;
         const bool inside = p.row > 0 && p.column > 0 && p.row + 5 <= s.height && p.column + 5 <= s.width;
-        if (!inside || channels < LANES) {
-            copy_pixels(p, from, channels, pixels);
+        if (enlarge || !inside || channels < LANES) {
+            if (enlarge) enlarge_pixels(p, picture, channels, enlarge, pixels);
+            else copy_pixels(p, from, channels, pixels);
             from = pixels;
             pixel_step = std::max<int64_t>(channels, LANES);
             row_step = 6 * pixel_step;
@@ -161,20 +182,26 @@ struct Convolution {
         for (int64_t step = 0; step < channels; step += LANES) {
             // The last vector reaches back over the one before it where they do not come out even
             const int64_t c = std::max<int64_t>(std::min(step, channels - LANES), 0);
-            // Loops that are not unrolled: so each step fits the registers, with 36 vectors in between in the first cache
-            Vector rows[6][6];
-#pragma GCC unroll 1
-            for (int r = 0; r < 6; r++) {
-                Vector d[6];
-                for (int k = 0; k < 6; k++) d[k] = load(from + r * row_step + k * pixel_step + c);
-                transform_input(d, rows[r]);
-            }
-#pragma GCC unroll 1
-            for (int k = 0; k < 6; k++) {
-                const Vector d[6] = {rows[0][k], rows[1][k], rows[2][k], rows[3][k], rows[4][k], rows[5][k]};
-                Vector v[6];
-                transform_input(d, v);
-                for (int r = 0; r < 6; r++) store(to + (6 * r + k) * stride + c, v[r]);
+            // Half of the columns at a time, which AVX-512's registers hold
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                Vector columns[3][6];
+#pragma GCC unroll 6
+                for (int r = 0; r < 6; r++) {
+                    Vector d[6], v[6];
+#pragma GCC unroll 6
+                    for (int k = 0; k < 6; k++) d[k] = load(from + r * row_step + k * pixel_step + c);
+                    transform_input(d, v);
+#pragma GCC unroll 3
+                    for (int k = 0; k < 3; k++) columns[k][r] = v[3 * half + k];
+                }
+#pragma GCC unroll 3
+                for (int k = 0; k < 3; k++) {
+                    Vector v[6];
+                    transform_input(columns[k], v);
+#pragma GCC unroll 6
+                    for (int r = 0; r < 6; r++) store(to + (6 * r + 3 * half + k) * stride + c, v[r]);
+                }
             }
         }
     }
@@ -195,31 +222,81 @@ struct Convolution {
             }
     }
 
-    // Columns o.. of the 4x4 output pixels of a tile, from products[place * stride + column].
-    void write_tile(int64_t tile, int64_t o, int64_t width, const float* products, int64_t stride) const {
+    // The two pixels of a half as large picture around a pixel, and their weights; bilinear, with the edges repeated.
+    struct Between {
+        int64_t at[2];
+        float weight[2];
+        Between(int64_t position, int64_t size, float factor) : weight{.75f * factor, .25f * factor} {
+            at[0] = position / 2;
+            at[1] = std::min(std::max<int64_t>(at[0] + (position % 2 ? 1 : -1), 0), size / 2 - 1);
+        }
+    };
+
+    // As copy_pixels, of a picture of half the size.
+    void enlarge_pixels(const Place& p, const float* picture, int64_t channels, float factor, float* pixels) const {
+        const int64_t wide = std::max<int64_t>(channels, LANES), line = s.width / 2 * channels;
+        const float* first = picture + p.picture * (s.height / 2) * line;
+        for (int64_t r = 0; r < 6; r++)
+            for (int64_t k = 0; k < 6; k++) {
+                const int64_t row = p.row + r - 1, column = p.column + k - 1;
+                float* to = pixels + (6 * r + k) * wide;
+                if (row < 0 || row >= s.height || column < 0 || column >= s.width) {
+                    std::fill_n(to, wide, 0.f);
+                    continue;
+                }
+                const Between y(row, s.height, factor), x(column, s.width, 1);
+                const float *near_ = first + y.at[0] * line, *far_ = first + y.at[1] * line;
+                const float* const corner[4] = {near_ + x.at[0] * channels, near_ + x.at[1] * channels,
+                                                far_ + x.at[0] * channels, far_ + x.at[1] * channels};
+                const float weight[4] = {y.weight[0] * x.weight[0], y.weight[0] * x.weight[1], y.weight[1] * x.weight[0],
+                                         y.weight[1] * x.weight[1]};
+                blend(corner, weight, channels, to);
+            }
+    }
+
+    static void blend(const float* const corner[4], const float weight[4], int64_t channels, float* to) {
+        for (int64_t step = 0; step < channels && channels >= LANES; step += LANES) {
+            const int64_t c = std::min(step, channels - LANES);  // the last vector reaches back here, too
+            store(to + c, load(corner[0] + c) * weight[0] + load(corner[1] + c) * weight[1] + load(corner[2] + c) * weight[2] +
+                              load(corner[3] + c) * weight[3]);
+        }
+        for (int64_t c = 0; c < channels && channels < LANES; c++)
+            to[c] = corner[0][c] * weight[0] + corner[1][c] * weight[1] + corner[2][c] * weight[2] + corner[3][c] * weight[3];
+    }
+
+    // One vector of the 4x4 output pixels of a tile, to[pixel * width], from products[place * stride].
+    static void transform_tile(const float* products, int64_t stride, float* to, int64_t width) {
+        Vector columns[4][6];
+#pragma GCC unroll 1
+        for (int k = 0; k < 6; k++) {
+            Vector m[6], y[4];
+            for (int r = 0; r < 6; r++) m[r] = load(products + (6 * r + k) * stride);
+            transform_output(m, y);
+            for (int r = 0; r < 4; r++) columns[r][k] = y[r];
+        }
+#pragma GCC unroll 1
+        for (int r = 0; r < 4; r++) {
+            Vector y[4];
+            transform_output(columns[r], y);
+            for (int k = 0; k < 4; k++) store(to + (4 * r + k) * width, y[k]);
+        }
+    }
+
+    // Columns o.. of a tile to the picture, from pixels[pixel][width].
+    void write_tile(int64_t tile, int64_t o, int64_t width, const float* pixels) const {
         const Place p = place_of(tile);
         const int64_t row_end = std::min<int64_t>(4, s.first_row + s.rows - p.row), end = std::min<int64_t>(4, s.width - p.column);
         const int64_t scale = s.shuffle ? 2 : 1, pixel_step = scale * s.part_size(), row_step = scale * s.width * pixel_step;
         const float* bias = packed + 36 * s.depth() * all_columns(s) + o;
         for (int64_t v = 0; v < width; v += LANES) {
-            const int64_t part = (o + v) / part_columns(s), channel = (o + v) % part_columns(s);
-            const int64_t size = std::min<int64_t>(LANES, s.part_size() - channel);
+            const int64_t part = (o + v) / part_columns(s), channel = first_channel(s, o + v);
+            const int64_t size = std::min<int64_t>(LANES, s.part_size());
             const int64_t row = (p.picture * s.rows + p.row - s.first_row) * scale + part / 2;
             const int64_t start = (row * s.width * scale + p.column * scale + part % 2) * s.part_size() + channel;
-            Vector columns[4][6];
-#pragma GCC unroll 1
-            for (int k = 0; k < 6; k++) {
-                Vector m[6], y[4];
-                for (int r = 0; r < 6; r++) m[r] = load(products + (6 * r + k) * stride + v);
-                transform_output(m, y);
-                for (int r = 0; r < 4; r++) columns[r][k] = y[r];
-            }
             const Vector constant = load(bias + v);
-            for (int64_t r = 0; r < row_end; r++) {
-                Vector y[4];
-                transform_output(columns[r], y);
-                for (int64_t k = 0; k < end; k++) finish(y[k] + constant, start + r * row_step + k * pixel_step, size);
-            }
+            for (int64_t r = 0; r < row_end; r++)
+                for (int64_t k = 0; k < end; k++)
+                    finish(load(pixels + (4 * r + k) * width + v) + constant, start + r * row_step + k * pixel_step, size);
         }
     }
 
@@ -227,18 +304,13 @@ struct Convolution {
     void finish(Vector value, int64_t at, int64_t size) const {
         if (size == LANES) {
             if (add) value += load(add + at);
-            store(out + at, leaky_relu(value));
+            store(out + at, leaky_relu(value, slope));
         } else {
             float values[LANES] = {};
             if (add) std::copy_n(add + at, size, values);
-            store(values, leaky_relu(value + load(values)));
+            store(values, leaky_relu(value + load(values), slope));
             for (int64_t k = 0; k < size; k++) out[at + k] = values[k];
         }
-    }
-
-    Vector leaky_relu(Vector value) const {
-        const Vector less = value * slope;
-        return value > 0.f ? value : less;
     }
 
     Place place_of(int64_t tile) const {

@@ -93,7 +93,7 @@ EXPORT int vsedvr_dcn_backward_float32(const int64_t* shape, const float* x, con
 EXPORT int vsedvr_best_isa() { return best_isa(); }
 
 // Goes up whenever the name, the arguments or the result of an exported function change.
-EXPORT int vsedvr_interface() { return 3; }
+EXPORT int vsedvr_interface() { return 4; }
 
 // Never called: the linker of Windows wants it of everything that setuptools builds.
 EXPORT void* PyInit__kernels() { return nullptr; }

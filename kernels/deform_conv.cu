@@ -6,6 +6,7 @@
 // what torch calls channels_last:
 //   x            (batch, height, width, channels)
 //   conv_offset  (batch, height, width, 3 * groups * taps): (dy, dx) pairs by group and tap, then the mask logits
+//   offset_bias  (3 * groups * taps) that is added to every pixel of conv_offset, in float32; or null
 //   weight       (out_channels, taps, channels)
 //   out          (batch, height, width, out_channels)
 // Positions and sums are float32 in every type. Pointers lie at multiples of 16 bytes.
@@ -25,14 +26,14 @@ DEVICE float dot(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z 
 
 // Eight channels, c.., of one sample, zero beyond the last.
 template <typename T, typename O>
-DEVICE void sample_eight(float* to, const T* x, const O* offsets, int row, int column, int c, int tap, int height, int width,
+DEVICE void sample_eight(float* to, const T* x, const O* offsets, const O* offset_bias, int row, int column, int c, int tap, int height, int width,
                          int channels, int groups, int kernel) {
     const float tap_row = float(row + tap / kernel - kernel / 2), tap_column = float(column + tap % kernel - kernel / 2);
     const int group_channels = channels / groups;
     if (group_channels % 8 == 0) {  // all eight are of one group, and lie at a multiple of 16 bytes
         float sum[8] = {};
         if (c < channels) {
-            const Offset offset = read_offset(offsets, c / group_channels, tap, groups, kernel * kernel);
+            const Offset offset = read_offset(offsets, offset_bias, c / group_channels, tap, groups, kernel * kernel);
             const Between vertical = find_between(tap_row + offset.y, height);
             const Between horizontal = find_between(tap_column + offset.x, width);
             const float mask = sigmoid(offset.logit);
@@ -48,7 +49,7 @@ DEVICE void sample_eight(float* to, const T* x, const O* offsets, int row, int c
     for (int k = 0; k < 8; k++) {
         float sum = 0.f;
         if (c + k < channels) {
-            const Offset offset = read_offset(offsets, (c + k) / group_channels, tap, groups, kernel * kernel);
+            const Offset offset = read_offset(offsets, offset_bias, (c + k) / group_channels, tap, groups, kernel * kernel);
             const Between vertical = find_between(tap_row + offset.y, height);
             const Between horizontal = find_between(tap_column + offset.x, width);
 #pragma unroll
@@ -74,9 +75,9 @@ DEVICE void copy_eight(float* to, const T* from, int c, int channels) {
 }
 
 template <typename T, typename O>
-DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, const T* __restrict__ weight,
-                    const T* __restrict__ bias, T* __restrict__ out, int height, int width, int channels, int out_channels,
-                    int groups, int kernel, float slope) {
+DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, const O* __restrict__ offset_bias,
+                    const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ out, int height, int width,
+                    int channels, int out_channels, int groups, int kernel, float slope) {
     SHARED_MEMORY(shared);
     float* const samples = (float*)shared;
     float* const weights = samples + any_side * any_side * any_row;
@@ -101,8 +102,8 @@ DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, 
     for (int tap = 0; tap < taps; tap++)
 #pragma unroll 1
         for (int c = 0; c < channels; c += any_step) {
-            sample_eight(its_samples, x + first * channels, offsets, row, column, c + part, tap, height, width, channels,
-                         groups, kernel);
+            sample_eight(its_samples, x + first * channels, offsets, offset_bias, row, column, c + part, tap, height, width,
+                         channels, groups, kernel);
             copy_eight(its_weights, its_weight ? its_weight + i64(tap) * channels : nullptr, c + part, channels);
             __syncthreads();
 #pragma unroll 2
@@ -134,16 +135,24 @@ DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, 
 
 #define DCN_MMA(T, O, C, G, NAME)                                                                                       \
     extern "C" __global__ void __launch_bounds__(256, Mma<T, O, C, G>::blocks)                                          \
-        NAME(const T* x, const O* conv_offset, const T* weight, const T* bias, T* out, int height, int width,           \
-             float slope) {                                                                                             \
-        dcn_mma<T, O, C, G>(x, conv_offset, weight, bias, out, height, width, slope);                                   \
+        NAME(const T* x, const O* conv_offset, const O* offset_bias, const T* weight, const T* bias, T* out,            \
+             int height, int width, float slope) {                                                                      \
+        dcn_mma<T, O, C, G>(x, conv_offset, offset_bias, weight, bias, out, height, width, slope);                      \
     }
 
 #define DCN_ANY(T, O, NAME)                                                                                             \
     extern "C" __global__ void __launch_bounds__(256, 2)                                                                \
-        NAME(const T* x, const O* conv_offset, const T* weight, const T* bias, T* out, int height, int width,           \
-             int channels, int out_channels, int groups, int kernel, float slope) {                                     \
-        dcn_any(x, conv_offset, weight, bias, out, height, width, channels, out_channels, groups, kernel, slope);       \
+        NAME(const T* x, const O* conv_offset, const O* offset_bias, const T* weight, const T* bias, T* out,            \
+             int height, int width, int channels, int out_channels, int groups, int kernel, float slope) {              \
+        dcn_any(x, conv_offset, offset_bias, weight, bias, out, height, width, channels, out_channels, groups, kernel,  \
+                slope);                                                                                                 \
+    }
+
+#define DCN_REGISTERS(C, G, HALF2, NAME)                                                                                \
+    extern "C" __global__ void __launch_bounds__(256, 2)                                                                \
+        NAME(const Half* x, const Half* conv_offset, const Half* offset_bias, const Half* weight, const Half* bias,     \
+             Half* out, int height, int width, float slope) {                                                           \
+        dcn_registers<C, G, HALF2>(x, conv_offset, offset_bias, weight, bias, out, height, width, slope);               \
     }
 
 #define DCN_BACKWARD(T, NAME)                                                                                           \
@@ -154,23 +163,29 @@ DEVICE void dcn_any(const T* __restrict__ x, const O* __restrict__ conv_offset, 
                      channels, groups, kernel);                                                                         \
     }
 
-DCN_ANY(float, float, dcn_any_float32_float32)
-DCN_ANY(Half, float, dcn_any_float16_float32)
-DCN_ANY(Half, Half, dcn_any_float16_float16)
-DCN_ANY(BFloat16, float, dcn_any_bfloat16_float32)
-DCN_BACKWARD(float, dcn_backward_float32)
-DCN_BACKWARD(Half, dcn_backward_float16)
-DCN_BACKWARD(BFloat16, dcn_backward_bfloat16)
+DCN_ANY(float, float, vsedvr_any_float32_float32)
+DCN_ANY(Half, float, vsedvr_any_float16_float32)
+DCN_ANY(Half, Half, vsedvr_any_float16_float16)
+DCN_ANY(BFloat16, float, vsedvr_any_bfloat16_float32)
+DCN_BACKWARD(float, vsedvr_backward_float32)
+DCN_BACKWARD(Half, vsedvr_backward_float16)
+DCN_BACKWARD(BFloat16, vsedvr_backward_bfloat16)
 #if __CUDA_ARCH__ >= 750
-DCN_MMA(Half, float, 32, 4, dcn_mma_float16_float32_32_4)
-DCN_MMA(Half, float, 64, 8, dcn_mma_float16_float32_64_8)
-DCN_MMA(Half, float, 128, 8, dcn_mma_float16_float32_128_8)
-DCN_MMA(Half, Half, 32, 4, dcn_mma_float16_float16_32_4)
-DCN_MMA(Half, Half, 64, 8, dcn_mma_float16_float16_64_8)
-DCN_MMA(Half, Half, 128, 8, dcn_mma_float16_float16_128_8)
+DCN_MMA(Half, float, 32, 4, vsedvr_mma_float16_float32_32_4)
+DCN_MMA(Half, float, 64, 8, vsedvr_mma_float16_float32_64_8)
+DCN_MMA(Half, float, 128, 8, vsedvr_mma_float16_float32_128_8)
+DCN_MMA(Half, Half, 32, 4, vsedvr_mma_float16_float16_32_4)
+DCN_MMA(Half, Half, 64, 8, vsedvr_mma_float16_float16_64_8)
+DCN_MMA(Half, Half, 128, 8, vsedvr_mma_float16_float16_128_8)
 #endif
 #if __CUDA_ARCH__ >= 800
-DCN_MMA(BFloat16, float, 32, 4, dcn_mma_bfloat16_float32_32_4)
-DCN_MMA(BFloat16, float, 64, 8, dcn_mma_bfloat16_float32_64_8)
-DCN_MMA(BFloat16, float, 128, 8, dcn_mma_bfloat16_float32_128_8)
+#ifdef CANDIDATES  // compiled on demand only: vsedvr/ops/cuda.py
+DCN_REGISTERS(32, 4, false, vsedvr_registers_float16_float16_32_4)
+DCN_REGISTERS(64, 8, false, vsedvr_registers_float16_float16_64_8)
+DCN_REGISTERS(32, 4, true, vsedvr_half2_float16_float16_32_4)
+DCN_REGISTERS(64, 8, true, vsedvr_half2_float16_float16_64_8)
+#endif
+DCN_MMA(BFloat16, float, 32, 4, vsedvr_mma_bfloat16_float32_32_4)
+DCN_MMA(BFloat16, float, 64, 8, vsedvr_mma_bfloat16_float32_64_8)
+DCN_MMA(BFloat16, float, 128, 8, vsedvr_mma_bfloat16_float32_128_8)
 #endif

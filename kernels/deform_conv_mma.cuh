@@ -57,6 +57,7 @@ struct Mma {
 
     const uint4* x;  // in units of eight channels: 32 bits count 64 GB of them
     const O* offsets;  // of this thread's pixel
+    const O* offset_bias;
     const T* weight;
     int height, width, row, column;
     int pixel, quarter;  // of the tile, and of a step's groups: what this thread samples
@@ -66,8 +67,15 @@ struct Mma {
     DEVICE Offset read(Step step) const {
         const int k = (step.quad * 4 + quarter) * taps + step.tap, tap_row = step.tap * 11 >> 5;  // tap / 3
         const Pair pair = ((const Pair*)offsets)[k];
-        return {float(row + tap_row - 1) + to_float(pair.y), float(column + step.tap - 3 * tap_row - 1) + to_float(pair.x),
-                to_float(offsets[2 * G * taps + k])};
+        Offset position = {to_float(pair.y), to_float(pair.x), to_float(offsets[2 * G * taps + k])};
+        if (offset_bias) {
+            const Pair more = ((const Pair*)offset_bias)[k];
+            position = {position.y + to_float(more.y), position.x + to_float(more.x),
+                        position.logit + to_float(offset_bias[2 * G * taps + k])};
+        }
+        position.y += float(row + tap_row - 1);
+        position.x += float(column + step.tap - 3 * tap_row - 1);
+        return position;
     }
 
     DEVICE void gather(Gathered& to, const Offset& position, int quad) const {
@@ -189,8 +197,9 @@ struct Mma {
 };
 
 template <typename T, typename O, int C, int G>
-DEVICE void dcn_mma(const T* __restrict__ x, const O* __restrict__ conv_offset, const T* __restrict__ weight,
-                    const T* __restrict__ bias, T* __restrict__ out, int height, int width, float slope) {
+DEVICE void dcn_mma(const T* __restrict__ x, const O* __restrict__ conv_offset, const O* __restrict__ offset_bias,
+                    const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ out, int height, int width,
+                    float slope) {
     typedef Mma<T, O, C, G> M;
     SHARED_MEMORY(shared);
     T* const samples = (T*)shared;
@@ -210,6 +219,7 @@ DEVICE void dcn_mma(const T* __restrict__ x, const O* __restrict__ conv_offset, 
     m.column = min(first_column + m.pixel % M::side, width - 1);
     m.x = (const uint4*)(x + first * C);
     m.offsets = conv_offset + (first + i64(m.row) * width + m.column) * (3 * G * M::taps);
+    m.offset_bias = offset_bias;
     m.weight = weight;
     m.sum_all(samples, weights);
     m.write(out + first * C, samples, bias, first_row, first_column, slope);

@@ -30,23 +30,15 @@ inline Vector8 load8(const uint16_t* p) {
     return reinterpret_cast<const Vector8&>(bits);
 }
 
+inline void assign_vector(float* to, Vector values) { store(to, values); }
+inline void assign_vector(uint16_t* to, Vector values) {
+    for (int k = 0; k < LANES; k++) assign(to[k], values[k]);
+}
+
 inline void store(int32_t* p, Integers v) { *reinterpret_cast<Integers*>(p) = v; }
 inline Integers clamp(Integers v, int32_t high) {
     v = v < 0 ? Integers{} : v;
     return v > high ? Integers{} + high : v;
-}
-
-// 1 / (1 + exp(-x)) to 2e-7; NaN gives NaN.
-inline Vector sigmoid(Vector x) {
-    Vector y = x * -1.44269504f, zero = {};
-    y = y < -126.f ? zero - 126.f : y;
-    y = y > 126.f ? zero + 126.f : y;
-    Vector finite = y == y ? y : zero;
-    Integers whole = __builtin_convertvector(finite + (finite < 0.f ? zero - .5f : zero + .5f), Integers);
-    Vector f = (y - __builtin_convertvector(whole, Vector)) * 0.693147181f;
-    Vector p = 1.f + f * (1.f + f * (1.f / 2 + f * (1.f / 6 + f * (1.f / 24 + f * (1.f / 120 + f * (1.f / 720))))));
-    Integers bits = (whole + 127) << 23;
-    return 1.f / (1.f + p * reinterpret_cast<const Vector&>(bits));
 }
 
 // Linear interpolation along one axis: the two pixels around a position, their weights and the derivatives of these. Pixels
@@ -152,6 +144,7 @@ void sample_all(const Shape& s, const Corners& corners, const Element* picture, 
             const Element* const corner[4] = {group + corners.at[0][j] * s.channels, group + corners.at[1][j] * s.channels,
                                               group + corners.at[2][j] * s.channels, group + corners.at[3][j] * s.channels};
             const float weight[4] = {corners.weight[0][j], corners.weight[1][j], corners.weight[2][j], corners.weight[3][j]};
+            for (int k : {1, 3}) __builtin_prefetch(corner[k] + 2 * s.channels);  // what the next pixels are likely to sample
             sample(corner, weight, width, column);
         }
 }
@@ -192,7 +185,9 @@ struct Convolution {
             const int64_t count = std::min(block, end - first);
             for (int64_t k = 0; k < count; k++) {
                 const int64_t pixel = first + k, place = pixel % (s.height * s.width);
-                corners.find(s, conv_offset + pixel * 3 * s.groups * s.taps(), place / s.width, place % s.width);
+                const float* offsets = conv_offset + pixel * 3 * s.groups * s.taps();
+                prefetch(offsets + 3 * s.groups * s.taps(), 3 * s.groups * s.taps());
+                corners.find(s, offsets, place / s.width, place % s.width);
                 const Element* picture = x + (pixel - place) * s.channels;
                 if (s.channels == 8 * s.groups) sample_all<8>(s, corners, picture, columns.data() + k * depth);
                 else if (s.channels == 16 * s.groups) sample_all<16>(s, corners, picture, columns.data() + k * depth);
@@ -207,6 +202,11 @@ struct Convolution {
         }
     }
 
+    // What is read soon, and comes from memory. There is no harm in an address behind the end.
+    static void prefetch(const float* p, int64_t floats) {
+        for (int64_t k = 0; k < floats; k += 16) __builtin_prefetch(p + k);
+    }
+
     // Output channels o.. of up to ROWS pixels.
     template <int vectors>
     void finish(const float* columns, int64_t pixel, int64_t rows, int64_t o) const {
@@ -215,12 +215,16 @@ struct Convolution {
         float sums[ROWS * width] = {};
         for (int64_t r = 0; r < rows; r++) std::copy_n(bias + o, channels, sums + r * width);
         multiply<vectors, true>(columns, depth, depth, packed + o * depth, sums);
-        for (int64_t r = 0; r < rows; r++) {
-            Element* to = out + (pixel + r) * s.out_channels + o;
-            for (int64_t c = 0; c < channels; c++) {
-                const float sum = sums[r * width + c];
-                assign(to[c], sum < 0 ? sum * slope : sum);
-            }
+        for (int64_t r = 0; r < rows; r++) store_channels(sums + r * width, channels, out + (pixel + r) * s.out_channels + o);
+    }
+
+    // Without a branch on the sign of each sum, which would be guessed wrong half of the time.
+    void store_channels(const float* sums, int64_t channels, Element* to) const {
+        int64_t c = 0;
+        for (; c + LANES <= channels; c += LANES) assign_vector(to + c, leaky_relu(load(sums + c), slope));
+        for (; c < channels; c++) {
+            const float less = sums[c] * slope;
+            assign(to[c], sums[c] > 0 ? sums[c] : less);
         }
     }
 };

@@ -90,3 +90,14 @@ DEVICE Offset read_offset(const O* pixel, int group, int tap, int groups, int ta
     const int k = group * taps + tap;
     return {to_float(pixel[2 * k]), to_float(pixel[2 * k + 1]), to_float(pixel[2 * groups * taps + k])};
 }
+
+// The same with the bias of the offset convolution, which is null where the convolution has added it.
+template <typename O>
+DEVICE Offset read_offset(const O* pixel, const O* bias, int group, int tap, int groups, int taps) {
+    Offset offset = read_offset(pixel, group, tap, groups, taps);
+    if (bias) {
+        const Offset more = read_offset(bias, group, tap, groups, taps);
+        offset = {offset.y + more.y, offset.x + more.x, offset.logit + more.logit};
+    }
+    return offset;
+}

@@ -34,6 +34,19 @@ DEVICE u32 pack_half(float first, float second) {
 #endif
 }
 
+// Two products of float16, and two products with a sum that are rounded once.
+DEVICE u32 mul_half2(u32 a, u32 b) {
+    u32 pair;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
+
+DEVICE u32 fma_half2(u32 a, u32 b, u32 c) {
+    u32 pair;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(c));
+    return pair;
+}
+
 #if __CUDA_ARCH__ >= 750
 
 // Four 8x8 matrices of 16-bit values from shared memory: lane l gives the address of row l % 8 of matrix l / 8, 16 bytes, and

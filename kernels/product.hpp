@@ -1,4 +1,5 @@
-// Vectors of one instruction set, and the product that every kernel here ends in. Part of a body of for_each_isa.hpp.
+// Vectors of one instruction set, functions of them, and the product that every kernel here ends in. Part of a body of
+// for_each_isa.hpp.
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -7,6 +8,24 @@ constexpr int64_t panel_width = LANES * VECTORS;  // output channels that are co
 
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+
+inline Vector leaky_relu(Vector value, float slope) {
+    const Vector less = value * slope;
+    return value > 0.f ? value : less;
+}
+
+// 1 / (1 + exp(-x)) to 2e-7; NaN gives NaN.
+inline Vector sigmoid(Vector x) {
+    Vector y = x * -1.44269504f, zero = {};
+    y = y < -126.f ? zero - 126.f : y;
+    y = y > 126.f ? zero + 126.f : y;
+    Vector finite = y == y ? y : zero;
+    Integers whole = __builtin_convertvector(finite + (finite < 0.f ? zero - .5f : zero + .5f), Integers);
+    Vector f = (y - __builtin_convertvector(whole, Vector)) * 0.693147181f;
+    Vector p = 1.f + f * (1.f + f * (1.f / 2 + f * (1.f / 6 + f * (1.f / 24 + f * (1.f / 120 + f * (1.f / 720))))));
+    Integers bits = (whole + 127) << 23;
+    return 1.f / (1.f + p * reinterpret_cast<const Vector&>(bits));
+}
 
 // sums[ROWS][width] = rows[ROWS][depth] times panel[depth][width], or += of it with `adds`; width is vectors * LANES. The
 // rows lie `stride` floats apart.

@@ -5,6 +5,7 @@ compiles them for a GPU as CuPy does, with none there.
 import ctypes
 import io
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from vsedvr.ops import cuda
 
 FOLDER = Path(__file__).parent / "cuda_on_cpu"
 SCHEDULES = {"in order": 0, "reversed": 1, "shuffled": 2}
-FLAGS = ("-std=c++17", "-march=native", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-D__CUDA_ARCH__=900")
+FLAGS = ("-std=c++17", "-march=native", "-fno-strict-aliasing", "-Wno-unknown-pragmas", "-D__CUDA_ARCH__=900", "-DCANDIDATES")
 
 
 class Runner:
@@ -31,18 +32,20 @@ class Runner:
         self.schedule = "in order"
         self.launched: list[str] = []
 
-    def launch(self, name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float) -> None:
+    def launch(self, name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float | None) -> None:
         """Runs a kernel; raises RuntimeError if it does something wrong."""
         values = [_c_value(arg) for arg in args]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         x, y = (*blocks, 1)[:2]
         self.launched.append(name)
-        error = self.run(f"dcn_{name}".encode(), x, y, cuda.THREADS, shared_bytes, SCHEDULES[self.schedule], pointers)
+        error = self.run(f"vsedvr_{name}".encode(), x, y, cuda.THREADS, shared_bytes, SCHEDULES[self.schedule], pointers)
         if error is not None:
             raise RuntimeError(error.decode())
 
 
-def _c_value(arg: Tensor | int | float) -> ctypes.c_void_p | ctypes.c_int | ctypes.c_float:
+def _c_value(arg: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_int | ctypes.c_float:
+    if arg is None:
+        return ctypes.c_void_p(None)
     if isinstance(arg, Tensor):
         return ctypes.c_void_p(arg.data_ptr())
     return ctypes.c_int(arg) if isinstance(arg, int) else ctypes.c_float(arg)
@@ -71,10 +74,11 @@ def write_source(folder: Path, names: Sequence[str], change: Callable[[str], str
     """Returns the text that CuPy compiles, without prims.cuh and with only some kernels, for the C++ files to include."""
     _, text = cuda.source().split('#line 1 "deform_conv_samples.cuh"\n')
     changed = change(text)
-    definitions = {f"dcn_{name})" for name in names}
-    lines = [line for line in changed.splitlines() if not line.startswith("DCN_") or line.split()[-1] in definitions]
+    wanted = {f"vsedvr_{name})" for name in names}
+    definition = re.compile(r"[A-Z_]+\(.* vsedvr_\w+\)")  # of a kernel, by one of the macros for them
+    lines = [line for line in changed.splitlines() if not definition.fullmatch(line) or line.split()[-1] in wanted]
     (folder / "kernels.cu").write_text("\n".join(lines))
-    (folder / "kernel_names.inc").write_text("\n".join(f"KERNEL(dcn_{name})" for name in names))
+    (folder / "kernel_names.inc").write_text("\n".join(f"KERNEL(vsedvr_{name})" for name in names))
 
 
 def build_program(folder: Path, file: str, names: Sequence[str], flags: Sequence[str]) -> Path:
@@ -91,6 +95,6 @@ def compile_for_gpu(text: str, arch: int) -> tuple[bytes, str]:
     log = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:  # CuPy asks the driver, which does not exist without a GPU
         patch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda arch=None: (f"-arch=sm_{arch}", "cubin"))
-        options = (*cuda.OPTIONS, "-ftz=true", "--ptxas-options=-v")  # CuPy adds -ftz
+        options = (*cuda.OPTIONS, "-DCANDIDATES", "-ftz=true", "--ptxas-options=-v")  # CuPy adds -ftz
         cubin, _ = compiler.compile_using_nvrtc(text, options, arch=str(arch), log_stream=log)
     return cubin, log.getvalue()

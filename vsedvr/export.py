@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vsedvr.atomic import whole_file
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.model.blocks import upsample
+from vsedvr.ops import upsample
 
 if TYPE_CHECKING:
     import onnx

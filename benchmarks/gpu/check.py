@@ -1,17 +1,21 @@
 """`make gpu-check`: all that needs a GPU, in eight minutes: the tests, then figures, in benchmarks/gpu/<card>.md and .json.
 
 Needs torch, CuPy and pytest; torchvision for the comparisons, VapourSynth and cccv for rows of their own, each where it is
-installed, and compute-sanitizer where that is. `python -m benchmarks.gpu.check` does without make. Every figure stands
-behind a check of the answer. Short of time there are fewer repetitions, never fewer checks. The report is written after each
-row; where the environment variable OUT names a folder, it goes there.
+installed, and compute-sanitizer where that is. `python3 -m benchmarks.gpu.check` does without make, and without vsedvr being
+installed. Every figure stands behind a check of the answer. Short of time there are fewer repetitions, never fewer checks.
+
+The most valuable comes first, and the report is written after each step and each row: what ends early loses nothing. Where the
+environment variable OUT names a folder, the report goes there. A step that fails is named in the report, and the next one
+runs; one that takes too long is "not finished", which is no failure.
 """
 
+import argparse
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +23,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import dcn, network
-from benchmarks.gpu.report import Report, write
+from benchmarks.gpu import dcn, network, processes
+from benchmarks.gpu.report import Report, card_kind, write
 from benchmarks.timing import Budget
 from vsedvr import ops
 from vsedvr.model import EDVRConfig
@@ -28,41 +32,71 @@ from vsedvr.model import EDVRConfig
 if find_spec("vapoursynth"):
     from benchmarks.gpu import filter as gpu_filter
 
-ROOT = Path(__file__).parent.parent.parent
 Sizes = tuple[tuple[int, int], ...]
 SECONDS = 8 * 60
-RESERVE = 30
-"""Seconds for what every row does once, whatever its deadline."""
+RESERVE = 4 * 60
+"""Seconds for all that follows the figures: tests, the first frame, the sanitizer."""
+SHORT_SIZES = ((180, 320), (540, 960))
 
 
-def main() -> int:
+def main(args: list[str] | None = None) -> int:
+    """Runs the check; returns the exit status: 1 if anything is wrong, or nothing can be measured here."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.check", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--figures", type=float, metavar="SECONDS", help="measure for so long, at two sizes, and do no more")
+    figures = parser.parse_args(args).figures
     if not torch.cuda.is_available():
         print("gpu-check needs a CUDA device, and PyTorch finds none here.")
         return 1
-    end = time.monotonic() + SECONDS - RESERVE
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # for the processes it starts
+    end = time.monotonic() + (figures or SECONDS - RESERVE)
     device = torch.device("cuda", torch.cuda.current_device())
     if not ops.cuda.is_available(device):
         print("gpu-check measures vsedvr's kernels, which cannot be used here; a message says why.")
         return 1
     folder = Path(os.environ.get("OUT") or Path(__file__).parent)
-    report = new_report(torch.cuda.get_device_name(device))
-    report["tests"] = run_tests(report["problems"])
-    write(report, folder)
-    report["sanitizer"] = run_sanitizer(report["problems"])
-    write(report, folder)
-    report["first_frame"] = network.first_frame()
-    report["ceilings"] = dcn.ceilings(device)
-    filter_sizes = gpu_filter.SIZES if find_spec("vapoursynth") else ()
-    path = measure(report, folder, device, end, network.MODELS, dcn.SIZES, network.SIZES, filter_sizes)
+    report = new_report(torch.cuda.get_device_name(device), card_kind(ops.cuda.capability(device)))
+    filter_sizes = gpu_filter.SIZES if find_spec("vapoursynth") and not figures else ()
+    operator_sizes, network_sizes = (SHORT_SIZES, SHORT_SIZES) if figures else (dcn.SIZES, network.SIZES)
+
+    def measure_all() -> bool:
+        report["ceilings"] = dcn.ceilings(device)
+        measure(report, folder, device, end, network.MODELS, operator_sizes, network_sizes, filter_sizes)
+        return True
+
+    steps: dict[str, Callable[[], Any]] = {"finished": measure_all}
+    if not figures:
+        steps = {
+            "prims": lambda: run_tests(report, 60, ["tests/ops/test_prims.py"]),
+            **steps,
+            "tests": lambda: run_tests(report, 180),
+            "first_frame": network.first_frame,
+            "sanitizer": lambda: run_sanitizer(report["problems"]),
+        }
+    path = run_steps(report, folder, steps)
     print(f"\n{path.read_text(encoding='utf-8')}\nwritten to {path}")
     return 1 if report["problems"] else 0
 
 
-def new_report(card: str) -> Report:
-    """Makes a report in which nothing is measured yet."""
-    texts = {"card": card, "versions": versions(), "tests": "not run yet", "sanitizer": "not run yet"}
-    return {**texts, "finished": False, "problems": [], "operator": [], "network": [], "filter": []}
+def new_report(card: str, kind: str) -> Report:
+    """A report in which nothing is measured yet, for a card of this name and kind (report.card_kind)."""
+    texts = {"card": card, "kind": kind, "versions": versions()}
+    states = dict.fromkeys(("prims", "tests", "sanitizer"), "not run yet")
+    return {**texts, **states, "finished": False, "problems": [], "operator": [], "network": [], "filter": []}
+
+
+def run_steps(report: Report, folder: Path, steps: dict[str, Callable[[], Any]]) -> Path:
+    """Runs the steps in turn, puts what each returns into the report under its name, and writes the report after each.
+
+    Returns:
+        The path of the report as Markdown.
+    """
+    path = write(report, folder)
+    for name, step in steps.items():
+        try:
+            report[name] = step()
+        except Exception as error:
+            report["problems"].append(f"{name} failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        path = write(report, folder)
+    return path
 
 
 def measure(
@@ -75,7 +109,7 @@ def measure(
     network_sizes: Sizes,
     filter_sizes: Sizes,
     times: int = 15,
-) -> Path:
+) -> None:
     """Checks all answers and measures all rows; writes the report after each, so that nothing is lost when it ends early.
 
     Args:
@@ -87,9 +121,6 @@ def measure(
         operator_sizes, network_sizes, filter_sizes: (height, width) of the rows of each part; no sizes for the filter where
             VapourSynth is not installed.
         times: repetitions, of which the median is taken.
-
-    Returns:
-        The path of the report as Markdown.
     """
     limits, problems = report["ceilings"], report["problems"]
     for channels in dcn.CHANNELS:
@@ -113,23 +144,15 @@ def measure(
         add("network", network.network_row(*case, device, limits, times, budget.next_deadline()))
     for size in filter_sizes:
         add("filter", gpu_filter.filter_row(*size, device, times, budget.next_deadline()))
-    report["finished"] = True
-    return write(report, folder)
 
 
-def run_tests(problems: list[str]) -> str:
-    """Runs the tests that need a GPU, from the files that have such tests: others may need packages that are not installed.
-
-    Returns:
-        pytest's last line.
-    """
-    files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    output, code = run(command, timeout=240)
-    if code:
-        print(output)
-        problems.append("tests failed: `pytest -m gpu`")
-    return output.strip().splitlines()[-1].strip("= ") if output.strip() else "none ran"
+def run_tests(report: Report, timeout: float, files: Sequence[str] = ()) -> str:
+    """Runs tests that need a GPU (processes.run_tests); returns pytest's last line. Tests that fail are a problem."""
+    outcome = processes.run_tests(timeout, files)
+    if outcome.failed:
+        print(outcome.output)
+        report["problems"].append(f"tests failed: `{' '.join(['pytest -m gpu', *files])}`")
+    return outcome.last_line
 
 
 def run_sanitizer(problems: list[str]) -> str:
@@ -141,22 +164,19 @@ def run_sanitizer(problems: list[str]) -> str:
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         return "not installed"
+    states = []
     for what in ("memcheck", "racecheck"):
-        watch = [tool, "--tool", what, "--report-api-errors", "no", "--error-exitcode", "9"]
-        output, code = run([*watch, sys.executable, "-m", "benchmarks.gpu.dcn"], timeout=60)
-        if code:
-            print(output)
-            problems.append(f"compute-sanitizer, {what}: " + ("did not end within a minute" if code < 0 else "see the output"))
-    return "memcheck and racecheck ran"
+        outcome = processes.run([*sanitizer_command(tool, what), sys.executable, "-m", "benchmarks.gpu.dcn"], timeout=60)
+        if outcome.failed:
+            print(outcome.output)
+            problems.append(f"compute-sanitizer, {what}: see the output")
+        states.append(f"{what} " + (processes.NOT_FINISHED if outcome.code is None else "ran"))
+    return ", ".join(states)
 
 
-def run(command: list[str], timeout: float) -> tuple[str, int]:
-    """Runs a program in the root of the checkout and gives its output and its exit status, -1 if it took too long."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except subprocess.TimeoutExpired as error:
-        return str(error), -1
-    return done.stdout, done.returncode
+def sanitizer_command(tool: str, what: str) -> list[str]:
+    """The command that watches our kernels alone: torch's would take minutes."""
+    return [tool, "--tool", what, "--report-api-errors", "no", "--error-exitcode", "9", "--kernel-regex", "kns=vsedvr_"]
 
 
 def versions() -> str:

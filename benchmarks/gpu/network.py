@@ -2,15 +2,11 @@
 
 import copy
 import functools
-import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.answers import MIN_PSNR, psnr
+from benchmarks.gpu import processes
 from benchmarks.inputs import moving_texture, random_weights
 from benchmarks.plain import plain_form
 from benchmarks.timing import medians
@@ -37,7 +34,6 @@ from vsedvr.model import EDVR, EDVRConfig
 
 __all__ = ["MODELS", "SIZES", "check_answers", "first_frame", "network_row"]
 
-ROOT = Path(__file__).parent.parent.parent
 MODELS = {"EDVR-M": EDVRConfig(), "EDVR-L": EDVRConfig(num_feat=128, num_reconstruct_block=40)}
 SIZES = ((180, 320), (270, 480), (480, 720), (540, 960))
 
@@ -192,15 +188,16 @@ def first_frame() -> dict[str, float]:
     """Measures the seconds until EDVR-M at 960x540 has restored a first frame, in fresh processes, with its weights in memory.
 
     Returns:
-        Seconds where CuPy has to compile the kernels, and where it has them in its cache.
+        Seconds where CuPy has to compile the kernels, and where it has them in its cache; nothing for what took a minute.
     """
     seconds = {}
     with tempfile.TemporaryDirectory() as cache:
         for state in ("kernels compiled", "kernels cached"):
-            environment = {**os.environ, "CUPY_CACHE_DIR": cache}
-            command = [sys.executable, "-m", "benchmarks.gpu.network"]
-            run = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, timeout=120)
-            seconds[state] = float(json.loads(run.stdout))
+            outcome = processes.run([sys.executable, "-m", "benchmarks.gpu.network"], timeout=60, CUPY_CACHE_DIR=cache)
+            if outcome.failed:
+                raise RuntimeError(outcome.last_line)
+            if outcome.code is not None:
+                seconds[state] = float(outcome.last_line)
     return seconds
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
@@ -70,6 +71,13 @@ class LeftOut(nn.Module):
 
     def forward(self, x: Tensor, slope: float = 1) -> Tensor:
         return x
+
+
+class Halved(nn.Module):
+    """Replaces a convolution with stride 2 and its LeakyReLU by the mean of each 2x2 positions."""
+
+    def forward(self, x: Tensor, slope: float = 1) -> Tensor:
+        return F.avg_pool2d(x, 2)
 
 
 class OneLevelAlignment(nn.Module):
@@ -147,7 +155,7 @@ def use_one_level(model: EDVR) -> None:
     """Replaces PCD by one deformable convolution. The upper levels, which are no longer used, get no weights."""
     model.pcd_align = OneLevelAlignment(model.config.num_feat, model.config.deformable_groups)  # type: ignore[assignment]
     for level in ("l2", "l3"):
-        setattr(model, f"conv_{level}_1", nn.AvgPool2d(2))
+        setattr(model, f"conv_{level}_1", Halved())
         setattr(model, f"conv_{level}_2", LeftOut())
 
 

@@ -68,6 +68,7 @@ class Test:
 H264 = tuple(Test(model, f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for model in CRF for crf in CRF[model])
 EVAL = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
+    Test("x2", "bicubic x2", "vid4/GT"),
     *(dataclasses.replace(test, gt="vid4/GT") for test in H264),
     Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
     *(Test(model, WHOLE, "deblur/GT", lq="deblur/blur") for model in DEBLUR),
@@ -76,6 +77,7 @@ EVAL = (
 )
 VALID = (
     Test("small", "bicubic x4"),
+    Test("x2", "bicubic x2"),
     *H264,
     Test("denoise", "noise, sigma 25", degradation=Noise(sigma=(25, 25))),
     *(Test(model, what, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
@@ -173,7 +175,7 @@ better, but a warped difference below the truth's is that of a smoother picture.
 """
     return f"""# What the embedded models reach
 PSNR of luma in dB on {clips}, {part}, fp32. By `python -m benchmarks.quality.models`
-(with {option} and --output). Before: bicubic enlargement for x4, else the input.
+(with {option} and --output). Before: bicubic enlargement for x4 and x2, else the input.
 {temporal}
 {markdown_table([head, *rows])}
 """

@@ -15,6 +15,20 @@ inline float half_to_float(u16 half) { return _cvtsh_ss(half); }
 inline u16 float_to_half(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
 inline u32 pack_half(float first, float second) { return u32(float_to_half(first)) | u32(float_to_half(second)) << 16; }
 
+// Sums of a product and a float16 are exact in double; that is rounded to the nearest float16, even in a tie.
+inline u32 fma_half2(u32 a, u32 b, u32 c) {
+    u32 pair = 0;
+    for (int k = 0; k < 32; k += 16) {
+        const double sum = double(half_to_float(u16(a >> k))) * half_to_float(u16(b >> k)) + half_to_float(u16(c >> k));
+        const _Float16 half = static_cast<_Float16>(sum);
+        u16 bits;
+        std::memcpy(&bits, &half, 2);
+        pair |= u32(bits) << k;
+    }
+    return pair;
+}
+inline u32 mul_half2(u32 a, u32 b) { return fma_half2(a, b, 0x80008000u); }  // -0, which changes no sum
+
 inline float bfloat16_to_float(u16 bits) { return __uint_as_float(u32(bits) << 16); }
 inline u32 float_to_bfloat16(float value) {  // the nearest, even in a tie
     if (std::isnan(value)) return 0x7fff;

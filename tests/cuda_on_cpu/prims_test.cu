@@ -1,7 +1,8 @@
 // Uses all of prims.cuh, for test_prims.py: eight warps, each with a matrix product of its own, and conversions.
 
-extern "C" __global__ void dcn_prims(const u16* a, const u16* b, const float* values, float* product, float* product_bfloat16,
-                                     u32* packed, u32* packed_bfloat16, float* back) {
+extern "C" __global__ void vsedvr_prims(const u16* a, const u16* b, const float* values, float* product,
+                                        float* product_bfloat16, u32* packed, u32* packed_bfloat16, float* back,
+                                        u32* halves) {
     SHARED_MEMORY(shared);
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     u16* const its_a = (u16*)shared + warp * 384;
@@ -26,4 +27,7 @@ extern "C" __global__ void dcn_prims(const u16* a, const u16* b, const float* va
     }
     packed[thread] = pack_half(values[2 * thread], values[2 * thread + 1]);
     back[thread] = half_to_float(float_to_half(values[thread]));
+    const u32 x = ((const u32*)a)[thread], y = ((const u32*)b)[thread];
+    halves[thread] = mul_half2(x, y);
+    halves[256 + thread] = fma_half2(x, y, packed[thread]);
 }

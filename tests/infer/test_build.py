@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from conftest import random_model
-from vsedvr.infer import Tiling, build_engine, check_tile, choose_tiling, clip_windows, published_padding, working_bytes
-from vsedvr.model import EDVRConfig
+from vsedvr.infer import (
+    Tiling,
+    build_engine,
+    check_tile,
+    choose_tiling,
+    clip_windows,
+    feature_bytes,
+    published_padding,
+    working_bytes,
+)
+from vsedvr.infer.memory import SMALL_STEPS, Steps
+from vsedvr.model import EDVR, EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
@@ -54,6 +64,24 @@ class TestBuildEngine:
         first, second = built.call_args_list
         assert first.kwargs == second.kwargs
         assert first.kwargs["cache_bytes"] > 1 << 30
+
+    @pytest.mark.parametrize(("gib", "steps"), [(2, SMALL_STEPS), (8, Steps(None, False)), (24, Steps(None, True))])
+    def test_of_a_gpu_spare_memory_goes_into_larger_steps(
+        self, monkeypatch: pytest.MonkeyPatch, gib: int, steps: Steps
+    ) -> None:
+        free = gib << 30
+        built = Mock()
+        monkeypatch.setattr("vsedvr.infer.build.free_bytes", lambda device: free)
+        monkeypatch.setattr("vsedvr.infer.build.Engine", built)
+        monkeypatch.setattr("vsedvr.ops.cuda.is_available", lambda device: True)
+        config = EDVRConfig()
+        build_engine(EDVR(config), GPU, torch.float16, (480, 720))
+        *_, tiling = built.call_args.args
+        cache_bytes, chosen = built.call_args.kwargs["cache_bytes"], built.call_args.kwargs["steps"]
+        assert chosen == steps
+        assert cache_bytes + working_bytes(tiling, torch.float16, GPU, steps=steps) <= free // 2
+        if steps != SMALL_STEPS:
+            assert cache_bytes >= 5 * feature_bytes(config, tiling.tiles[0], torch.float16)
 
     def test_wrong_tiles_are_told_at_once(self) -> None:
         with pytest.raises(ValueError, match="tile must be"):

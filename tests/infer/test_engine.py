@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, clip_windows
+from vsedvr.infer.memory import Steps
 from vsedvr.model import EDVR, EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -75,6 +76,22 @@ def test_pixels_do_not_depend_on_the_order_or_the_cache(cache_bytes: int) -> Non
     other = Engine(model, cache_bytes=cache_bytes)
     for n in [11, 0, 7, 7, 3, 4, 2, 10, 1, 9, 8, 6, 5]:
         assert torch.equal(other.restore(windows[n], clip.__getitem__), expected[n])
+
+
+@pytest.mark.parametrize("steps", [Steps(None, False), Steps(None, True), Steps(5, True)])
+@pytest.mark.parametrize("tile", [(0, 0), (16, 16)])
+def test_steps_change_nothing_but_the_rounding(steps: Steps, tile: tuple[int, int]) -> None:
+    """Repeated frames at the ends of the clip included: each is in the batch once."""
+    model, clip = random_model(X4), torch.rand(7, 3, 37, 45)
+    tiling = Tiling(37, 45, tile, 4, X4)
+    small, other = Engine(model, tiling=tiling), Engine(model, tiling=tiling, steps=steps)
+    windows = [clip_windows(X4, 7, "replicate").indices(n) for n in (0, 3, 6)]
+    expected = [small.restore(indices, clip.__getitem__) for indices in windows]
+    at_once, alone = calls_of(other, "align_all"), calls_of(other, "align")
+    for indices, right in zip(windows, expected, strict=True):
+        assert (other.restore(indices, clip.__getitem__) - right).abs().max() < 1e-5
+    assert len(at_once) == (3 * len(tiling.tiles) if steps.at_once else 0)
+    assert len(alone) == (len(at_once) or 11 * len(tiling.tiles)), "align_all calls align on all of them"
 
 
 def test_the_cache_is_bounded_in_bytes_and_frames() -> None:

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import TINY, random_model
 from vsedvr.infer import Engine, Tiling, choose_tiling, feature_bytes, free_bytes, working_bytes
-from vsedvr.infer.memory import OVERHEAD, RESERVE, is_out_of_memory
+from vsedvr.infer.memory import OVERHEAD, RESERVE, SMALL_STEPS, Steps, choose_steps, is_out_of_memory
+from vsedvr.infer.network import Network
 from vsedvr.model import EDVRConfig
 
 X4 = EDVRConfig(3, 3, 8, 5, 2, 1, 1, num_tail_feat=8)
@@ -80,6 +81,24 @@ def test_out_of_memory_goes_on_in_smaller_tiles(error: Callable[[], Exception], 
     from_the_start = Engine(model, tiling=Tiling(75, 141, (72, 40), 4, X4))
     assert torch.equal(out, from_the_start.restore(range(5), clip.__getitem__))
     assert torch.equal(out, again)
+
+
+@pytest.mark.parametrize("tile_area", [1 << 20, 60 * 60])
+def test_out_of_memory_goes_on_in_small_steps_first(tile_area: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a word where these suffice, since only the rounding differs; then in smaller tiles."""
+    model, clip = random_model(X4), torch.rand(5, 3, 75, 141)
+    engine = Engine(model, tiling=Tiling(75, 141, (0, 0), 4, X4), steps=Steps(None, True))
+    can_allocate(tile_area, ERRORS["GPU"], engine)
+
+    def align_all(*given: object) -> Any:
+        raise ERRORS["GPU"]()
+
+    engine.model.align_all = align_all  # type: ignore[assignment,method-assign]
+    out = engine.restore(range(5), clip.__getitem__)
+    assert engine.steps == SMALL_STEPS
+    assert engine.tiling
+    assert len(caplog.records) == (0 if tile_area > 141 * 75 else 2)
+    assert torch.equal(out, Engine(model, tiling=engine.tiling).restore(range(5), clip.__getitem__))
 
 
 def test_a_full_cache_makes_room() -> None:
@@ -160,8 +179,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return kernels
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(
+CONFIGS = pytest.mark.parametrize(
     "config",
     [
         EDVRConfig(),
@@ -173,6 +191,10 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     ],
     ids=["M", "without TSA", "small, 7 frames", "L", "x1", "x2"],
 )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@CONFIGS
 def test_with_the_kernels_for_gpus_the_estimate_covers_every_tensor(
     config: EDVRConfig, dtype: torch.dtype, kernels: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +231,49 @@ def peak_and_estimate(
         engine.restore(range(config.num_frame), lambda i: torch.zeros(1, 1, 1).expand(3, 540, 960))
     assert engine.cache.nbytes == min(kept, cache_bytes)
     return live.peak, kept + working_bytes(tiling, dtype, GPU, ensemble)
+
+
+@pytest.mark.parametrize("steps", [Steps(None, True), Steps(None, False), Steps(90, False)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@CONFIGS
+@pytest.mark.usefixtures("kernels")
+def test_in_other_steps_it_covers_every_tensor_too(
+    config: EDVRConfig, dtype: torch.dtype, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network alone, as the engine calls it."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+    tiling = Tiling.whole(540, 960, config)
+    model = Network(random_model(config), "meta", dtype).model
+    with torch.inference_mode():
+        lq = torch.empty(1, 3, tiling.tiles[0].height, 960, dtype=dtype, device="meta")
+        lq = lq.contiguous(memory_format=torch.channels_last)
+        frames = [model.extract(lq) for _ in range(config.num_frame)]
+        with LiveBytes() as live:
+            ref = frames[config.center]
+            aligned = model.align_all(frames, ref) if steps.at_once else [model.align(frame, ref) for frame in frames]
+            fused = model.fuse(aligned)
+            del aligned
+            model.reconstruct(fused, lq, steps.rows)
+    estimate = working_bytes(tiling, dtype, GPU, steps=steps)
+    assert live.peak <= estimate <= 1.7 * live.peak + OVERHEAD
+
+
+@CONFIGS
+@pytest.mark.parametrize("tile", [(0, 0), (320, 180)])
+@pytest.mark.usefixtures("kernels")
+def test_steps_are_the_fewest_that_leave_room_for_all_features(config: EDVRConfig, tile: tuple[int, int]) -> None:
+    tiling = Tiling(540, 960, tile, 12, config)
+    least = working_bytes(tiling, torch.float16, GPU)
+    kept = (config.num_frame + 2) * len(tiling.tiles) * feature_bytes(config, tiling.tiles[0], torch.float16)
+    chosen = [choose_steps(tiling, torch.float16, GPU, kept + (room << 20)) for room in range(0, 20000, 100)]
+    takes = [working_bytes(tiling, torch.float16, GPU, steps=steps) for steps in chosen]
+    assert all(bytes_ <= least + (room << 20) for bytes_, room in zip(takes, range(0, 20000, 100), strict=True))
+    assert chosen[-1] == Steps(None, True)
+    assert [steps.at_once for steps in chosen] == sorted(steps.at_once for steps in chosen)
+    heights = [steps.rows or 1 << 20 for steps in chosen]
+    assert heights == sorted(heights), "with more memory never more strips"
+    assert choose_steps(tiling, torch.float16, GPU, kept - 1) == SMALL_STEPS
+    assert choose_steps(tiling, torch.float16, CPU, 1 << 50) == SMALL_STEPS
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

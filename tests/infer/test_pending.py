@@ -194,3 +194,18 @@ def test_pictures_are_clamped_and_left_alone(dtype: torch.dtype) -> None:
     restored = Engine(model, dtype=dtype).restore(range(5), wild.__getitem__)
     assert torch.equal(restored, Engine(model, dtype=dtype).restore(range(5), wild.clamp(0, 1).__getitem__))
     assert torch.equal(wild, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("tile", [(0, 0), (24, 24)])
+def test_on_a_gpu_frames_in_flight_are_those_that_are_waited_for(dtype: torch.dtype, tile: tuple[int, int]) -> None:
+    """Two engines with streams of their own, whose launches alternate."""
+    model, clip = random_model(EDVRConfig(num_extract_block=1, num_reconstruct_block=1)), torch.rand(12, 3, 45, 70)
+    pinned = clip.pin_memory()
+    tiling = Tiling(45, 70, tile, 4, model.config)
+    linear, first, second = (Engine(model, "cuda", dtype, tiling) for _ in range(3))
+    expected = [linear.restore(window, clip.__getitem__) for window in windows(8)]
+    pending = [engine.launch(window, pinned.__getitem__) for window in windows(8) for engine in (first, second)]
+    for k, each in reversed(list(enumerate(pending))):
+        assert torch.equal(each.result().float(), expected[k // 2]), k

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmarks.inputs import moving_texture
 from conftest import random_model
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.model.blocks import Conv3x3, DCNPack, upsample
-from vsedvr.ops import native
+from vsedvr.model.blocks import Conv3x3, DCNPack
+from vsedvr.ops import native, upsample
 from vsedvr.weights import EMBEDDED, load_model
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
@@ -79,6 +79,27 @@ def test_embedded_models_stay_within_rounding_of_float64(name: str) -> None:
     lq = torch.rand(1, model.config.num_frame, 3, size, 3 * size)
     with torch.inference_mode():
         assert (packed(model)(lq) - in_float64(model, lq)).abs().max() < 1e-5
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("name", "height", "width"), [("edvr_m", 20, 36), ("small", 52, 92), ("deblur", 80, 112), ("compression", 48, 64)]
+)
+def test_no_bit_depends_on_the_number_of_threads(name: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lq = moving_texture(5, height, width)[None]
+    model = random_edvr(8, lq) if name == "edvr_m" else load_model(name).eval()
+    lq, model = lq[:, : model.config.num_frame], packed(model)
+    monkeypatch.setattr(native, "usable_cores", lambda: 3)
+    before, outputs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                outputs.append(model(lq))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
 
 
 @needs_kernel

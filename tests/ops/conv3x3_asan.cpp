@@ -14,7 +14,8 @@ Memory zeros(int64_t floats) { return Memory(new float[floats]()); }
 const int64_t shapes[][5] = {{1, 1, 1, 16, 1},    {2, 5, 7, 64, 64},   {1, 1, 13, 16, 5},  {1, 13, 1, 32, 216},
                              {3, 9, 50, 16, 33},  {0, 4, 4, 16, 16},   {1, 20, 31, 128, 70}, {1, 6, 9, 24, 40},
                              {2, 4, 11, 40, 24},  {1, 9, 6, 48, 216},  {1, 7, 5, 3, 64},   {1, 8, 10, 64, 3},
-                             {1, 5, 4, 1, 12},    {1, 10, 3, 216, 48}, {1, 2, 2, 320, 64}};
+                             {1, 5, 4, 1, 12},    {1, 10, 3, 216, 48}, {1, 2, 2, 320, 64},
+                             {2, 6, 12, 40, 24},  {1, 4, 6, 9, 7}};
 
 int plain(const int64_t* s, int isa) {
     int runs = 0;
@@ -37,13 +38,14 @@ int packed(const int64_t* s, int isa) {
         const Memory weights = zeros(vsedvr_conv3x3_packed_floats(channels, out_channels, shuffle, isa));
         vsedvr_conv3x3_pack(channels, out_channels, shuffle, weight.get(), bias.get(), weights.get(), 2, isa);
         for (int64_t channels2 : {int64_t(0), channels / 2, channels - 1})
-            for (int64_t first : {int64_t(0), s[1] / 3}) {
+            for (auto [enlarge, first] : {std::pair<bool, int64_t>(false, 0), {false, s[1] / 3}, {true, 0}, {true, s[1] / 3}}) {
                 const int64_t rows = s[1] - 2 * first, pixels = s[0] * s[1] * s[2], out_floats = s[0] * rows * s[2] * out_channels;
                 const int64_t shape[] = {s[0], s[1], s[2], channels - channels2, channels2, out_channels, shuffle, first, rows};
-                const Memory x = zeros(pixels * shape[3]), x2 = zeros(pixels * channels2);
+                if (enlarge && (s[1] % 2 || s[2] % 2)) continue;
+                const Memory x = zeros(pixels * shape[3]), x2 = zeros(pixels * channels2 / (enlarge ? 4 : 1));
                 const Memory out = zeros(out_floats), add = zeros(out_floats);
                 vsedvr_conv3x3_packed_float32(shape, x.get(), x2.get(), weights.get(), first ? add.get() : nullptr, out.get(),
-                                              .1f, 2, isa);
+                                              enlarge, .1f, 2, isa);
                 runs++;
             }
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsedvr.ops import Arena, PackedConv3x3, dcn, empty_picture, native
+from vsedvr.ops import Arena, PackedConv3x3, add, dcn, empty_picture, native
 
 MB = 1 << 20
 FLOAT = torch.float32
@@ -36,6 +36,16 @@ def test_large_pictures_lie_in_the_arena_that_is_lent() -> None:
         assert tensor.shape == shape
         assert tensor.dtype == FLOAT
         assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_sums_lie_in_the_arena_that_is_lent() -> None:
+    arena, a, b = Arena(8 << 20), torch.rand(1, 16, 128, 160), torch.rand(1, 16, 128, 160)
+    with torch.no_grad():
+        with arena.lent():
+            out = add(a, b)
+        assert lies_in(arena, out)
+        assert not lies_in(arena, add(a, b)), "nothing is lent any more"
+    assert torch.equal(out, a + b)
 
 
 def test_memory_is_free_when_the_last_tensor_that_shares_it_ends() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cuda_runner import compile_for_gpu
 from vsedvr.ops import cuda, dcn, prepare
-from vsedvr.ops.cuda_dcn import ANY_SHARED_BYTES, mma_shared_bytes
+from vsedvr.ops.cuda_dcn import ANY_SHARED_BYTES, REGISTERS_SHARED_BYTES, mma_shared_bytes
 
 ROOT = Path(__file__).parents[2]
 KERNEL_FILES = ("*.cu", "*.cuh")
@@ -65,14 +65,14 @@ class Compiled:
     def __init__(self, arch: int, folder: Path) -> None:
         self.arch = arch
         cubin, log = compile_for_gpu(cuda.source(), arch)
-        reports = log.split("entry function 'dcn_")[1:]
+        reports = log.split("entry function 'vsedvr_")[1:]
         self.reports = {report.split("'")[0]: report for report in reports}
         path = folder / "kernels.cubin"
         path.write_bytes(cubin + b"\0")  # CuPy leaves out the last byte, without which the disassembler takes it for empty
         (tool,) = (file for file in metadata.files("nvidia-cuda-nvdisasm") or () if file.stem == "nvdisasm")
         command = [str(tool.locate()), "--print-code", str(path)]
         text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
-        sections = text.split(".section\t.text.dcn_")[1:]
+        sections = text.split(".section\t.text.vsedvr_")[1:]
         self.code = {section.split(",")[0]: section for section in sections}
 
     def count(self, kernel: str, instruction: str) -> int:
@@ -86,12 +86,15 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_cupy_compiles_the_kernels_of_every_architecture(compiled: Compiled) -> None:
     needed = {name for needed, names in cuda.KERNELS.items() if 10 * needed[0] + needed[1] <= compiled.arch for name in names}
-    assert set(compiled.reports) == set(compiled.code) == needed
+    candidates = set(cuda.CANDIDATES) if compiled.arch >= 80 else set()
+    assert set(compiled.reports) == set(compiled.code) == needed | candidates
 
 
 def blocks_and_shared_bytes(kernel: str, arch: int) -> tuple[int, int]:
     """Returns how many blocks a multiprocessor should run at a time, and the shared memory in bytes of each."""
-    kind, *_, c, groups = kernel.split("_") if kernel.startswith("mma") else (kernel.split("_")[0], "", "")
+    kind, *_, c, groups = kernel.split("_") if kernel.split("_")[-1].isdigit() else (kernel.split("_")[0], "", "")
+    if kind in ("registers", "half2"):
+        return 2, REGISTERS_SHARED_BYTES[int(c)]
     if kind == "mma":
         blocks = 3 if int(c) <= 64 else 2 if arch >= 80 else 1
         return blocks, mma_shared_bytes(int(c), int(groups))
@@ -118,10 +121,43 @@ def test_tensor_cores_and_wide_loads_are_in_use(compiled: Compiled) -> None:
             assert compiled.count(name, r"LDSM\S*") >= 4, name
             assert compiled.count(name, r"LDGSTS\S*128\S*") >= (2 if compiled.arch >= 80 else 0), name
             assert wide_loads >= 8, name
+        elif name in cuda.CANDIDATES:
+            assert compiled.count(name, r"HMMA\S*") >= 8, name
+            assert not compiled.count(name, r"LDSM\S*"), "samples never lie in shared memory"
+            assert compiled.count(name, r"LDS\.128\S*") >= 4, name
+            assert wide_loads >= 16, name
         elif name.startswith("any"):
             assert wide_loads >= 5, name
+        elif name.startswith("bias_act"):
+            assert wide_loads >= 2, name
+            assert compiled.count(name, r"STG\.E\.128\S*") >= (4 if "shuffle" in name else 1), name
         else:
             assert compiled.count(name, r"REDG?\.E\.ADD\S*") == 4, "additions whose result nobody waits for"
+
+
+def loop_length(code: str) -> int:
+    """The number of instructions in the longest loop of a kernel, from the disassembler's text."""
+    labels: dict[str, int] = {}
+    longest, instructions = 0, 0
+    for line in code.splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label[1]] = instructions
+        if re.search(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?[A-Z]", line):
+            instructions += 1
+        back = re.search(r"BRA[^`]*`\((\.L_x_\d+)\)", line)
+        if back and back[1] in labels:
+            longest = max(longest, instructions - labels[back[1]])
+    return longest
+
+
+@pytest.mark.parametrize(("kind", "share"), [("registers", 0.85), ("half2", 0.70)])
+def test_samples_in_registers_take_fewer_instructions(compiled: Compiled, kind: str, share: float) -> None:
+    """In the loop, for the same pixels: a warp has twice as many of them. That says nothing about time on a card."""
+    if compiled.arch < 80:
+        pytest.skip("not compiled for this architecture")
+    default = loop_length(compiled.code["mma_float16_float16_64_8"])
+    assert 150 < default < 400
+    assert loop_length(compiled.code[f"{kind}_float16_float16_64_8"]) / 2 <= share * default
 
 
 class FakeCuPy:
@@ -130,6 +166,7 @@ class FakeCuPy:
     def __init__(self, version: int = 13000, fails: bool = False, old: bool = False) -> None:
         self.fails = fails
         self.launched: list[tuple[Any, ...]] = []
+        self.options: list[tuple[str, ...]] = []
         stream = type("Stream", (), {} if old else {"from_external": staticmethod(lambda stream: ("stream", stream))})
         self.cuda = SimpleNamespace(
             runtime=SimpleNamespace(runtimeGetVersion=lambda: version),
@@ -141,6 +178,7 @@ class FakeCuPy:
     def RawModule(self, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802 (CuPy's name)
         if self.fails:
             raise RuntimeError("no NVRTC")
+        self.options.append(options)
         return SimpleNamespace(get_function=self.get_function)
 
     def get_function(self, name: str) -> Any:
@@ -162,7 +200,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def forget() -> None:
-    for function in (cuda._load, cuda.kernels_or_problem, cuda._warn):
+    for function in (cuda._load, cuda._load_candidates, cuda.kernels_or_problem, cuda._warn):
         function.cache_clear()
 
 
@@ -208,6 +246,22 @@ def test_a_gpu_gets_the_kernels_that_it_can_run(install: Any, capability: tuple[
     assert set(cuda._load(0)) == {name for names in list(cuda.KERNELS.values())[:kinds] for name in names}
 
 
+def test_candidates_are_compiled_when_one_is_launched(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = FakeCuPy()
+    install(cupy)
+    prepare(GPUS[0])
+    assert not set(cuda._load(0)) & set(cuda.CANDIDATES)
+    assert cupy.options == [cuda.OPTIONS]
+    stream = SimpleNamespace(cuda_stream=1234, device_index=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    tensor: Any = SimpleTensor()
+    for name in cuda.CANDIDATES:
+        cuda.launch(name, (3, 2), 100, tensor, None)
+    assert cupy.options == [cuda.OPTIONS, (*cuda.OPTIONS, "-DCANDIDATES")]
+    assert [name for name, *_ in cupy.launched] == [f"vsedvr_{name}" for name in cuda.CANDIDATES]
+    assert cupy.launched[0][3] == (0x7F0000000000, 0), "None is a null pointer"
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_arguments_go_as_the_kernel_reads_them(install: Any, monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
     cupy = FakeCuPy(old=old)
@@ -217,7 +271,7 @@ def test_arguments_go_as_the_kernel_reads_them(install: Any, monkeypatch: pytest
     tensor: Any = SimpleTensor()
     cuda.launch("any_float32_float32", (3, 2), 100, tensor, 7, 0.5)
     ((name, blocks, threads, args, options),) = cupy.launched
-    assert (name, blocks, threads) == ("dcn_any_float32_float32", (3, 2), (256,))
+    assert (name, blocks, threads) == ("vsedvr_any_float32_float32", (3, 2), (256,))
     assert options == {"shared_mem": 100, "stream": ("external", 1234, 0) if old else ("stream", stream)}
     assert args == (0x7F0000000000, 7, 0.5)
     assert [type(arg) for arg in args] == [int, np.int32, np.float32]
@@ -242,6 +296,27 @@ def test_a_read_only_home_keeps_the_cache_in_memory(
     install(FakeCuPy())
     prepare(GPUS[0])
     assert environ.get("CUPY_CACHE_IN_MEMORY") == in_memory
+
+
+def test_a_home_without_room_for_its_cache_is_said_once(tmp_path: Path) -> None:
+    """CuPy makes the folder while it is imported, and then raises OSError instead of ImportError."""
+    pytest.importorskip("cupy", reason="no CuPy")
+    (tmp_path / "file").touch()
+    code = """
+import torch
+torch.version.cuda = torch.version.cuda or "13.0"
+from vsedvr.ops import prepare
+for index in (0, 0, 1):
+    prepare(torch.device("cuda", index))
+"""
+    env = {**os.environ, "HOME": str(tmp_path / "file" / "home")}
+    env.pop("CUPY_CACHE_DIR", None)
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.startswith("CuPy cannot be imported (NotADirectoryError: ")
+    assert run.stderr.endswith("runs: set the environment variable CUPY_CACHE_DIR to a folder that you may write to\n")
+    assert run.stderr.count("\n") == 1
 
 
 @pytest.mark.gpu

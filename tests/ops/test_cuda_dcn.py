@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d as torchvision_form
 
 from cuda_runner import SCHEDULES, Runner, build, build_program
 from vsedvr.ops import columns, cuda, cuda_dcn
 from vsedvr.ops.dcn import _dcn_backward_cuda, _dcn_cuda
+
+torchvision_form = pytest.importorskip("torchvision.ops", reason="no torchvision").deform_conv2d
 
 Tensors = tuple[Tensor, ...]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -50,7 +51,8 @@ SHAPES: list[Shape] = [  # b, c, out_channels, groups, h, w, kernel
 
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return build(tmp_path_factory.mktemp("kernels"), [name for names in cuda.KERNELS.values() for name in names])
+    names = [name for names in cuda.KERNELS.values() for name in names]
+    return build(tmp_path_factory.mktemp("kernels"), [*names, *cuda.CANDIDATES])
 
 
 @pytest.fixture(params=["runner", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -186,6 +188,99 @@ def test_layouts_change_nothing_and_none_is_needed(run_all: RunAll) -> None:
     assert all(cuda_dcn._ready(t, t.dtype) is t for t in last), "a network in channels_last copies nothing"
 
 
+@pytest.mark.parametrize(("dtype", "offset_dtype"), TYPES)
+@pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[4], SHAPES[7], SHAPES[8]])
+def test_the_bias_of_the_offset_convolution(
+    run_all: RunAll, shape: Shape, dtype: torch.dtype, offset_dtype: torch.dtype
+) -> None:
+    """In float32 it gives what the sum gives, bit for bit; in float16 the sum is not rounded."""
+    x, predicted, weight, bias = typed(inputs(*shape), dtype, offset_dtype)
+    offset_bias = (3 * torch.randn(predicted.shape[1])).to(offset_dtype)
+    both = predicted.double() + offset_bias.double()[:, None, None]
+
+    def run(*tensors: Tensor) -> Tensors:
+        x, predicted, weight, bias, offset_bias = tensors
+        return (cuda_dcn.forward(x, predicted, weight, bias, 0.1, offset_bias),)
+
+    given = x, predicted, weight, bias
+    for (out,) in run_all(run, *given, offset_bias):
+        assert_close(out, expected(x, both, weight, bias, 0.1), TOLERANCE[dtype])
+        if offset_dtype == torch.float32:
+            added = x, predicted + offset_bias[:, None, None], weight, bias
+            ((sum_first,), *_) = run_all(forward(0.1), *added)
+            assert torch.equal(out, sum_first)
+
+
+def test_the_bias_of_the_offset_convolution_must_fit(run_all: RunAll) -> None:
+    x, predicted, weight, bias = inputs(1, 16, 16, 2, 3, 4, 3)
+    with pytest.raises(ValueError, match=r"offset_bias must have the shape \(54,\), got \(18,\)"):
+        cuda_dcn.forward(x, predicted, weight, bias, 0.1, torch.zeros(18))
+
+
+@pytest.mark.parametrize("kind", ["registers", "half2"])
+@pytest.mark.parametrize("shape", [(1, 64, 64, 8, 8, 16, 3), SHAPES[2], (1, 64, 64, 8, 1, 17, 3), (3, 32, 32, 4, 13, 33, 3)])
+class TestSamplesInRegisters:
+    """The kernels that nothing chooses by default."""
+
+    @pytest.mark.parametrize(("reach", "slope"), [(0, 1.0), (3, 0.1), (200, 0.1)])
+    def test_equal_torchvision_as_closely(
+        self, run_all: RunAll, monkeypatch: pytest.MonkeyPatch, kind: str, shape: Shape, reach: float, slope: float
+    ) -> None:
+        x, predicted, weight, bias = args = typed(inputs(*shape, reach=reach), torch.float16, torch.float16)
+        monkeypatch.setattr(cuda_dcn, "OPERATOR", kind)
+        first, *others = (out for (out,) in run_all(forward(slope), *args))
+        if run_all.runner:
+            assert run_all.runner.launched[-1] == f"{kind}_float16_float16_{shape[1]}_{shape[3]}"
+        assert_close(first, expected(*args, slope), TOLERANCE[torch.float16])
+        assert all(torch.equal(first, other) for other in others)
+        offset_bias = torch.randn(predicted.shape[1]).half()
+        both = predicted.double() + offset_bias.double()[:, None, None]
+
+        def run(*given: Tensor) -> Tensors:
+            x, predicted, weight, bias, offset_bias = given
+            return (cuda_dcn.forward(x, predicted, weight, bias, slope, offset_bias),)
+
+        for (out,) in run_all(run, *args, offset_bias):
+            assert_close(out, expected(x, both, weight, bias, slope), TOLERANCE[torch.float16])
+
+    def test_nan_gives_nan_there_and_huge_offsets_zero(
+        self, run_all: RunAll, monkeypatch: pytest.MonkeyPatch, kind: str, shape: Shape
+    ) -> None:
+        monkeypatch.setattr(cuda_dcn, "OPERATOR", kind)
+        x, predicted, weight, bias = typed(inputs(*shape), torch.float16, torch.float16)
+        bias.zero_()
+        offsets = predicted[:, : 18 * shape[3]]
+        offsets[:] = float("inf")
+        assert all((out == 0).all() for (out,) in run_all(forward(0.1), x, predicted, weight, bias))
+        offsets[:] = 0
+        offsets[0, 1, -1, 3] = float("nan")
+        for (out,) in run_all(forward(0.1), x, predicted, weight, bias):
+            assert out[0, :, -1, 3].isnan().all()
+            assert out.isnan().sum() == out.shape[1]
+
+
+def test_other_shapes_types_and_gpus_keep_the_default(run_all: RunAll, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cuda_dcn.OPERATOR == "mma", "until a card has shown another one to be faster"
+    monkeypatch.setattr(cuda_dcn, "OPERATOR", "registers")
+    cases = [
+        ((1, 128, 128, 8, 4, 5, 3), torch.float16, torch.float16),
+        ((1, 64, 64, 8, 4, 5, 3), torch.float16, torch.float32),
+        ((1, 64, 64, 8, 4, 5, 3), torch.float32, torch.float32),
+        ((1, 32, 32, 4, 4, 5, 5), torch.float16, torch.float16),
+        ((1, 32, 16, 4, 4, 5, 3), torch.float16, torch.float16),
+    ]
+    for shape, dtype, offset_dtype in cases:
+        args = typed(inputs(*shape), dtype, offset_dtype)
+        for (out,) in run_all(forward(0.1), *args):
+            assert_close(out, expected(*args, 0.1), TOLERANCE[dtype])
+    if run_all.runner:
+        assert not set(run_all.runner.launched[-3 * len(cases) :]) & set(cuda.CANDIDATES)
+        args = typed(inputs(*SHAPES[2]), torch.float16, torch.float16)
+        monkeypatch.setattr(cuda, "capability", lambda device: (7, 5))
+        forward(0.1)(*args)
+        assert run_all.runner.launched[-1] == "mma_float16_float16_64_8"
+
+
 def test_batch_of_none(run_all: RunAll) -> None:
     x, conv_offset_output, weight, bias = inputs(0, 64, 64, 8, 5, 6, 3)
     for (out,) in run_all(forward(0.1), x, conv_offset_output, weight, bias):
@@ -297,7 +392,7 @@ def test_torchs_deterministic_mode_hears_of_the_atomics(run_all: RunAll, monkeyp
     _dcn_backward_cuda(*args, out, 0.1)
 
 
-MMA, ANY = "mma_float16_float16_64_8", "any_float32_float32"
+MMA, ANY, REGISTERS = "mma_float16_float16_64_8", "any_float32_float32", "registers_float16_float16_64_8"
 BUGS = {
     "no barrier": (MMA, "wait_for_copies();\n                __syncthreads();", "wait_for_copies();"),
     "no barrier before the output": (MMA, "threadIdx.x / 32;\n        __syncthreads();", "threadIdx.x / 32;"),
@@ -309,6 +404,8 @@ BUGS = {
     "rows that are not aligned": (MMA, "sample_row + k);", "sample_row + k + 4);"),
     "a barrier for some": (ANY, "SHARED_MEMORY(shared);", "SHARED_MEMORY(shared); if (threadIdx.x < 40) return;"),
     "half a warp": (MMA, "multiply_stage(samples", "if (threadIdx.x % 32 < 16) multiply_stage(samples"),
+    "registers: no barrier": (REGISTERS, "__syncthreads();\n            if (step", "if (step"),
+    "registers: weights once instead of twice": (REGISTERS, "% 2 * C * step_channels", "* 0"),
     "two operations in a warp": (MMA, "load_matrices(b,", "if (lane) multiply(sums[0][0], b, b, T());\nelse load_matrices(b,"),
 }
 """(kernel, original text, text with a bug)."""
@@ -335,6 +432,7 @@ def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: 
     runner = build(tmp_path, [kernel], seed)
     monkeypatch.setattr(cuda, "launch", runner.launch)
     monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(cuda_dcn, "OPERATOR", "registers" if kernel == REGISTERS else "mma")
     dtype = torch.float16 if "float16" in kernel else torch.float32
     args = typed(inputs(1, 64, 64, 8, 9, 10, 3), dtype, dtype)
     outs: list[Tensor] = []
@@ -356,8 +454,9 @@ def test_memory_is_never_touched_outside_of_the_tensors(tmp_path: Path) -> None:
     """The kernels run as a program of their own, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     kernels = ["any_float32_float32", "any_float16_float16", "backward_float32", "mma_float16_float16_32_4"]
     kernels += ["mma_float16_float32_64_8", "mma_bfloat16_float32_128_8"]
+    kernels += ["registers_float16_float16_64_8", "half2_float16_float16_32_4", "bias_act_float16", "bias_act_shuffle_float32"]
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = build_program(tmp_path, "asan.cpp", kernels, flags)
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "63 launches\n"
+    assert result.stdout == "104 launches\n"

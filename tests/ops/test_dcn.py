@@ -5,10 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d as torchvision_form
 
 from vsedvr.ops import columns, cuda, dcn, native
 from vsedvr.ops.checks import check_dcn
+
+torchvision_form = pytest.importorskip("torchvision.ops", reason="no torchvision").deform_conv2d
 
 needs_kernel = pytest.mark.skipif(not native.is_available(), reason="built without a compiler")
 ISAS = range(native.best_isa() + 1) if native.is_available() else ()
@@ -275,6 +276,21 @@ def test_training_goes_through_the_operator_where_it_has_kernels(device: str, dt
     assert ("vsedvr_dcn" in type(out.grad_fn).__name__) == goes_through
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bias_of_the_offsets_is_added_to_them(dtype: torch.dtype) -> None:
+    """With its gradient; and in the operator itself, which on a GPU is handed it."""
+    x, conv_offset_output, weight, bias = (tensor.to(dtype) for tensor in inputs(1, 16, 16, 2, 6, 7))
+    offset_bias = torch.randn(54, dtype=dtype).requires_grad_()
+    out = dcn(x, conv_offset_output, weight, bias, 0.1, offset_bias)
+    added = conv_offset_output + offset_bias[:, None, None]
+    (gradient,) = torch.autograd.grad(out.square().sum(), offset_bias)
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        assert torch.equal(dcn(x, conv_offset_output, weight, bias, 0.1, offset_bias), dcn(x, added, weight, bias, 0.1))
+        in_operator = torch.ops.vsedvr.dcn(x, conv_offset_output, weight, bias, 0.1, offset_bias)
+        assert torch.equal(in_operator, dcn(x, added, weight, bias, 0.1))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_the_operator_on_a_gpu_equals_the_cpus(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
@@ -290,6 +306,10 @@ def test_the_operator_on_a_gpu_equals_the_cpus(monkeypatch: pytest.MonkeyPatch, 
     exact_gradients = torch.autograd.grad(exact.sum(), doubles)
     for available in (cuda.is_available, lambda device: False):
         monkeypatch.setattr(cuda, "is_available", available)
+        with torch.no_grad():
+            x, conv_offset_output, weight, bias = (t.cuda() for t in args)
+            out = operator(x, conv_offset_output - 1, weight, bias, 0.1, torch.ones_like(conv_offset_output[0, :, 0, 0]))
+        assert (out.cpu() - exact).abs().max() <= tolerance * exact.abs().max()
         on_gpu: list[Any] = [t.cuda().requires_grad_() for t in args]
         out = operator(*on_gpu, 0.1)
         assert (out.cpu() - exact).abs().max() <= tolerance * exact.abs().max()

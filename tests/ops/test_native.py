@@ -19,7 +19,7 @@ def test_the_kernels_are_built_where_there_is_a_compiler() -> None:
     assert native.is_available(), "install the package again: pip install -e . -v shows what failed"
 
 
-@pytest.mark.parametrize("kernel", ["deform_conv", "conv3x3"])
+@pytest.mark.parametrize("kernel", ["deform_conv", "conv3x3", "conv_direct"])
 def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str) -> None:
     """A program runs the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, for each instruction set."""
     compiler = shutil.which("g++")
@@ -31,7 +31,7 @@ def test_memory_is_never_read_outside_of_the_tensors(tmp_path: Path, kernel: str
     result = subprocess.run([program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     isas = native.best_isa() + 1 if native.is_available() else 1
-    runs = {"deform_conv": 96, "conv3x3": 200}[kernel]
+    runs = {"deform_conv": 96, "conv3x3": 200, "conv_direct": 24}[kernel]
     assert int(result.stdout.split()[0]) >= runs * isas
 
 

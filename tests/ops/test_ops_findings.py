@@ -87,6 +87,13 @@ def test_a_cache_that_cannot_be_written(machine: Any, monkeypatch: pytest.Monkey
     assert not finding.broken
 
 
+def test_a_cache_below_a_file(machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine({"cupy-cuda13x": "14.2.0"})
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert findings.cupy().advice == "set the environment variable CUPY_CACHE_DIR to a folder that you may write to"
+
+
 def test_torch_for_cpus_needs_no_cupy(machine: Any) -> None:
     machine({"cupy-cuda13x": "14.2.0"}, torch_cuda=None)
     assert findings.cupy() == Finding("CuPy", "cupy-cuda13x 14.2.0; not needed, since PyTorch here is not for CUDA")

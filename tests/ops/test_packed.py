@@ -58,6 +58,18 @@ def test_some_rows_are_those_of_the_whole(shuffle: bool, isa: int) -> None:
         assert torch.allclose(rows.double(), whole[:, :, scale * first : scale * (first + number)], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [64, 40, 3, 1])
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_second_input_of_half_the_size_is_enlarged(channels: int, isa: int) -> None:
+    weight, bias = weights(16 + channels, 20)
+    packed = PackedConv3x3(weight, bias, isa=isa)
+    for (b, h, w), factor in itertools.product(((1, 10, 14), (2, 4, 6), (3, 2, 2)), (1, 2)):
+        x, x2 = torch.randn(b, 16, h, w), torch.randn(b, channels, h // 2, w // 2)
+        large = factor * F.interpolate(x2.double(), scale_factor=2, mode="bilinear")
+        expected = exact(torch.cat([x, large], 1), weight, bias, False, None, 0.1)
+        assert (packed(x, 0.1, x2=x2, enlarge=factor) - expected).abs().max() < 1e-5
+
+
 def test_without_a_bias_there_is_none() -> None:
     weight, _ = weights(20, 20)
     x = torch.randn(1, 20, 6, 7)
@@ -127,6 +139,8 @@ def test_what_is_left_to_pytorch() -> None:
         ({"x": torch.zeros(1, 16, 5, 6), "x2": torch.zeros(1, 1, 5, 6)}, "weights are for 16 channels, got x of 16 and x2"),
         ({"x": torch.zeros(1, 9, 5, 6), "x2": torch.zeros(1, 7, 5, 5)}, r"x2 must have the shape \(1, 7, 5, 6\)"),
         ({"x": torch.zeros(1, 9, 5, 6), "x2": torch.zeros(1, 6, 5, 6)}, r"x2 must have the shape \(1, 7, 5, 6\)"),
+        ({"x": torch.zeros(1, 9, 5, 6), "x2": torch.zeros(1, 7, 2, 3), "enlarge": 1}, "must be even, got 5 and 6"),
+        ({"x": torch.zeros(1, 9, 4, 6), "x2": torch.zeros(1, 7, 4, 6), "enlarge": 1}, r"x2 must have the shape \(1, 7, 2, 3\)"),
         ({"add": torch.zeros(1, 20, 5, 6)}, r"add must have the shape \(1, 5, 10, 12\), got \(1, 20, 5, 6\)"),
         ({"add": torch.zeros(1, 5, 10, 12, device="meta")}, "add must be on the device cpu"),
         ({"rows": (1, 5)}, "rows must lie within the 5 rows of x, got 5 from row 1"),

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Sequence
     if request.param == "cuda":
         import cupy
 
-        kernel = cupy.RawModule(code=PRIMS + KERNEL, options=cuda.OPTIONS).get_function("dcn_prims")
+        kernel = cupy.RawModule(code=PRIMS + KERNEL, options=cuda.OPTIONS).get_function("vsedvr_prims")
 
         def on_gpu(tensors: Sequence[Tensor]) -> list[Tensor]:
             tensors = [tensor.cuda() for tensor in tensors]
@@ -50,16 +51,21 @@ def test_prims_are_what_they_say(launch: Callable[[Sequence[Tensor]], list[Tenso
     values = torch.randn(512) * torch.logspace(-6, 4, 512)
     values[:4] = torch.tensor([1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8])  # ties
     outputs = [torch.zeros(8, 16, 8), torch.zeros(8, 16, 8), *torch.zeros(2, 256, dtype=torch.int32), torch.zeros(256)]
+    outputs.append(torch.zeros(2, 256, dtype=torch.int32))
     for k, dtype in enumerate(dtypes):
         a, b = torch.randint(-8, 9, (8, 16, 16)).to(dtype), torch.randint(-8, 9, (8, 8, 16)).to(dtype)
-        _, _, _, *results, back = launch([a, b, values, *outputs])
+        _, _, _, *results, back, halves = launch([a, b, values, *outputs])
         assert torch.equal(results[k], a.float() @ b.float().mT), "sums of small whole numbers are exact"
         assert torch.equal(results[k + 2].view(dtype), values.to(dtype))
         assert torch.equal(back, values[:256].half().float())
+        if dtype == torch.float16:
+            x, y, rounded = a.flatten()[:512].double(), b.flatten()[:512].double(), values.half().double()
+            exact = torch.stack([x * y, x * y + rounded]).numpy()
+            assert (halves.view(torch.float16).numpy() == exact.astype(np.float16)).all(), "NumPy rounds once"
 
 
 @pytest.mark.parametrize("arch", [75, 80, 90, 120])
 def test_the_text_for_a_gpu_compiles(arch: int) -> None:
     cubin, log = compile_for_gpu(PRIMS + KERNEL, arch)
     assert cubin
-    assert "Compiling entry function 'dcn_prims'" in log
+    assert "Compiling entry function 'vsedvr_prims'" in log

@@ -75,7 +75,9 @@ def run(wine: dict[str, str], *command: str | Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("program", "least"), [("conv3x3_asan", 28), ("deform_conv_asan", 96), ("threads_tsan", 36)], ids=lambda value: str(value)
+    ("program", "least"),
+    [("conv3x3_asan", 28), ("conv_direct_asan", 24), ("deform_conv_asan", 96), ("threads_tsan", 36)],
+    ids=lambda value: str(value),
 )
 def test_the_self_checks_run(tmp_path: Path, wine: dict[str, str], program: str, least: int) -> None:
     """The programs run with every instruction set that this processor has, and with several callers at once."""

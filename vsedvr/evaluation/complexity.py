@@ -81,5 +81,14 @@ def _conv3x3_flops(x: Shape, weight: Shape, bias: Shape | None, *, out_shape: Sh
     return 2 * math.prod(weight) * math.prod(out_shape) // out_shape[1]
 
 
-def _dcn_flops(x: Shape, conv_offset_output: Shape, weight: Shape, bias: Shape, slope: float, *, out_shape: Shape) -> int:
+def _dcn_flops(
+    x: Shape,
+    conv_offset_output: Shape,
+    weight: Shape,
+    bias: Shape,
+    slope: float,
+    offset_bias: Shape | None = None,
+    *,
+    out_shape: Shape,
+) -> int:
     return _conv3x3_flops(x, weight, bias, out_shape=out_shape)

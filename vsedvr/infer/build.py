@@ -6,7 +6,7 @@ from typing import SupportsIndex
 import torch
 
 from vsedvr.infer.engine import Engine
-from vsedvr.infer.memory import choose_tiling, free_bytes, is_out_of_memory, working_bytes
+from vsedvr.infer.memory import choose_steps, choose_tiling, free_bytes, is_out_of_memory, working_bytes
 from vsedvr.infer.tile import Tiling, default_tile_pad
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.timeline import Windows
@@ -95,8 +95,9 @@ def _build(
     tiling = Tiling(*size, tile or (0, 0), pad, config)
     if tile is None:
         tiling = choose_tiling(tiling, dtype, device, budget, ensemble)
-    cache_bytes = max(0, budget - working_bytes(tiling, dtype, device, ensemble))
-    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble, streams=streams)
+    steps = choose_steps(tiling, dtype, device, budget - working_bytes(tiling, dtype, device, ensemble), ensemble, streams)
+    cache_bytes = max(0, budget - working_bytes(tiling, dtype, device, ensemble, steps))
+    return Engine(model, device, dtype, tiling, cache_bytes=cache_bytes, ensemble=ensemble, steps=steps, streams=streams)
 
 
 def check_tile(tile: tuple[int, int] | None, tile_pad: int | None) -> None:

@@ -15,7 +15,8 @@ from vsedvr.infer.cache import FrameCache, FrameTile, VersionTile
 from vsedvr.infer.device import PRECISIONS, computing
 from vsedvr.infer.ensemble import Transform, mean_of_versions, transforms
 from vsedvr.infer.memory import (
-    ROWS_AT_A_TIME,
+    SMALL_STEPS,
+    Steps,
     arena_bytes,
     choose_tiling,
     feature_bytes,
@@ -42,7 +43,7 @@ class Engine:
 
     The features of a frame are computed when a window first needs them, and kept for later windows by source frame number,
     version and tile. A frame that occurs twice in a window is aligned once. The cache changes how long a frame takes but never
-    its pixels: as long as the tiles stay the same, output n depends on n alone.
+    its pixels: as long as the tiles and steps stay the same, output n depends on n alone.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Engine:
         tiling: Tiling | None = None,
         cache_bytes: int = 4 << 30,
         ensemble: int = 1,
+        steps: Steps = SMALL_STEPS,
         streams: int = 1,
     ) -> None:
         """Makes an engine. On a GPU this compiles the kernels and restores a black tile, so that no frame has to wait for it.
@@ -67,6 +69,7 @@ class Engine:
             cache_bytes: upper bound of the features kept between calls, in bytes. All others are computed again.
             ensemble: number of versions of each picture that are restored, whose mean is the result: 1, 4 (flips) or 8
                 (flips, and transposed). It takes so many times as long.
+            steps: in what steps a tile is restored (choose_steps); the small ones replace them if memory runs out.
             streams: number of frames that are restored at a time. Their order varies, so features are kept for a few more.
 
         Raises:
@@ -76,6 +79,7 @@ class Engine:
         self.config = model.config
         self.dtype = dtype
         self.tiling = tiling
+        self.steps = steps
         self.versions = transforms(ensemble)
         self.streams = streams
         self.network = Network.shared(model, device, dtype)
@@ -117,7 +121,7 @@ class Engine:
                 self.cache = self._new_cache(self.cache.max_bytes)
             load = checked(load, (self.config.num_in_ch, self.tiling.height, self.tiling.width))
             picture, finite = self._in_tiles_that_fit(self.tiling, lambda tiling: self._picture(tiling, indices, load))
-            again = functools.partial(self._again, self.tiling, indices, load)
+            again = functools.partial(self._again, (self.tiling, self.steps), indices, load)
             return Pending(picture, finite, self.stream.mark(), again)
 
     def restore(self, indices: Sequence[int], load: Load) -> Tensor:
@@ -158,12 +162,13 @@ class Engine:
             return start_download(picture), start_download(torch.stack(finite).all())
 
     @torch.inference_mode()
-    def _again(self, tiling: Tiling, indices: Sequence[int], load: Load, error: RuntimeError | None) -> Tensor:
-        """Restores a frame anew: in smaller tiles than `tiling` if an error says that memory ran out, else in float32."""
+    def _again(self, before: tuple[Tiling, Steps], indices: Sequence[int], load: Load, error: RuntimeError | None) -> Tensor:
+        """Restores a frame anew: with less memory than before if an error says that it ran out, else in float32."""
+        tiling, steps = before
         if error is not None:
             with self.lock:
-                if self.tiling is tiling:  # else another frame has led to smaller tiles meanwhile
-                    self._use_tiles(smaller_tiling(tiling, error), tiling)
+                if self.tiling is tiling and self.steps == steps:  # else another frame has led to smaller ones meanwhile
+                    self._use_tiles(smaller_tiling(tiling, error) if steps == SMALL_STEPS else tiling, tiling)
             return self.restore(indices, load)
         name = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
         message = f"frame {indices[self.config.center]} is not finite in {name}"
@@ -192,7 +197,7 @@ class Engine:
             del frames
             center = window[indices[self.config.center]]
             with self._reused_memory():
-                restored = self.model.reconstruct(self._fuse(indices, window), center.lq, ROWS_AT_A_TIME)[0]
+                restored = self.model.reconstruct(self._fuse(indices, window), center.lq, self.steps.rows)[0]
             finite.append(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
         return restored
 
@@ -206,7 +211,11 @@ class Engine:
     def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
         """Aligns and fuses a window's frames. The aligned frames are freed on return, before reconstruction needs memory."""
         center = frames[indices[self.config.center]]
-        aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
+        if self.steps.at_once:
+            features = [frame.features for frame in frames.values()]
+            aligned = dict(zip(frames, self.model.align_all(features, center.features), strict=True))
+        else:
+            aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
         return self.model.fuse([aligned[i] for i in indices])
 
     def _extract(self, lq: Tensor) -> FrameTile:
@@ -219,7 +228,7 @@ class Engine:
         return F.pad(lq, padding, "replicate").contiguous(memory_format=torch.channels_last)
 
     def _in_tiles_that_fit[T](self, tiling: Tiling, run: Callable[[Tiling], T]) -> T:
-        """Calls `run` with the tiling, and with smaller ones while memory runs out; the engine keeps the tiling that fits.
+        """Calls `run` with the tiling, and while memory runs out in small steps, then with smaller tilings; keeps what fits.
 
         Returns:
             What the call that succeeded returned.
@@ -233,15 +242,16 @@ class Engine:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = smaller_tiling(tiling, error)
+                smaller = smaller_tiling(tiling, error) if self.steps == SMALL_STEPS else tiling
             self._use_tiles(smaller, tiling)  # after the except block, because the error keeps tensors alive
             tiling = smaller
 
-    def _use_tiles(self, smaller: Tiling, before: Tiling) -> None:
-        """Changes to smaller tiles after memory ran out, and forgets the features of the tiles before."""
+    def _use_tiles(self, tiling: Tiling, before: Tiling) -> None:
+        """Changes to small steps and to other tiles after memory ran out, and forgets the features of the tiles before."""
         # The memory in use when it ran out is about all there is; from here on half of it is for features
-        in_use = self.cache.nbytes + working_bytes(before, self.dtype, self.device, len(self.versions))
-        self.tiling = smaller
+        in_use = self.cache.nbytes + working_bytes(before, self.dtype, self.device, len(self.versions), self.steps)
+        self.steps = SMALL_STEPS
+        self.tiling = tiling
         self.arena = None
         self.cache = self._new_cache(min(self.cache.max_bytes, in_use // 2))
         if self.device.type == "cuda":
@@ -281,9 +291,9 @@ class Engine:
     def _new_exact(self, model: EDVR, tiling: Tiling) -> "Engine":
         """Makes the float32 engine for frames that overflow here, with smaller tiles if float32 needs too much memory."""
         ensemble = len(self.versions)
-        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, ensemble)
+        budget = self.cache.max_bytes + working_bytes(tiling, self.dtype, self.device, ensemble, self.steps)
         tiling = choose_tiling(tiling, torch.float32, self.device, budget, ensemble)
-        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes, ensemble, self.streams)
+        return Engine(model, self.device, torch.float32, tiling, self.cache.max_bytes, ensemble, streams=self.streams)
 
     def _new_cache(self, max_bytes: int) -> FrameCache:
         tiles: list[VersionTile] = []

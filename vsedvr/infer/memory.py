@@ -1,6 +1,8 @@
 """Estimates the memory that restoring takes, finds the memory that is free, and chooses tiles that fit into it."""
 
 import logging
+import math
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +13,10 @@ from vsedvr.model import EDVRConfig
 
 __all__ = [
     "ROWS_AT_A_TIME",
+    "SMALL_STEPS",
+    "Steps",
     "arena_bytes",
+    "choose_steps",
     "choose_tiling",
     "feature_bytes",
     "free_bytes",
@@ -21,7 +26,7 @@ __all__ = [
 ]
 
 ROWS_AT_A_TIME = 24
-"""Rows of features that the engine enlarges at a time. All at once would need the most memory of all the steps."""
+"""Rows of features that are enlarged at a time at least. All at once would need the most memory of all the steps."""
 
 OVERHEAD = 96 << 20
 """Bytes that restoring takes at any picture size: buffers of convolutions, gaps between tensors."""
@@ -30,6 +35,42 @@ RESERVE = 512 << 20
 """Bytes left free on a GPU for cuDNN, cuBLAS and other programs, which take their memory later."""
 
 logger = logging.getLogger("vsedvr")
+
+
+class Steps(NamedTuple):
+    """In what steps a tile is restored. Fewer and larger ones are fewer kernels to launch for a GPU, and take more memory."""
+
+    rows: int | None
+    """Rows of features that are enlarged at a time; None for all."""
+    at_once: bool
+    """Whether all frames of a window are aligned at once (EDVR.align_all), instead of one by one."""
+
+
+SMALL_STEPS = Steps(ROWS_AT_A_TIME, at_once=False)
+"""Those that take the least memory, which tiles are chosen by; a CPU always has them."""
+
+
+def choose_steps(
+    tiling: Tiling, dtype: torch.dtype, device: torch.device, cache_bytes: int, ensemble: int = 1, streams: int = 1
+) -> Steps:
+    """Chooses the fewest steps that leave room for the features of a whole picture.
+
+    Args:
+        tiling, dtype, device, ensemble: as for working_bytes.
+        cache_bytes: bytes that there are beside working_bytes with SMALL_STEPS.
+        streams: number of frames that are restored at a time.
+    """
+    if device.type != "cuda":
+        return SMALL_STEPS
+    config, tile = tiling.config, tiling.tiles[0]
+    frames = ensemble * (config.num_frame + 1 + streams) * len(tiling.tiles)  # as many as FrameCache ever has
+    least = working_bytes(tiling, dtype, device, ensemble)
+    room = least + cache_bytes - frames * feature_bytes(config, tile, dtype)
+    height = tile.height // config.stride
+    strips = (math.ceil(height / number) for number in range(2, height // ROWS_AT_A_TIME + 1))
+    larger = Steps(None, True), Steps(None, False), *(Steps(rows, False) for rows in strips)
+    fitting = (steps for steps in larger if working_bytes(tiling, dtype, device, ensemble, steps) <= room)
+    return next(fitting, SMALL_STEPS)
 
 
 def choose_tiling(whole: Tiling, dtype: torch.dtype, device: torch.device, budget: int, ensemble: int = 1) -> Tiling:
@@ -67,8 +108,10 @@ def feature_bytes(config: EDVRConfig, tile: Tile, dtype: torch.dtype) -> int:
     return dtype.itemsize * (config.num_in_ch * pixels + config.num_feat * maps)
 
 
-def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device, ensemble: int = 1) -> int:
-    """Upper bound of the bytes that restoring a frame takes on the device, without the features that are kept.
+def working_bytes(
+    tiling: Tiling, dtype: torch.dtype, device: torch.device, ensemble: int = 1, steps: Steps = SMALL_STEPS
+) -> int:
+    """Upper bound of the bytes that restoring a frame in some steps takes on the device, without the features that are kept.
 
     It is the largest of the network's phases on one tile, plus, on a CPU, the input and output pictures, plus OVERHEAD. The
     phases are counted in bytes per position of the features. Measurements are in benchmarks/cpu/memory.md. The versions of an
@@ -78,16 +121,20 @@ def working_bytes(tiling: Tiling, dtype: torch.dtype, device: torch.device, ense
     stride, num_feat, area = config.stride, config.num_feat, config.enlargement**2
     window = item * config.num_frame * num_feat
     first = 2 * item * num_feat * stride**2
-    align = window + 8 * item * num_feat + _sampling_bytes(config, dtype, device)
+    align = 8 * item * num_feat + _sampling_bytes(config, dtype, device)
+    # At once: what one frame takes for each, and copies of its features side by side
+    align = config.num_frame * (align + 4 * item * num_feat) if steps.at_once else window + align
     fuse = 3 * window + 4 * item * num_feat
     trunk = item * (4 * num_feat + 2 * area * config.num_out_ch)  # residual blocks; then the output in strips, and joined
-    # Each output pixel of a position: a convolution's input, a copy of it in the layout it needs, and its output
-    enlarge = item * (area * (3 * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
+    # Each output pixel of a position: a convolution's input and its output; without our kernels for GPUs, where pixel_shuffle
+    # gives another layout, also a copy of the input in the layout that the convolution needs
+    maps = 2 if device.type == "cuda" and ops.cuda.is_available(device) else 3
+    enlarge = item * (area * (maps * config.num_tail_feat + 2 * config.num_out_ch) + 8 * num_feat)
     tile = tiling.tiles[0]
     positions = tile.area // stride**2
     phases = (
         positions * max(first, align, fuse),
-        positions * trunk + _strip(tiling, ROWS_AT_A_TIME + 4, ensemble) * enlarge,
+        positions * trunk + (positions if steps.rows is None else _strip(tiling, steps.rows + 4, ensemble)) * enlarge,
     )
     result = config.num_out_ch * config.scale**2
     if device.type == "cuda":
@@ -116,8 +163,8 @@ def _bytes_on_gpu(tiling: Tiling, network: int, item: int, ensemble: int) -> int
 def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:
     """Bytes of the reused memory (ops.Arena) that results of kernels on a CPU need; they are part of working_bytes.
 
-    The most that is in use at a time is the largest of three: the aligned frames with the offsets and masks of one deformable
-    convolution and some maps; the aligned frames, the weighted frames and some maps; or a strip of the output and some maps.
+    The most that is in use at a time is the larger of two: the aligned frames with the offsets and masks of one deformable
+    convolution and some maps, or a strip of the output and some maps.
     """
     config, tile = tiling.config, tiling.tiles[0]
     window, some = dtype.itemsize * config.num_frame * config.num_feat, 4 * dtype.itemsize * config.num_feat
@@ -125,7 +172,7 @@ def arena_bytes(tiling: Tiling, dtype: torch.dtype, ensemble: int = 1) -> int:
     rows = _strip(tiling, ROWS_AT_A_TIME + 2, ensemble)
     strip = rows * dtype.itemsize * 2 * config.enlargement**2 * config.num_tail_feat
     positions = tile.area // config.stride**2
-    return max(positions * (window + some + max(predicted, window)), positions * some + strip)
+    return max(positions * (window + some + predicted), positions * some + strip)
 
 
 def _strip(tiling: Tiling, rows: int, ensemble: int) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, Conv3x3, ResidualBlock, lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, Conv, Conv3x3, ResidualBlock, make_conv
 from vsedvr.model.pcd import FrameFeatures, PCDAlignment
 from vsedvr.model.predeblur import PredeblurModule
 from vsedvr.model.tsa import TSAFusion
+from vsedvr.ops import upsample
 
 __all__ = ["EDVR", "EDVRConfig"]
 
@@ -142,12 +143,12 @@ class EDVR(nn.Module):
         """Prepares the network for running without gradients, once its weights, device and data type are final.
 
         Convolutions of two frames (SplitConv) keep each frame's half of their weights. On a CPU in float32 the weights of
-        all 3x3 convolutions are packed, which takes four times their memory: each convolution is then one pass over memory,
-        together with the activations, additions, joined inputs and pixel_shuffle around it. With gradients the network runs
-        as before.
+        all convolutions are packed, which takes four times their memory: each convolution is then one pass over memory,
+        together with the activations, additions, joined inputs and pixel_shuffle around it. On a GPU all that follows a
+        convolution is one kernel. With gradients the network runs as before.
         """
         for module in self.modules():
-            if isinstance(module, Conv3x3):
+            if isinstance(module, Conv | Conv3x3 | TSAFusion):
                 module.pack()
 
     def forward(self, lq: Tensor) -> Tensor:
@@ -170,17 +171,46 @@ class EDVR(nn.Module):
     def extract(self, frame: Tensor) -> FrameFeatures:
         """Computes the features of one frame, (b, num_in_ch, h, w), that do not depend on any other frame."""
         feat_l1 = self.feature_extraction(self._first_features(frame))
-        feat_l2 = self.conv_l2_2(lrelu(self.conv_l2_1(feat_l1)), SLOPE)
-        feat_l3 = self.conv_l3_2(lrelu(self.conv_l3_1(feat_l2)), SLOPE)
+        feat_l2 = self.conv_l2_2(self.conv_l2_1(feat_l1, slope=SLOPE), SLOPE)
+        feat_l3 = self.conv_l3_2(self.conv_l3_1(feat_l2, slope=SLOPE), SLOPE)
         return self.pcd_align.prepare(feat_l1, feat_l2, feat_l3)
 
     def align(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
         """Aligns a frame's features to the reference frame, which may be the same; returns (b, num_feat, h, w)."""
         return self.pcd_align(nbr, ref)
 
+    def align_all(self, frames: Sequence[FrameFeatures], ref: FrameFeatures) -> list[Tensor]:
+        """Aligns several frames' features to the reference frame at once; `align` is called once, on a batch of all.
+
+        A GPU has fewer kernels to launch and larger ones, but needs the memory of one alignment for each frame. The result
+        is the same within rounding, and bit for bit where the compiled kernels for CPUs run.
+
+        Returns:
+            What `align` returns for each frame, (b, num_feat, h, w).
+        """
+        batch = len(ref.cas_offset_ref)
+
+        def joined(maps: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(level) for level in zip(*maps, strict=True))
+
+        def repeated(share: Tensor) -> Tensor:
+            return torch.cat([share] * len(frames))
+
+        nbr = FrameFeatures(
+            feat=joined([frame.feat for frame in frames]),
+            offset_nbr=joined([frame.offset_nbr for frame in frames]),
+            offset_ref=ref.offset_ref,
+            cas_offset_ref=ref.cas_offset_ref,
+        )
+        ref = ref._replace(
+            offset_ref=ref.offset_ref if batch == 1 else tuple(map(repeated, ref.offset_ref)),  # one is added to all as it is
+            cas_offset_ref=repeated(ref.cas_offset_ref),
+        )
+        return list(self.align(nbr, ref).chunk(len(frames)))
+
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
         """Fuses the num_frame aligned frames, given in the window's order, each (b, num_feat, h, w), to the same shape."""
-        return self.fusion(aligned if self.config.with_tsa else torch.cat(list(aligned), 1))
+        return self.fusion(*aligned)
 
     def reconstruct(self, feat: Tensor, center: Tensor, rows: int | None = None) -> Tensor:
         """Reconstructs the restored frame: computes a residual from the fused features and adds it to the centre frame.
@@ -236,7 +266,7 @@ class EDVR(nn.Module):
             return self.conv_1x1(self.predeblur(frame))
         feat = self.conv_first(frame, SLOPE)
         if self.config.scale == 1:
-            feat = lrelu(self.stride_conv_hr2(lrelu(self.stride_conv_hr1(feat))))
+            feat = self.stride_conv_hr2(self.stride_conv_hr1(feat, slope=SLOPE), slope=SLOPE)
         return feat
 
     def _check_shape(self, lq: Tensor) -> None:

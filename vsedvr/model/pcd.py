@@ -5,8 +5,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv, upsample
-from vsedvr.ops import PackedConv3x3, conv3x3, pack_conv3x3
+from vsedvr.model.blocks import SLOPE, Conv3x3, DCNPack, lrelu, make_conv
+from vsedvr.ops import PackedConv3x3, add, bias_act, conv3x3, pack_conv3x3, runs_bias_act
 
 __all__ = ["FrameFeatures", "PCDAlignment", "SplitConv"]
 
@@ -50,17 +50,22 @@ class SplitConv(Conv3x3):
         """Convolves ref with its half of the weight, with the bias: (b, c, h, w) -> (b, c, h, w)."""
         if self.packed_ref is not None and self.packed_ref.serves(ref):
             return self.packed_ref(ref)
+        if self.fused and runs_bias_act(ref):
+            return bias_act(conv3x3(ref, self._halves()[1]), self.bias)
         return conv3x3(ref, self._halves()[1], self.bias)
 
     def with_share(self, nbr: Tensor, ref_share: Tensor) -> Tensor:
         """Applies a LeakyReLU to the whole convolution, given nbr and the result of ref_share, all (b, c, h, w)."""
         if self.packed_nbr is not None and self.packed_nbr.serves(nbr):
             return self.packed_nbr(nbr, SLOPE, add=ref_share)
+        if self.fused and runs_bias_act(nbr):
+            return bias_act(self.nbr_share(nbr), None, SLOPE, add=ref_share)
         return lrelu(self.nbr_share(nbr) + ref_share)
 
     def pack(self) -> None:
         """Copies and packs the two halves of the weight, so that no call has to. The weight must not change afterwards."""
         nbr, ref = (half.detach().clone(memory_format=torch.channels_last) for half in self.weight.chunk(2, 1))
+        self.fused = True
         self.halves = nbr, ref
         self.packed_nbr, self.packed_ref = pack_conv3x3(nbr), pack_conv3x3(ref, self.bias)
 
@@ -100,7 +105,7 @@ class PCDAlignment(nn.Module):
     def forward(self, nbr: FrameFeatures, ref: FrameFeatures) -> Tensor:
         """Aligns the neighbour's features to the reference; returns (b, c, h, w)."""
         nbr_l1, nbr_l2, nbr_l3 = nbr.feat
-        offset_l1, offset_l2, offset_l3 = (lrelu(n + r) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
+        offset_l1, offset_l2, offset_l3 = (lrelu(add(n, r)) for n, r in zip(nbr.offset_nbr, ref.offset_ref, strict=True))
 
         offset = self.offset_conv2["l3"](offset_l3, SLOPE)
         feat = self.dcn_pack["l3"](nbr_l3, offset)
@@ -117,9 +122,9 @@ class PCDAlignment(nn.Module):
 
     def refine_offset(self, level: str, offset: Tensor, coarse: Tensor) -> Tensor:
         """Joins a level's offset features with the coarser level's, doubled as 1 pixel there is 2 pixels here."""
-        offset = self.offset_conv2[level](offset, SLOPE, x2=upsample(coarse * 2))
+        offset = self.offset_conv2[level](offset, SLOPE, x2=coarse, enlarge=2)
         return self.offset_conv3[level](offset, SLOPE)
 
     def merge_feat(self, level: str, feat: Tensor, coarse: Tensor) -> Tensor:
         """Joins a level's aligned features with the coarser level's, followed by a LeakyReLU except on the finest level."""
-        return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=upsample(coarse))
+        return self.feat_conv[level](feat, 1 if level == "l1" else SLOPE, x2=coarse, enlarge=1)

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from vsedvr.model.blocks import SLOPE, ResidualBlock, lrelu, make_conv, upsample
+from vsedvr.model.blocks import SLOPE, ResidualBlock, make_conv
+from vsedvr.ops import upsample
 
 __all__ = ["PredeblurModule"]
 
@@ -27,10 +28,10 @@ class PredeblurModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         feat_l1 = self.conv_first(x, SLOPE)
         if self.hr_in:
-            feat_l1 = lrelu(self.stride_conv_hr1(feat_l1))
-            feat_l1 = lrelu(self.stride_conv_hr2(feat_l1))
-        feat_l2 = lrelu(self.stride_conv_l2(feat_l1))
-        feat_l3 = lrelu(self.stride_conv_l3(feat_l2))
+            feat_l1 = self.stride_conv_hr1(feat_l1, slope=SLOPE)
+            feat_l1 = self.stride_conv_hr2(feat_l1, slope=SLOPE)
+        feat_l2 = self.stride_conv_l2(feat_l1, slope=SLOPE)
+        feat_l3 = self.stride_conv_l3(feat_l2, slope=SLOPE)
 
         feat_l3 = upsample(self.resblock_l3(feat_l3))
         feat_l2 = upsample(self.resblock_l2_2(self.resblock_l2_1(feat_l2) + feat_l3))

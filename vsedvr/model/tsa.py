@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsedvr.model.blocks import SLOPE, lrelu, make_conv, upsample
-from vsedvr.ops import empty_picture
+from vsedvr.model.blocks import SLOPE, make_conv
+from vsedvr.ops import PackedConv, pack_conv, similarity, upsample
 
 __all__ = ["TSAFusion"]
 
@@ -33,38 +33,47 @@ class TSAFusion(nn.Module):
         self.spatial_attn_add1 = make_conv(num_feat, num_feat, 1)
         self.spatial_attn_add2 = make_conv(num_feat, num_feat, 1)
 
-    def forward(self, aligned: Sequence[Tensor]) -> Tensor:
+        self.packed_fusion: PackedConv | None = None
+        self.packed_last: PackedConv | None = None
+
+    def pack(self) -> None:
+        """Packs the two convolutions of all frames as one, and the last one, for calls on a CPU without gradients."""
+        weights, biases = zip(*((conv.weight, conv.bias) for conv in (self.feat_fusion, self.spatial_attn1)), strict=True)
+        self.packed_fusion = pack_conv(torch.cat(weights), torch.cat(biases))
+        self.packed_last = pack_conv(self.spatial_attn_add2.weight, self.spatial_attn_add2.bias)
+
+    def forward(self, *aligned: Tensor) -> Tensor:
         """Fuses num_frame aligned frames, each (b, c, h, w), into (b, c, h, w); h and w are multiples of 4."""
-        weighted = self.temporal_attention(aligned)
-        feat = lrelu(self.feat_fusion(weighted))
-        attn = self.spatial_attention(weighted)
-        attn_add = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attn)))
-        return feat * attn.sigmoid() * 2 + attn_add  # with the factor 2, logits of 0 leave the features unchanged
+        feat, attn = self.fuse(aligned)
+        attn = self.spatial_attention(attn)
+        added = self.spatial_attn_add1(attn, slope=SLOPE)
+        # With the factor 2, logits of 0 leave the features unchanged
+        if self.packed_last is not None and self.packed_last.serves(attn):
+            return self.packed_last(added, modulate=(feat, attn))
+        return feat * attn.sigmoid() * 2 + self.spatial_attn_add2(added)
 
-    def temporal_attention(self, aligned: Sequence[Tensor]) -> Tensor:
-        """Multiplies each frame by sigmoid(<its embedding, the centre's>) per position: (b, num_frame * c, h, w)."""
+    def fuse(self, aligned: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Weights the frames, and returns their fused features and the input of the spatial attention, each (b, c, h, w)."""
         embedding_ref = self.temporal_attn1(aligned[self.center_frame_idx])
+        if self.packed_fusion is not None and self.packed_fusion.serves(embedding_ref):
+            weights = [similarity(self.temporal_attn2(feat), embedding_ref) for feat in aligned]
+            feat, attn = self.packed_fusion(*aligned, slope=SLOPE, scales=weights, parts=2).chunk(2)
+            return feat, attn
         weights = [(self.temporal_attn2(feat) * embedding_ref).sum(1, keepdim=True).sigmoid_() for feat in aligned]
-        if torch.is_grad_enabled() or embedding_ref.device.type != "cpu":
-            return torch.cat([feat * weight for feat, weight in zip(aligned, weights, strict=True)], 1)
-        b, c, h, w = embedding_ref.shape
-        weighted = empty_picture((b, len(aligned) * c, h, w), embedding_ref.dtype)  # avoids a second copy of all frames
-        for feat, weight, out in zip(aligned, weights, weighted.chunk(len(aligned), 1), strict=True):
-            torch.mul(feat, weight, out=out)
-        return weighted
+        weighted = torch.cat([feat * weight for feat, weight in zip(aligned, weights, strict=True)], 1)
+        return self.feat_fusion(weighted, slope=SLOPE), self.spatial_attn1(weighted, slope=SLOPE)
 
-    def spatial_attention(self, weighted: Tensor) -> Tensor:
+    def spatial_attention(self, attn: Tensor) -> Tensor:
         """Computes the logits of the spatial attention, (b, c, h, w), with a pyramid that halves the size twice."""
-        attn = _halve(lrelu(self.spatial_attn1(weighted)))
-        attn = lrelu(self.spatial_attn2(attn))
-        level = lrelu(self.spatial_attn_l1(attn))
-        level = self.spatial_attn_l2(_halve(level), SLOPE)
+        attn = self.spatial_attn2(*_halve(attn), slope=SLOPE)
+        level = self.spatial_attn_l1(attn, slope=SLOPE)
+        level = self.spatial_attn_l2(torch.cat(_halve(level), 1), SLOPE)
         level = upsample(self.spatial_attn_l3(level, SLOPE))
         attn = self.spatial_attn3(attn, SLOPE) + level
-        attn = upsample(lrelu(self.spatial_attn4(attn)))
+        attn = upsample(self.spatial_attn4(attn, slope=SLOPE))
         return self.spatial_attn5(attn)
 
 
-def _halve(x: Tensor) -> Tensor:
-    """Takes maximum and mean of 3x3 areas at every second position: (b, c, h, w) -> (b, 2 * c, h / 2, w / 2)."""
-    return torch.cat([F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)], 1)
+def _halve(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Takes maximum and mean of 3x3 areas at every second position: (b, c, h, w) -> twice (b, c, h / 2, w / 2)."""
+    return F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)

@@ -6,7 +6,9 @@ from torch import Tensor
 __all__ = ["check", "check_dcn"]
 
 
-def check_dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor | None = None) -> int:
+def check_dcn(
+    x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor | None = None, offset_bias: Tensor | None = None
+) -> int:
     """Checks that the shapes, types and devices of the arguments of `vsedvr.ops.dcn` match.
 
     Returns:
@@ -19,7 +21,7 @@ def check_dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tenso
     for name, tensor in named.items():
         if tensor.ndim != 4:
             raise ValueError(f"{name} must have 4 dimensions, got {tuple(tensor.shape)}")
-    devices = {tensor.device for tensor in (*named.values(), bias) if tensor is not None}
+    devices = {tensor.device for tensor in (*named.values(), bias, offset_bias) if tensor is not None}
     if len(devices) > 1:
         raise ValueError(f"all tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
     b, c, h, w = x.shape
@@ -37,6 +39,8 @@ def check_dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tenso
     _check_shape("weight", weight, (out_channels, c, kernel, kernel))
     if bias is not None:
         _check_shape("bias", bias, (out_channels,))
+    if offset_bias is not None:
+        _check_shape("offset_bias", offset_bias, (3 * groups * taps,))
     return groups
 
 

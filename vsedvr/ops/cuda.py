@@ -6,6 +6,7 @@ returns False. Then torchvision's operator is used instead.
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ KERNELS = {
         "backward_float32",
         "backward_float16",
         "backward_bfloat16",
+        "bias_act_float32",
+        "bias_act_float16",
+        "bias_act_bfloat16",
+        "bias_act_shuffle_float32",
+        "bias_act_shuffle_float16",
+        "bias_act_shuffle_bfloat16",
     ),
     (7, 5): (
         "mma_float16_float16_32_4",
@@ -47,11 +54,28 @@ KERNELS = {
 }
 """Names of the kernels, by the compute capability that they need.
 
-A name consists of the kind of kernel and the type of x. Then follow the type of conv_offset_output and, for kernels on tensor
-cores (mma), the numbers of channels and of deformable groups.
+A name consists of the kind of kernel and the type of x. For deformable convolutions then follow the type of
+conv_offset_output and, for kernels on tensor cores (mma, registers, half2), the numbers of channels and of deformable groups.
 """
 
-SOURCES = ("prims.cuh", "deform_conv_samples.cuh", "deform_conv_mma.cuh", "deform_conv_backward.cuh", "deform_conv.cu")
+CANDIDATES = (
+    "registers_float16_float16_32_4",
+    "registers_float16_float16_64_8",
+    "half2_float16_float16_32_4",
+    "half2_float16_float16_64_8",
+)
+"""Names of kernels that nothing chooses by default (cuda_dcn.OPERATOR). They are compiled when one is launched for the first
+time, on GPUs of compute capability 8.0 and higher."""
+
+SOURCES = (
+    "prims.cuh",
+    "deform_conv_samples.cuh",
+    "deform_conv_mma.cuh",
+    "deform_conv_registers.cuh",
+    "deform_conv_backward.cuh",
+    "deform_conv.cu",
+    "bias_act.cu",
+)
 OPTIONS = ("--std=c++17",)
 PACKAGE = Path(__file__).parent.parent
 FOLDERS = (PACKAGE / "kernels", PACKAGE.parent / "kernels")  # in a wheel, and in a checkout
@@ -85,15 +109,15 @@ def source() -> str:
     return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in SOURCES)
 
 
-def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float) -> None:
+def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor | int | float | None) -> None:
     """Starts a kernel on the current stream of its tensors' device, and does not wait for it.
 
     Args:
-        name: one of KERNELS.
+        name: one of KERNELS, or of CANDIDATES.
         blocks: size of the grid in blocks; a block has THREADS threads.
         shared_bytes: dynamic shared memory of a block in bytes.
         args: the kernel's arguments, with at least one tensor. A tensor is passed as its address, so the caller must check its
-            type, shape and layout before. An int is passed as a C int, a float as a C float.
+            type, shape and layout before. None is passed as a null pointer, an int as a C int, a float as a C float.
 
     Raises:
         ValueError: if the tensors are not all on the same GPU.
@@ -106,13 +130,13 @@ def launch(name: str, blocks: tuple[int, ...], shared_bytes: int, *args: Tensor 
         raise ValueError(f"the tensors of a kernel must be on one GPU, got {', '.join(map(str, (device, *devices)))}")
     stream = torch.cuda.current_stream(device)
     with cupy.cuda.Device(device.index):
-        kernel = _load(device.index)[name]
+        kernel = (_load_candidates if name in CANDIDATES else _load)(device.index)[name]
         kernel(blocks, (THREADS,), tuple(map(_argument, args)), shared_mem=shared_bytes, stream=_cupy_stream(stream))
 
 
-def _argument(value: Tensor | int | float) -> Any:
-    if isinstance(value, Tensor):
-        return value.data_ptr()  # 8 bytes, as CuPy passes every int of Python's
+def _argument(value: Tensor | int | float | None) -> Any:
+    if value is None or isinstance(value, Tensor):
+        return 0 if value is None else value.data_ptr()  # 8 bytes, as CuPy passes every int of Python's
     return np.int32(value) if isinstance(value, int) else np.float32(value)
 
 
@@ -145,19 +169,27 @@ def kernels_or_problem(device_index: int) -> dict[str, Any] | Problem:
     import cupy
 
     try:
-        return _compile(cupy, device_index)
+        has = capability(torch.device("cuda", device_index))
+        names = [name for needed, names in KERNELS.items() if has >= needed for name in names]
+        return _compile(cupy, device_index, names)
     except Exception as error:
         return Problem(f"cannot compile the kernels ({first_line(error)})", install_line())
 
 
-def _compile(cupy: Any, device_index: int) -> dict[str, Any]:
+@cache
+def _load_candidates(device_index: int) -> dict[str, Any]:
+    """Returns CuPy's functions of CANDIDATES by name."""
+    import cupy
+
+    return _compile(cupy, device_index, CANDIDATES, "-DCANDIDATES")
+
+
+def _compile(cupy: Any, device_index: int, names: Sequence[str], *options: str) -> dict[str, Any]:
     if not cache_folder()[1]:
         os.environ.setdefault("CUPY_CACHE_IN_MEMORY", "1")
-    module = cupy.RawModule(code=source(), options=OPTIONS)
-    device = torch.device("cuda", device_index)
-    names = [name for needed, names in KERNELS.items() if capability(device) >= needed for name in names]
+    module = cupy.RawModule(code=source(), options=(*OPTIONS, *options))
     with cupy.cuda.Device(device_index):
-        return {name: module.get_function(f"dcn_{name}").kernel for name in names}
+        return {name: module.get_function(f"vsedvr_{name}").kernel for name in names}
 
 
 @cache

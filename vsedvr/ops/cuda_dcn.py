@@ -17,11 +17,25 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TENSOR_CORES = {(32, 4), (64, 8), (128, 8)}
 """Pairs (channels in and out, deformable groups) for which there is a kernel on tensor cores."""
 
+OPERATOR = "mma"
+"""Kind of the kernel on tensor cores for float16: "mma" has the samples in shared memory, "registers" in registers, and "half2"
+blends them in float16 as well. Only "mma" is chosen until a card has shown which is the fastest."""
+
+REGISTERS_SHARED_BYTES = {32: 2 * 128 * (32 + 8), 64: 2 * 128 * (64 + 8)}
+"""Shared memory in bytes of a block of the kernels with their samples in registers, by number of channels."""
+
 ANY_SHARED_BYTES = 4 * (64 + 64) * (32 + 4)
 """Shared memory in bytes of a block of the general kernel, for any number of channels and groups, without tensor cores."""
 
 
-def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+def forward(
+    x: Tensor,
+    conv_offset_output: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slope: float,
+    offset_bias: Tensor | None = None,
+) -> Tensor:
     """Computes `vsedvr.ops.dcn` on a GPU, for x in one of DTYPES; weight and bias are converted to the type of x.
 
     A tensor is copied only if it is not channels_last, not aligned or of another type.
@@ -29,28 +43,30 @@ def forward(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor,
     Raises:
         ValueError: if shapes or devices do not match, or x is of another type.
     """
-    groups = check_dcn(x, conv_offset_output, weight, bias)
+    groups = check_dcn(x, conv_offset_output, weight, bias, offset_bias)
     _check_dtype(x)
     b, c, h, w = x.shape
     out_channels, _, kernel, _ = weight.shape
+    predicted = 3 * groups * kernel * kernel
     both_half = x.dtype == conv_offset_output.dtype == torch.float16
     offset_dtype = torch.float16 if both_half else torch.float32
     out = torch.empty((b, out_channels, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    if offset_bias is not None:
+        offset_bias = _checked("offset_bias", _ready(offset_bias, offset_dtype), (predicted,), offset_dtype, x.device)
+    offsets = _ready(conv_offset_output, offset_dtype)
     tensors = (
         _checked("x", _ready(x, x.dtype), (b, c, h, w), x.dtype, x.device),
-        _checked(
-            "conv_offset_output",
-            _ready(conv_offset_output, offset_dtype),
-            (b, 3 * groups * kernel * kernel, h, w),
-            offset_dtype,
-            x.device,
-        ),
+        _checked("conv_offset_output", offsets, (b, predicted, h, w), offset_dtype, x.device),
+        offset_bias,
         _checked("weight", _ready(weight, x.dtype), (out_channels, c, kernel, kernel), x.dtype, x.device),
         _checked("bias", _ready(bias, x.dtype), (out_channels,), x.dtype, x.device),
         _checked("out", out, (b, out_channels, h, w), x.dtype, x.device),
     )
     tiles = b * -(-h // 8) * -(-w // 8)
-    if tiles and _has_tensor_cores(x) and out_channels == c and kernel == 3 and (c, groups) in TENSOR_CORES:
+    if tiles and OPERATOR != "mma" and _has_samples_in_registers(x, offset_dtype, out_channels, kernel, groups):
+        tiles = b * -(-h // 8) * -(-w // 16)
+        cuda.launch(f"{OPERATOR}_float16_float16_{c}_{groups}", (tiles,), REGISTERS_SHARED_BYTES[c], *tensors, h, w, slope)
+    elif tiles and _has_tensor_cores(x) and out_channels == c and kernel == 3 and (c, groups) in TENSOR_CORES:
         name = f"mma_{_name(x.dtype)}_{_name(offset_dtype)}_{c}_{groups}"
         cuda.launch(name, (tiles,), mma_shared_bytes(c, groups), *tensors, h, w, slope)
     elif tiles:
@@ -145,6 +161,13 @@ def _has_tensor_cores(x: Tensor) -> bool:
     needed = {torch.float16: (7, 5), torch.bfloat16: (8, 0)}
     small = x.shape[1] * x.shape[2] * x.shape[3] <= 8 << 32  # one position stands for eight channels
     return small and x.dtype in needed and cuda.capability(x.device) >= needed[x.dtype]
+
+
+def _has_samples_in_registers(x: Tensor, offset_dtype: torch.dtype, out_channels: int, kernel: int, groups: int) -> bool:
+    """Whether there is a kernel of the kinds "registers" and "half2"."""
+    c = x.shape[1]
+    shape = c == out_channels == 8 * groups and c in REGISTERS_SHARED_BYTES and kernel == 3
+    return shape and offset_dtype == torch.float16 and _has_tensor_cores(x) and cuda.capability(x.device) >= (8, 0)
 
 
 def _name(dtype: torch.dtype) -> str:

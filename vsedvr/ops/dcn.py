@@ -12,13 +12,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsedvr.ops import cuda, cuda_dcn, native
+from vsedvr.ops.bias_act import runs_bias_act
 from vsedvr.ops.checks import check_dcn
 from vsedvr.ops.deform_conv import deform_conv2d
 
 __all__ = ["dcn"]
 
 
-def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+def dcn(
+    x: Tensor,
+    conv_offset_output: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slope: float,
+    offset_bias: Tensor | None = None,
+) -> Tensor:
     """Computes a modulated deformable convolution (DCNv2) with the sigmoid of its mask, its bias and the LeakyReLU after it.
 
     Source: Zhu et al., "Deformable ConvNets v2", CVPR 2019, eq. 1; channels in torchvision's order.
@@ -31,6 +39,8 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
         weight: (out_channels, c, kernel, kernel) with an odd kernel; stride 1, padding kernel // 2.
         bias: (out_channels,).
         slope: negative slope of the LeakyReLU; 1 for none.
+        offset_bias: the bias of the convolution that predicts offsets, (3 * deformable_groups * K,), where it is not in
+            conv_offset_output yet; else None. On a GPU it is added while the operator reads, in float32.
 
     Returns:
         (b, out_channels, h, w) in the type of x, channels_last. Positions and sums are computed in float32 or better.
@@ -39,6 +49,11 @@ def dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slo
         ValueError: if the tensors do not match; the message has the expected and the given shape.
     """
     tensors = (x, conv_offset_output, weight, bias)
+    if offset_bias is not None:
+        if runs_bias_act(x):
+            fused: Tensor = torch.ops.vsedvr.dcn(*tensors, slope, offset_bias)
+            return fused
+        tensors = (x, conv_offset_output + offset_bias[:, None, None], weight, bias)
     wants_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     if wants_grad and not x.is_cuda and not _has_native(x):  # torch's own gradients run on every core, torchvision's on one
         return _compose(*tensors, slope)
@@ -63,21 +78,32 @@ def _has_native(x: Tensor) -> bool:
 
 
 @torch.library.custom_op("vsedvr::dcn", mutates_args=())
-def _dcn(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+def _dcn(
+    x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float, offset_bias: Tensor | None = None
+) -> Tensor:
+    """`offset_bias` is for calls without gradients; it has none."""
+    if offset_bias is not None:
+        conv_offset_output = conv_offset_output + offset_bias[:, None, None]
     if not _has_native(x):
         return _compose(x, conv_offset_output, weight, bias, slope)
     return native.dcn(x, conv_offset_output, weight, bias, slope)
 
 
 @_dcn.register_kernel("cuda")
-def _dcn_cuda(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    if x.dtype not in cuda_dcn.DTYPES or not cuda.is_available(x.device):
-        return _compose(x, conv_offset_output, weight, bias, slope)
-    return cuda_dcn.forward(x, conv_offset_output, weight, bias, slope)
+def _dcn_cuda(
+    x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float, offset_bias: Tensor | None = None
+) -> Tensor:
+    if x.dtype in cuda_dcn.DTYPES and cuda.is_available(x.device):
+        return cuda_dcn.forward(x, conv_offset_output, weight, bias, slope, offset_bias)
+    if offset_bias is not None:
+        conv_offset_output = conv_offset_output + offset_bias[:, None, None]
+    return _compose(x, conv_offset_output, weight, bias, slope)
 
 
 @_dcn.register_fake
-def _(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
+def _(
+    x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float, offset_bias: Tensor | None = None
+) -> Tensor:
     shape = x.shape[0], weight.shape[0], *x.shape[2:]
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
@@ -158,13 +184,13 @@ def _alert_not_deterministic() -> None:
     warnings.warn(message, stacklevel=2)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float], output: Tensor) -> None:
-    *tensors, ctx.slope = inputs
+def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, float, Tensor | None], output: Tensor) -> None:
+    *tensors, ctx.slope, _ = inputs
     ctx.save_for_backward(*tensors, output)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *_dcn_backward(grad, *ctx.saved_tensors, ctx.slope), None
+    return *_dcn_backward(grad, *ctx.saved_tensors, ctx.slope), None, None
 
 
 _dcn.register_autograd(_backward, setup_context=_setup_context)

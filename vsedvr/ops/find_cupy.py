@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Problem", "cache_folder", "cupy_problem", "first_line", "install_line", "installed_cupys"]
+__all__ = [
+    "CACHE_ADVICE",
+    "Problem",
+    "cache_folder",
+    "cupy_problem",
+    "first_line",
+    "install_line",
+    "installed_cupys",
+]
 
 
 class Problem(NamedTuple):
@@ -17,7 +25,11 @@ class Problem(NamedTuple):
     reason: str
     """The reason, as it continues a sentence after the word CuPy: "is not installed"."""
     remedy: str
-    """Command that solves the problem."""
+    """What solves the problem, in most cases a command."""
+
+
+CACHE_ADVICE = "set the environment variable CUPY_CACHE_DIR to a folder that you may write to"
+"""What solves the problem of a cache of compiled kernels that CuPy cannot write."""
 
 
 def cupy_problem() -> Problem | None:
@@ -28,6 +40,8 @@ def cupy_problem() -> Problem | None:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             return Problem("is not installed", install)
+        if isinstance(error, OSError):  # CuPy makes the folder of its cache while it is imported
+            return Problem(f"cannot be imported ({first_line(error)})", CACHE_ADVICE)
         packages = " ".join(installed_cupys())
         return Problem(f"cannot be imported ({first_line(error)})", f"pip uninstall {packages or 'cupy'} && {install}")
     try:
@@ -50,7 +64,7 @@ def cache_folder() -> tuple[Path, bool]:
     """Returns the folder in which CuPy keeps compiled kernels, and whether this process may write there."""
     folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
     existing = next(place for place in (folder, *folder.parents) if place.exists())
-    return folder, os.access(existing, os.W_OK)
+    return folder, existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _cuda() -> str:

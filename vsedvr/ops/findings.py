@@ -8,7 +8,15 @@ import torch
 
 from vsedvr.finding import Finding, reinstall_line
 from vsedvr.ops import cuda, native
-from vsedvr.ops.find_cupy import Problem, cache_folder, cupy_problem, first_line, install_line, installed_cupys
+from vsedvr.ops.find_cupy import (
+    CACHE_ADVICE,
+    Problem,
+    cache_folder,
+    cupy_problem,
+    first_line,
+    install_line,
+    installed_cupys,
+)
 
 __all__ = ["cpu_kernels", "cupy", "gpu_kernels", "processor", "torchvision"]
 
@@ -66,7 +74,7 @@ def cupy() -> Finding:
     folder, writable = cache_folder()
     if not writable:
         text = f"{text}, but its cache {folder} cannot be written: kernels are compiled again in every process"
-        return Finding("CuPy", text, "set the environment variable CUPY_CACHE_DIR to a folder that you may write to")
+        return Finding("CuPy", text, CACHE_ADVICE)
     return Finding("CuPy", f"{text}, with its cache in {folder}")
 
 

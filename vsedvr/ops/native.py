@@ -29,8 +29,10 @@ __all__ = [
     "conv3x3",
     "dcn",
     "dcn_backward",
+    "direct_floats",
     "is_available",
     "packed_floats",
+    "serves",
     "settings",
 ]
 
@@ -40,13 +42,17 @@ DCN_BACKWARD = "vsedvr_dcn_backward_float32"
 CONV3X3 = "vsedvr_conv3x3_float32"
 PACK = "vsedvr_conv3x3_pack"
 PACKED = "vsedvr_conv3x3_packed_float32"
+DIRECT_PACK = "vsedvr_conv_pack"
+DIRECT = "vsedvr_conv_float32"
+SIMILARITY = "vsedvr_similarity_float32"
+UPSAMPLE = "vsedvr_upsample_float32"
 
 CPU = torch.device("cpu")
 PICTURE = torch.channels_last
 WEIGHT = torch.contiguous_format
 
 
-INTERFACE = 3
+INTERFACE = 4
 """Version of the library's functions and their arguments; vsedvr_interface in kernels/deform_conv.cpp must return the same."""
 
 logger = logging.getLogger("vsedvr")
@@ -72,10 +78,17 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     getattr(library, DCN_BACKWARD).argtypes = pointers * 7 + settings
     getattr(library, CONV3X3).argtypes = pointers * 5 + settings
     getattr(library, PACK).argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int, *pointers * 3, *settings]
-    getattr(library, PACKED).argtypes = pointers * 6 + [ctypes.c_float, *settings]
+    getattr(library, PACKED).argtypes = pointers * 6 + [ctypes.c_float, ctypes.c_float, *settings]
+    getattr(library, DIRECT_PACK).argtypes = [ctypes.c_int64] * 3 + pointers * 3 + [ctypes.c_int]
+    getattr(library, DIRECT_PACK).restype = None
+    getattr(library, DIRECT).argtypes = pointers * 7 + [ctypes.c_float, *settings]
+    getattr(library, SIMILARITY).argtypes = [ctypes.c_int64] * 2 + pointers * 3 + settings
+    getattr(library, UPSAMPLE).argtypes = pointers * 3 + settings
+    library.vsedvr_conv_packed_floats.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
+    library.vsedvr_conv_packed_floats.restype = ctypes.c_int64
     library.vsedvr_conv3x3_packed_floats.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int]
     library.vsedvr_conv3x3_packed_floats.restype = ctypes.c_int64
-    for name in (*DCN.values(), DCN_BACKWARD, CONV3X3, PACK, PACKED):
+    for name in (*DCN.values(), DCN_BACKWARD, CONV3X3, PACK, PACKED, DIRECT, SIMILARITY, UPSAMPLE):
         getattr(library, name).restype = ctypes.c_int
     return library, ""
 
@@ -87,6 +100,13 @@ LIBRARY, PROBLEM = _load()
 def is_available() -> bool:
     """Tells whether the package was built with the CPU kernels and they can be used."""
     return LIBRARY is not None
+
+
+def serves(x: Tensor) -> bool:
+    """Whether kernels without gradients take a tensor: on a CPU, in float32, no gradients are wanted, and nothing is traced."""
+    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+    return plain and not traced and is_available()
 
 
 def best_isa() -> int:
@@ -198,6 +218,11 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, isa: int | None = No
 def packed_floats(channels: int, out_channels: int, shuffle: bool, isa: int) -> int:
     """Returns the number of floats in the packed weights and bias of a 3x3 convolution (ops/packed.py)."""
     return int(_library().vsedvr_conv3x3_packed_floats(channels, out_channels, shuffle, isa))
+
+
+def direct_floats(depth: int, out_channels: int, isa: int) -> int:
+    """How many floats the packed weights and bias of a direct convolution of this depth have (ops/direct.py)."""
+    return int(_library().vsedvr_conv_packed_floats(depth, out_channels, isa))
 
 
 def address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> int:

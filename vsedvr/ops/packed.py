@@ -74,6 +74,7 @@ class PackedConv3x3:
         add: Tensor | None = None,
         x2: Tensor | None = None,
         rows: tuple[int, int] | None = None,
+        enlarge: float = 0,
     ) -> Tensor:
         """Computes leaky_relu(pixel_shuffle(conv2d(cat([x, x2], 1), weight, bias, padding=1), 2) + add, slope).
 
@@ -86,6 +87,8 @@ class PackedConv3x3:
             add: tensor of the output's shape, which is added before the LeakyReLU, or None.
             x2: (b, c2, h, w), read as further channels after those of x, or None.
             rows: (first, number) of the convolution's rows that are computed; by default all h rows.
+            enlarge: if it is not 0, x2 is (b, c2, h / 2, w / 2). It is enlarged bilinearly to the size of x, and multiplied by
+                this number.
 
         Returns:
             (b, out_channels, number, w) or, with shuffle, (b, out_channels / 4, 2 * number, 2 * w), channels_last.
@@ -100,6 +103,9 @@ class PackedConv3x3:
         c2 = self.channels - c if x2 is not None else 0
         if c + c2 != self.channels or c < 1 or (x2 is not None and c2 < 1):
             raise ValueError(f"the weights are for {self.channels} channels, got x of {c}" + ("" if x2 is None else " and x2"))
+        if enlarge and (h % 2 or w % 2):
+            raise ValueError(f"x2 is enlarged by 2, so the height and width of x must be even, got {h} and {w}")
+        height2, width2 = (h // 2, w // 2) if enlarge else (h, w)
         first, number = (0, h) if rows is None else rows
         if not 0 <= first <= first + number <= h:
             raise ValueError(f"rows must lie within the {h} rows of x, got {number} from row {first}")
@@ -109,12 +115,12 @@ class PackedConv3x3:
         x2, add = (None if t is None else t.contiguous(memory_format=native.PICTURE) for t in (x2, add))
         addresses = (
             native.address("x", x, (b, c, h, w), FLOAT, native.PICTURE),
-            None if x2 is None else native.address("x2", x2, (b, c2, h, w), FLOAT, native.PICTURE),
+            None if x2 is None else native.address("x2", x2, (b, c2, height2, width2), FLOAT, native.PICTURE),
             self.packed.data_ptr(),
             None if add is None else native.address("add", add, tuple(out.shape), FLOAT, native.PICTURE),
             out.data_ptr(),
         )
         shape = (ctypes.c_int64 * 9)(b, h, w, c, c2, self.out_channels, self.shuffle, first, number)
         threads, _ = native.settings(self.isa)
-        native.call(native.PACKED, ctypes.addressof(shape), *addresses, slope, threads, self.isa)
+        native.call(native.PACKED, ctypes.addressof(shape), *addresses, enlarge, slope, threads, self.isa)
         return out

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import check, dcn, network
+from benchmarks.gpu import check, dcn, network, processes
 from benchmarks.gpu import report as gpu_report
 from vsedvr import ops
 from vsedvr.model import EDVRConfig
 
 CPU = torch.device("cpu")
+ROOT = processes.ROOT
 SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
 
 
@@ -23,12 +25,12 @@ SMALL = {"small": EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=16)}
 def report() -> dict[str, Any]:
     """Makes a report without figures, for a CPU that takes the GPU's place."""
     limits = dcn.ceilings(CPU, nbytes=1 << 16, side=32)
-    return {**check.new_report("NVIDIA Test 4 (80GB)"), "ceilings": limits}
+    return {**check.new_report("NVIDIA Test 4 (80GB)", gpu_report.DATA_CENTRE), "ceilings": limits}
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert check.main() == 1
+    assert check.main([]) == 1
     assert capsys.readouterr().out == "gpu-check needs a CUDA device, and PyTorch finds none here.\n"
 
 
@@ -40,7 +42,7 @@ for name in ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av"
     sys.modules[name] = None
 sys.path.insert(0, sys.argv[1])
 from benchmarks.gpu import check
-assert check.main() == 1
+assert check.main([]) == 1
 import torch
 from vsedvr.model import EDVRConfig
 small = EDVRConfig(3, 3, 8, 3, 2, 1, 1, num_tail_feat=8)
@@ -48,8 +50,34 @@ assert check.dcn.check_answers(64, torch.device("cpu")) == []
 check.network.Engine(check.network.EDVR(small)).restore(range(3), lambda i: torch.rand(3, 16, 16))
 """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", code, str(check.ROOT)]
+    command = [sys.executable, "-c", code, str(ROOT)]
     subprocess.run(command, check=True, timeout=120, cwd=tmp_path, env=environment)
+
+
+def test_the_tests_for_a_gpu_need_no_more_than_torch_either(tmp_path: Path) -> None:
+    """No installation of vsedvr: they are collected in a copy of the checkout by a Python that does not know it.
+
+    Those that compare with torchvision are skipped where that is missing.
+    """
+    for name in ("vsedvr", "kernels", "tests", "benchmarks", "pyproject.toml"):
+        copy: Any = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    code = """
+import sys
+for name in ("vapoursynth", "cccv", "psutil", "safetensors", "av", "skimage", "PIL", "torchvision", "cv2"):
+    sys.modules[name] = None
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+import pytest, vsedvr
+assert vsedvr.__file__.startswith(sys.argv[1])
+files = sys.argv[2:]
+sys.exit(pytest.main(["-q", "-m", "gpu", "-p", "no:cacheprovider", "--collect-only", *files]))
+"""
+    files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(tmp_path), *files]
+    run = subprocess.run(command, timeout=300, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert "error" not in run.stdout
 
 
 def test_without_the_kernels_there_is_nothing_to_measure(
@@ -58,14 +86,19 @@ def test_without_the_kernels_there_is_nothing_to_measure(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: False), raising=False)
-    assert check.main() == 1
+    assert check.main([]) == 1
     assert "kernels, which cannot be used here" in capsys.readouterr().out
 
 
 def test_all_of_it_on_a_cpu(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is measured, checked and written; the figures themselves do not matter here."""
     monkeypatch.setattr("benchmarks.gpu.filter.find_spec", lambda name: None)
-    path = check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
+
+    def measure_all() -> bool:
+        check.measure(report, tmp_path, CPU, 0, SMALL, ((16, 24),), ((22, 30),), ((16, 16),), times=2)
+        return True
+
+    path = check.run_steps(report, tmp_path, {"finished": measure_all})
     assert report["problems"] == []
     assert [row["channels"] for row in report["operator"]] == [64, 128]
     (network,), (whole,) = report["network"], report["filter"]
@@ -111,27 +144,53 @@ def test_what_was_measured_before_it_ended_early_is_written(
     assert (len(written["operator"]), written["network"], written["finished"]) == (2, [], False)
 
 
-def test_the_report_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As if there were a GPU; what takes long is replaced."""
     monkeypatch.setenv("OUT", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Test 5")
-    monkeypatch.setattr("vsedvr.ops.cuda", SimpleNamespace(is_available=lambda device: True), raising=False)
-    monkeypatch.setattr(check, "run_tests", lambda problems: "3 passed")
+    cuda = SimpleNamespace(is_available=lambda device: True, capability=lambda device: (9, 0))
+    monkeypatch.setattr("vsedvr.ops.cuda", cuda, raising=False)
+    monkeypatch.setattr(check, "run_tests", lambda report, timeout, files=(): "3 passed" if files else "9 passed")
     monkeypatch.setattr(check, "run_sanitizer", lambda problems: problems.append("a race") or "racecheck ran")
     monkeypatch.setattr(network, "first_frame", lambda: {"kernels cached": 0.5})
     monkeypatch.setattr(dcn, "ceilings", lambda device: {"copy": 1e9, "matrix": 1e12})
+    monkeypatch.setattr(check, "measure", lambda *given: None)
 
-    def measured(report: dict[str, Any], folder: Path, *given: object) -> Path:
-        return gpu_report.write({**report, "finished": True}, folder)
 
-    monkeypatch.setattr(check, "measure", measured)
-    assert check.main() == 1, "a race is a problem"
+@pytest.mark.usefixtures("card")
+def test_the_report_goes_where_the_environment_says(tmp_path: Path) -> None:
+    assert check.main([]) == 1, "a race is a problem"
     text = (tmp_path / "test-5.md").read_text()
-    assert "Tests: 3 passed. Compute-sanitizer: racecheck ran." in text
+    assert "Inline PTX: 3 passed. Tests: 9 passed. Compute-sanitizer: racecheck ran." in text
     assert "- **a race**" in text
     assert "0.5 s (kernels cached)" in text
+    assert "Not finished" not in text
+
+
+@pytest.mark.usefixtures("card")
+def test_a_step_that_fails_is_named_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access\nmore")
+
+    monkeypatch.setattr(check, "measure", fails)
+    monkeypatch.setattr(network, "first_frame", fails)
+    assert check.main([]) == 1
+    text = (tmp_path / "test-5.md").read_text()
+    assert "- **finished failed: RuntimeError: CUDA error: an illegal memory access**\n- **first_frame failed: " in text
+    assert "Not finished" in text
+    assert "Tests: 9 passed. Compute-sanitizer: racecheck ran." in text
+
+
+@pytest.mark.usefixtures("card")
+def test_figures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Any] = []
+    monkeypatch.setattr(check, "measure", lambda *given: measured.extend(given))
+    assert check.main(["--figures", "100"]) == 0
+    assert measured[5:] == [check.SHORT_SIZES, check.SHORT_SIZES, ()]
+    assert "Tests: not run yet" in (tmp_path / "test-5.md").read_text()
 
 
 def test_wrong_answers_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,22 +224,47 @@ def test_what_a_card_has_no_memory_for_is_left_out(report: dict[str, Any], monke
 
 
 def test_what_gains_too_little_is_named(report: dict[str, Any]) -> None:
-    report["operator"] = [{"channels": 64, "size": "320x180", "ratio": 2.5}, {"channels": 128, "size": "320x180", "ratio": 3.5}]
+    report["operator"] = [{"channels": 64, "size": "320x180", "ratio": 1.5}, {"channels": 128, "size": "320x180", "ratio": 1.8}]
     report["network"] = [{"model": "EDVR-M", "size": "320x180", "ratio": math.nan}]
-    assert gpu_report.shortfalls(report) == ["operator against torchvision in fp16, 64 320x180: 2.5x, 3x expected"]
+    assert gpu_report.shortfalls(report) == ["operator against torchvision in fp16, 64 320x180: 1.5x, 1.7x expected"]
+    report["kind"] = gpu_report.GEFORCE
+    assert len(gpu_report.shortfalls(report)) == 2
 
 
-def test_the_tests_for_a_gpu_are_found_and_run() -> None:
-    """Tests that need a GPU are skipped without one."""
-    problems: list[str] = []
-    assert "skipped" in check.run_tests(problems) or torch.cuda.is_available()
-    assert problems == []
+def test_cards_are_told_apart_by_their_capability() -> None:
+    names = {"V100": (7, 0), "A100": (8, 0), "H200": (9, 0), "B200": (10, 0)}
+    assert {gpu_report.card_kind(capability) for capability in names.values()} == {gpu_report.DATA_CENTRE}
+    names = {"RTX 2080": (7, 5), "RTX 3060": (8, 6), "RTX 4090": (8, 9), "RTX 5090": (12, 0)}
+    assert {gpu_report.card_kind(capability) for capability in names.values()} == {gpu_report.GEFORCE}
 
 
-def test_tests_that_fail_or_hang_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    problems: list[str] = []
-    monkeypatch.setattr(check, "run", lambda command, timeout: ("F\n1 failed in 2 s\n", 1))
-    assert check.run_tests(problems) == "1 failed in 2 s"
-    assert problems == ["tests failed: `pytest -m gpu`"]
-    monkeypatch.undo()
-    assert check.run(["sleep", "9"], timeout=0.01)[1] == -1
+def test_the_tests_for_a_gpu_are_found_and_run(report: dict[str, Any]) -> None:
+    """They are skipped without one."""
+    assert "skipped" in check.run_tests(report, 300, ["tests/ops/test_prims.py"]) or torch.cuda.is_available()
+    assert report["problems"] == []
+
+
+def test_tests_that_fail_are_problems_and_slow_ones_are_not(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = [processes.Outcome("F\n1 failed in 2 s\n", 1), processes.Outcome("...", None)]
+    monkeypatch.setattr(processes, "run", lambda command, timeout: outcomes.pop(0))
+    assert check.run_tests(report, 1) == "1 failed in 2 s"
+    assert check.run_tests(report, 1) == "not finished"
+    assert report["problems"] == ["tests failed: `pytest -m gpu`"]
+
+
+@pytest.mark.parametrize(("code", "state", "problems"), [(0, "ran", 0), (9, "ran", 2), (None, "not finished", 0)])
+def test_the_sanitizer(monkeypatch: pytest.MonkeyPatch, code: int | None, state: str, problems: int) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(processes, "run", lambda command, timeout: processes.Outcome("", code))
+    found: list[str] = []
+    assert check.run_sanitizer(found) == f"memcheck {state}, racecheck {state}"
+    assert len(found) == problems
+
+
+def test_a_process_that_hangs_ends_with_all_that_it_started() -> None:
+    """Its output up to then is kept. The pipe is closed only when nobody has it any more."""
+    outcome = processes.run(["sh", "-c", "echo begun; sleep 600 & sleep 600"], timeout=0.5)
+    assert outcome.code is None
+    assert outcome.output in ("begun\n", ""), "the shell may not have come so far"
+    assert not outcome.failed
+    assert processes.run(["sh", "-c", "exit 3"], timeout=60) == processes.Outcome("", 3)

@@ -26,9 +26,10 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for clip in ("calendar", "walk"):
         sharp = open_pair(clip, (root / "eval/vid4/GT" / clip, None), root, 4)
         write_frames(root / "eval/vid4/BIx4" / clip, [sharp.lq_frame(n) for n in range(4)])
-    for name, scale in (("x4", 4), ("x1", 1)):
+    for name, scale in (("x4", 4), ("x2", 2), ("x1", 1)):
         save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, scale=scale)), {})
-    files = {name: root / ("x4.safetensors" if name == "small" else "x1.safetensors") for name in EMBEDDED}
+    kinds = {"small": "x4", "x2": "x2"}
+    files = {name: root / f"{kinds.get(name, 'x1')}.safetensors" for name in EMBEDDED}
     paths = ["--eval", str(root / "eval"), "--output", str(root / "runs"), "--table", str(root / "models.md")]
     return [*paths, *(f"--model={name}={path}" for name, path in files.items())]
 
@@ -37,7 +38,7 @@ def test_a_row_for_every_model_degradation_and_clip(arguments: list[str], capsys
     models.main([*arguments, "--frames", "2"])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
     degraded = [f"H.264, crf {crf}" for crf in (20, 24, 28, 28, 32, 36)] + ["noise, sigma 25"]
-    vid4 = [(what, clip) for what in ("bicubic x4", *degraded) for clip in ("calendar", "walk")]
+    vid4 = [(what, clip) for what in ("bicubic x4", "bicubic x2", *degraded) for clip in ("calendar", "walk")]
     assert [(what, clip) for _, what, clip, *_ in rows[: len(vid4)]] == vid4
     assert [(model, what, clip) for model, what, clip, *_ in rows[len(vid4) :]] == [
         (model, what, clip)

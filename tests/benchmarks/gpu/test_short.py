@@ -1,0 +1,160 @@
+"""The short runs on a GPU, on a machine that has none, and with a CPU in its place."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import probe, processes, short
+from vsedvr.model import EDVRConfig
+
+SMALL = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.mark.parametrize("run", short.RUNS)
+def test_without_a_card_every_step_says_so_and_it_is_written(run: str, tmp_path: Path) -> None:
+    env = {**os.environ, "OUT": str(tmp_path / "out"), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "benchmarks.gpu.short", run]
+    done = subprocess.run(command, cwd=processes.ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("there is no card") == len(short.RUNS[run])
+    results = json.loads((tmp_path / "out" / f"{run}.json").read_text())
+    assert results == dict.fromkeys(short.RUNS[run], "there is no card")
+
+
+def test_the_steps_start_what_there_is() -> None:
+    files = [*short.OPERATORS, *short.ENGINE, "tests/ops/test_prims.py"]
+    assert all("mark.gpu" in (processes.ROOT / file).read_text() for file in files)
+    for module in ("check", "probe", "dcn"):
+        outcome = processes.run([sys.executable, "-m", f"benchmarks.gpu.{module}", "--help"], 60)
+        assert outcome.code in (0, 1)
+        assert "No module" not in outcome.output
+
+
+@pytest.mark.usefixtures("card")
+def test_all_steps_share_one_time_and_each_is_written(tmp_path: Path) -> None:
+    """By a clock of its own: a step that takes longer than it may leaves less to those after it."""
+    now = [0.0]
+    given: list[float] = []
+
+    def takes(seconds: float) -> Callable[[float, Path], Any]:
+        def run(limit: float, path: Path) -> dict[str, float]:
+            given.append(limit)
+            known = json.loads((tmp_path / "first.json").read_text()) if len(given) > 1 else {}
+            assert [key for key, value in known.items() if value != "not run yet"] == list(steps)[: len(given) - 1]
+            now[0] += seconds
+            return {"took": seconds}
+
+        return run
+
+    def fails(limit: float, path: Path) -> None:
+        given.append(limit)
+        raise OSError("no ncu")
+
+    steps = {
+        "a": short.Step(60, takes(20)),
+        "b": short.Step(100, fails),
+        "c": short.Step(100, takes(95)),
+        "d": short.Step(50, takes(34.5)),
+        "e": short.Step(50, takes(1)),
+    }
+    results = short.run_steps("first", steps, tmp_path, 150, lambda: now[0])
+    assert given == [60, 100, 100, 35]
+    assert results == {
+        "a": {"took": 20},
+        "b": "failed: OSError: no ncu",
+        "c": {"took": 95},
+        "d": {"took": 34.5},
+        "e": "no time was left",
+    }
+    assert json.loads((tmp_path / "first.json").read_text()) == results
+
+
+def test_each_run_keeps_within_its_time() -> None:
+    """The first steps have their whole time; those at the end may get less."""
+    for run, steps in short.RUNS.items():
+        *all_but_last, _ = (step.limit for step in steps.values())
+        assert sum(all_but_last) <= short.SECONDS[run] + 45, run
+    assert short.SECONDS == {"first": 280, "second": 330}
+
+
+@pytest.mark.usefixtures("card")
+def test_what_processes_write_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = [processes.Outcome("F\n1 failed in 2 s\n", 1), processes.Outcome("some", None), processes.Outcome("", 0)]
+    monkeypatch.setattr(processes, "run", lambda command, timeout: outcomes.pop(0))
+    steps = {name: short.Step(60, short.tests()) for name in "abc"}
+    results = short.run_steps("second", steps, tmp_path, 1000)
+    assert results == {"a": "exit 1: 1 failed in 2 s", "b": "not finished", "c": "no output"}
+    assert [(tmp_path / f"second-{name}.txt").read_text() for name in "abc"] == ["F\n1 failed in 2 s\n", "some", ""]
+
+
+@pytest.mark.parametrize("section", probe.SECTIONS)
+def test_each_section_of_the_probe_works(section: str, tmp_path: Path) -> None:
+    """On a CPU, with small pictures; what the figures are does not matter here."""
+    place = probe.Place(CPU, ((16, 24), (20, 20)), SMALL, times=1)
+    assert probe.run_sections([section], place, tmp_path / "probe.json") == 0
+    figures = json.loads((tmp_path / "probe.json").read_text())[section]
+    numbers = [value for value in _leaves(figures) if isinstance(value, float)]
+    assert numbers
+    assert all(number >= 0 for number in numbers)
+    if section == "graph":
+        assert all(row["equals eager"] for row in figures.values())
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    return [value]
+
+
+def test_a_section_that_fails_ends_its_process_and_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(place: probe.Place, height: int, width: int) -> None:
+        raise RuntimeError("illegal memory access")
+
+    sections: dict[str, Any] = {"good": lambda *given: {"ms": 1}, "bad": fails, "more": lambda *given: {"ms": 2}}
+    monkeypatch.setattr(probe, "SECTIONS", sections)
+    place = probe.Place(CPU, ((16, 24),), SMALL)
+    assert probe.run_sections(list(sections), place, tmp_path / "probe.json") == 1
+    written = json.loads((tmp_path / "probe.json").read_text())
+    assert written == {"good": {"24x16": {"ms": 1}}, "bad": {"failed": "RuntimeError: illegal memory access"}}
+
+
+def test_after_a_section_that_fails_the_others_run_in_a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails as it says, one that takes its process with it before it wrote anything, one that does not end."""
+    monkeypatch.setattr(short, "SECTIONS", dict.fromkeys("abcde"))
+    asked: list[list[str]] = []
+
+    def run(command: list[str], timeout: float) -> processes.Outcome:
+        sections = command[command.index("--sections") + 1 :]
+        asked.append(sections)
+        output = Path(command[command.index("--output") + 1])
+        if len(asked) == 1:
+            output.write_text(json.dumps({"a": {"ms": 1}, "b": {"failed": "RuntimeError"}}))
+        if len(asked) == 3:
+            output.write_text(json.dumps({"d": {"ms": 2}}))
+            return processes.Outcome("hangs", None)
+        return processes.Outcome("", 1) if len(asked) == 1 else processes.Outcome("Segmentation fault", -11)
+
+    monkeypatch.setattr(processes, "run", run)
+    found = short.probe(1000, tmp_path / "first-probe")
+    assert asked == [["a", "b", "c", "d", "e"], ["c", "d", "e"], ["d", "e"]]
+    assert found == {
+        "a": {"ms": 1},
+        "b": {"failed": "RuntimeError"},
+        "c": {"failed": "Segmentation fault"},
+        "d": {"ms": 2},
+        "e": "not finished",
+    }
