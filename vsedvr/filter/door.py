@@ -155,7 +155,7 @@ def _warn_of_slowness(device: torch.device) -> None:
     """Warns of missing kernels and spinning threads, only once for each device."""
     if lacks_kernels(device):
         logger.warning(
-            "the compiled kernels are missing, so a CPU takes two to four times as long: install g++ or clang, then vsedvr"
+            "the compiled kernels are missing, so a CPU takes two to five times as long: install g++ or clang, then vsedvr"
         )
     if device.type == "cpu" and THREADS_SPIN:
         logger.warning(

@@ -51,7 +51,7 @@ def cpu_kernels() -> Finding:
     if native.PROBLEM:
         return Finding(name, native.PROBLEM, reinstall_line(), broken=True)
     if not native.is_available():
-        text = "missing, so a CPU takes two to four times as long: there was no compiler when vsedvr was installed"
+        text = "missing, so a CPU takes two to five times as long: there was no compiler when vsedvr was installed"
         return Finding(name, text, f"install g++ or clang, then: {reinstall_line()}")
     return Finding(name, f"there, for {INSTRUCTION_SETS[native.best_isa()]}")
 
