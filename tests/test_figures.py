@@ -46,6 +46,7 @@ ELSEWHERE = {
         "How far the final clips influenced the models": ONCE,
         "Runs": ONCE,
         "small": ONCE,
+        "x2": ONCE,
         "denoise": ONCE,
         "compression and compression_light": ONCE,
         "deblur and deblur_long": ONCE,
