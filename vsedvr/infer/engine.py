@@ -158,7 +158,7 @@ class Engine:
             return turned.blend((tile.to(dtype).contiguous() for tile in tiles), self.device)
 
         with self.stream.current():
-            picture = mean_of_versions(self.versions, restored).clamp(0, 1).contiguous()
+            picture = mean_of_versions(self.versions, restored).clamp_(0, 1).contiguous()
             return start_download(picture), start_download(torch.stack(finite).all())
 
     @torch.inference_mode()
