@@ -201,20 +201,3 @@ def test_exports_for_every_size_in_each_gradient_mode(grad: bool, scale: int, nu
         lq = torch.rand(1, 3, 3, *(multiple * side for side in size))
         with torch.no_grad():
             assert (program.module()(lq) - model(lq)).abs().max() < 1e-5
-
-
-def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
-    """Workers of `vsedvr restore --jobs` have fewer threads than a single process, but must make the same frames."""
-    model, lq = load_model("small"), torch.rand(1, 5, 3, 36, 48)
-    model.pack()
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            with torch.inference_mode():
-                results.append(model(lq))
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])

@@ -86,6 +86,7 @@ def test_embedded_models_stay_within_rounding_of_float64(name: str) -> None:
     ("name", "height", "width"), [("edvr_m", 20, 36), ("small", 52, 92), ("deblur", 80, 112), ("compression", 48, 64)]
 )
 def test_no_bit_depends_on_the_number_of_threads(name: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of `vsedvr restore --jobs` have fewer threads than a single process, but must make the same frames."""
     lq = moving_texture(5, height, width)[None]
     model = random_edvr(8, lq) if name == "edvr_m" else load_model(name).eval()
     lq, model = lq[:, : model.config.num_frame], packed(model)

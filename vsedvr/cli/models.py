@@ -181,7 +181,7 @@ def _here(entry: Entry) -> str:
 
 
 def _files_here() -> Iterator[tuple[str, Path]]:
-    """Names and files of all models in the models folder."""
+    """Yields the name and the file of each model in the models folder, published or imported."""
     for entry in ZOO.values():
         path = None if entry.is_embedded else entry.path()
         if path:
@@ -190,7 +190,7 @@ def _files_here() -> Iterator[tuple[str, Path]]:
 
 
 def _own_models() -> Iterator[tuple[str, Path]]:
-    """Names and files of models that were imported and are none of the zoo."""
+    """Yields the name and the file of each imported model that the zoo does not know."""
     for path in sorted(models_folder().glob("*.safetensors")):
         if path.stem not in ZOO:
             yield path.stem, path

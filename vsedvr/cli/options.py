@@ -148,6 +148,9 @@ def load_second_model(name: str | None, firsts: Mapping[str, EDVR]) -> EDVR | No
 
 
 def methods_text(refine: str | None, ensemble: int) -> str:
-    """What is done to all models alike, for titles: ", refined by deblur, self-ensemble of 4"; "" for neither."""
+    """Returns the end of a title that names the second stage and the self-ensemble of all models.
+
+    An example is ", refined by deblur, self-ensemble of 4". Without both it is empty.
+    """
     stages = f", refined by {refine if refine in ZOO else Path(refine).stem}" if refine else ""
     return stages + (f", self-ensemble of {ensemble}" if ensemble > 1 else "")
