@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from conftest import random_model
-from vsedvr.infer import Engine, Tiling, working_bytes
+from vsedvr.infer import Engine, Tiling, feature_bytes, working_bytes
+from vsedvr.infer.cache import FrameTile
 from vsedvr.infer.memory import ROWS_AT_A_TIME, arena_bytes
 from vsedvr.model import EDVRConfig
-from vsedvr.ops import native
+from vsedvr.ops import Arena, native
+from vsedvr.ops.arena import ALIGNMENT, LARGE
 
 CPU = torch.device("cpu")
 X4 = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
@@ -24,9 +26,14 @@ def restore(engine: Engine, clip: Tensor) -> list[Tensor]:
     return [engine.restore([n, n + 1, n + 2], clip.__getitem__) for n in range(2)]
 
 
-def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tile", [(0, 0), (80, 80)])
+def test_between_frames_it_holds_the_kept_features_and_changes_no_bit(
+    tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
-    engine, without = Engine(model), Engine(model)
+    tiling = Tiling(150, 170, tile, 52, X4)
+    room = 4 * feature_bytes(X4, tiling.tiles[0], torch.float32)
+    engine, without = (Engine(model, tiling=tiling, cache_bytes=room) for _ in range(2))
     monkeypatch.setattr(without, "_reused_memory", nullcontext)
     for frame, expected in zip(restore(engine, clip), restore(without, clip), strict=True):
         assert torch.equal(frame, expected)
@@ -34,9 +41,22 @@ def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.
     arena = engine.arena
     assert arena is not None
     gc.collect()
-    assert arena.ended, "it was used"
-    assert arena.empty((1, 1, len(arena.memory), 1), torch.float32) is None
-    assert arena.gaps == [(0, len(arena.memory))], "the features that are kept are not in it"
+    kept = [t for frame in engine.cache.frames.values() for t in tensors(frame) if t.nbytes >= LARGE]
+    assert kept
+    assert bytes_in_use(arena) == sum(t.nbytes + -t.nbytes % ALIGNMENT for t in kept)
+    del kept
+    engine.cache.frames.clear()
+    assert bytes_in_use(arena) == 0
+
+
+def tensors(frame: FrameTile) -> list[Tensor]:
+    features = frame.features
+    return [*features.feat, *features.offset_nbr, *features.offset_ref, features.cas_offset_ref]
+
+
+def bytes_in_use(arena: Arena) -> int:
+    assert arena.empty((1, 1, len(arena.memory), 1), torch.float32) is None, "four times its size"
+    return len(arena.memory) - sum(end - begin for begin, end in arena.gaps)
 
 
 def test_pixels_do_not_depend_on_the_order() -> None:

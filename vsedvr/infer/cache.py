@@ -57,6 +57,8 @@ class FrameCache:
         self.tiles = frozenset(tiles[: max(1, kept)])
         self.max_frames = (num_frame + 1 + streams) * len(self.tiles)
         self.max_bytes = max_bytes
+        self.room = min(max_bytes, self.max_frames * tile_bytes)
+        """Bytes that the frames in the cache take at most."""
         self.nbytes = 0
         self.frames: OrderedDict[tuple[int, VersionTile], FrameTile] = OrderedDict()
 

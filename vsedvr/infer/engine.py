@@ -31,7 +31,7 @@ from vsedvr.infer.source import Load, checked, what_is_not_finite
 from vsedvr.infer.stream import Stream
 from vsedvr.infer.tile import Tile, Tiling
 from vsedvr.infer.transfer import start_download, upload
-from vsedvr.model import EDVR
+from vsedvr.model import EDVR, FrameFeatures
 
 __all__ = ["Engine"]
 
@@ -186,37 +186,65 @@ class Engine:
         Returns:
             The restored tile as the network gives it, on the device.
         """
-        frames = {i: self.cache.get((i, tile)) for i in dict.fromkeys(indices)}
+        found = {i: self.cache.get((i, tile)) for i in dict.fromkeys(indices)}
         # Pictures are loaded here: while the settings of `computing` hold, other engines cannot launch
-        pictures = {i: self._upload(tile.tile, load(i)) for i, frame in frames.items() if frame is None}
-        with computing(self.device, self.dtype):
-            window: dict[int, FrameTile] = {}
-            for i, frame in frames.items():
-                window[i] = frame or self._extract(pictures.pop(i))
-                self.cache.put((i, tile), window[i])
-            del frames
-            center = window[indices[self.config.center]]
-            with self._reused_memory():
-                restored = self.model.reconstruct(self._fuse(indices, window), center.lq, self.steps.rows)[0]
+        pictures = {i: self._upload(tile.tile, load(i)) for i, frame in found.items() if frame is None}
+
+        def frame_tile(i: int) -> FrameTile:
+            frame = found[i] or self._extract(pictures.pop(i))
+            found[i] = None
+            self.cache.put((i, tile), frame)
+            return frame
+
+        with computing(self.device, self.dtype), self._reused_memory():
+            if tile in self.cache.tiles:  # its features stay anyway, and enter the cache in the window's order
+                window = {i: frame_tile(i) for i in found}
+                center, feat = self._fuse(indices, window.pop)
+            else:
+                center, feat = self._fuse(indices, frame_tile)
+            restored = self.model.reconstruct(feat, center, self.steps.rows)[0]
             finite.append(torch.stack(restored.aminmax()).isfinite().all())  # one NaN makes both of them NaN
         return restored
 
     def _reused_memory(self) -> AbstractContextManager[None]:
-        """Context in which kernels on a CPU write their results to memory reused from tile to tile; none on a GPU."""
+        """Context in which kernels on a CPU write their results to memory reused from tile to tile; none on a GPU.
+
+        The features that the cache keeps lie there, too: between short-lived results, the C library's memory would get gaps
+        of a fifth of all. There is room for two frames more, as many as there are of a tile that is not kept.
+        """
         if self.device.type != "cpu" or self.tiling is None:
             return nullcontext()
-        self.arena = self.arena or ops.Arena(arena_bytes(self.tiling, self.dtype, len(self.versions)))
+        if self.arena is None:
+            working = arena_bytes(self.tiling, self.dtype, len(self.versions))
+            features = self.cache.room + 2 * feature_bytes(self.config, self.tiling.tiles[0], self.dtype)
+            self.arena = ops.Arena(working + features)
         return self.arena.lent()
 
-    def _fuse(self, indices: Sequence[int], frames: dict[int, FrameTile]) -> Tensor:
-        """Aligns and fuses a window's frames. The aligned frames are freed on return, before reconstruction needs memory."""
-        center = frames[indices[self.config.center]]
+    def _fuse(self, indices: Sequence[int], frame_tile: Callable[[int], FrameTile]) -> tuple[Tensor, Tensor]:
+        """Aligns and fuses a window's frames.
+
+        In small steps they are asked for and aligned one at a time. So of a tile that the cache does not keep, only the centre
+        frame's features and those of one more are there together.
+
+        Args:
+            indices: the window's frame numbers.
+            frame_tile: returns a frame's pixels and features. It is called once for each frame.
+
+        Returns:
+            The centre frame's pixels, and the fused features. All else is freed, before reconstruction needs memory.
+        """
+        middle, numbers = indices[self.config.center], list(dict.fromkeys(indices))
+        center = frame_tile(middle)
+
+        def features(i: int) -> FrameFeatures:
+            return (center if i == middle else frame_tile(i)).features
+
         if self.steps.at_once:
-            features = [frame.features for frame in frames.values()]
-            aligned = dict(zip(frames, self.model.align_all(features, center.features), strict=True))
+            at_once = self.model.align_all([features(i) for i in numbers], center.features)
+            aligned = dict(zip(numbers, at_once, strict=True))
         else:
-            aligned = {i: self.model.align(frame.features, center.features) for i, frame in frames.items()}
-        return self.model.fuse([aligned[i] for i in indices])
+            aligned = {i: self.model.align(features(i), center.features) for i in numbers}
+        return center.lq, self.model.fuse([aligned[i] for i in indices])
 
     def _extract(self, lq: Tensor) -> FrameTile:
         return FrameTile(lq, self.model.extract(lq))
