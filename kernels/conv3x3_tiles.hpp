@@ -59,7 +59,7 @@ inline int64_t first_channel(const Shape& s, int64_t column) {
 inline int64_t width_of_panel(const Shape& s, int64_t first) { return std::min(panel_width, all_columns(s) - first); }
 
 // Weights are read once for a block, so it is as large as the second cache has room for beside them.
-inline int64_t block_of(const Shape& s) { return s.depth() > 128 ? small_block : block; }
+inline int64_t block_of(const Shape& s) { return s.depth() >= 128 ? small_block : block; }
 
 // Tiles that a thread takes at a time: so many that each thread gets several times some, and if possible whole blocks.
 inline int64_t piece_of(const Shape& s, int threads) {

@@ -134,17 +134,19 @@ inline void sample(const Element* const corner[4], const float weight[4], int64_
                 to_float(corner[2][c]) * weight[2] + to_float(corner[3][c]) * weight[3];
 }
 
-// All samples of one pixel, into column[taps * channels]. The usual widths are known to the compiler, which unrolls them.
-template <int known_width, typename Element>
+// All samples of one pixel, into column[taps * channels]. The compiler is told the usual numbers of groups and of channels in a
+// group: then it unrolls the samples, and addresses take no multiplications. 0 stands for any number.
+template <int known_groups, int known_width, typename Element>
 void sample_all(const Shape& s, const Corners& corners, const Element* picture, float* column) {
-    const int64_t width = known_width ? known_width : s.channels / s.groups, taps = s.taps();
+    const int64_t groups = known_groups ? known_groups : s.groups, width = known_width ? known_width : s.channels / s.groups;
+    const int64_t taps = s.taps(), channels = groups * width;
     for (int64_t t = 0; t < taps; t++)
-        for (int64_t g = 0, j = t; g < s.groups; g++, j += taps, column += width) {
+        for (int64_t g = 0, j = t; g < groups; g++, j += taps, column += width) {
             const Element* group = picture + g * width;
-            const Element* const corner[4] = {group + corners.at[0][j] * s.channels, group + corners.at[1][j] * s.channels,
-                                              group + corners.at[2][j] * s.channels, group + corners.at[3][j] * s.channels};
+            const Element* const corner[4] = {group + corners.at[0][j] * channels, group + corners.at[1][j] * channels,
+                                              group + corners.at[2][j] * channels, group + corners.at[3][j] * channels};
             const float weight[4] = {corners.weight[0][j], corners.weight[1][j], corners.weight[2][j], corners.weight[3][j]};
-            for (int k : {1, 3}) __builtin_prefetch(corner[k] + 2 * s.channels);  // what the next pixels are likely to sample
+            for (int k : {1, 3}) __builtin_prefetch(corner[k] + 2 * channels);  // what the next pixels are likely to sample
             sample(corner, weight, width, column);
         }
 }
@@ -188,10 +190,7 @@ struct Convolution {
                 const float* offsets = conv_offset + pixel * 3 * s.groups * s.taps();
                 prefetch(offsets + 3 * s.groups * s.taps(), 3 * s.groups * s.taps());
                 corners.find(s, offsets, place / s.width, place % s.width);
-                const Element* picture = x + (pixel - place) * s.channels;
-                if (s.channels == 8 * s.groups) sample_all<8>(s, corners, picture, columns.data() + k * depth);
-                else if (s.channels == 16 * s.groups) sample_all<16>(s, corners, picture, columns.data() + k * depth);
-                else sample_all<0>(s, corners, picture, columns.data() + k * depth);
+                sample_pixel(corners, x + (pixel - place) * s.channels, columns.data() + k * depth);
             }
             for (int64_t k = 0; k < count; k += ROWS)
                 for (int64_t o = 0; o < s.out_channels; o += panel_width) {
@@ -200,6 +199,16 @@ struct Convolution {
                     else finish<VECTORS>(columns.data() + k * depth, first + k, rows, o);
                 }
         }
+    }
+
+    void sample_pixel(const Corners& corners, const Element* picture, float* column) const {
+        const int64_t groups = s.groups, width = s.channels / groups;
+        if (width == 8 && groups == 8) sample_all<8, 8>(s, corners, picture, column);
+        else if (width == 8 && groups == 4) sample_all<4, 8>(s, corners, picture, column);
+        else if (width == 8) sample_all<0, 8>(s, corners, picture, column);
+        else if (width == 16 && groups == 8) sample_all<8, 16>(s, corners, picture, column);
+        else if (width == 16) sample_all<0, 16>(s, corners, picture, column);
+        else sample_all<0, 0>(s, corners, picture, column);
     }
 
     // What is read soon, and comes from memory. There is no harm in an address behind the end.
