@@ -40,8 +40,8 @@ class Arena:
         Raises:
             RuntimeError: PyTorch's, if there is not so much memory.
         """
-        # By PyTorch, because NumPy asks the system for huge pages. On a virtual machine these were slow to get: the first frame of
-        # EDVR-M at 320x192 took 4.9 s with them and 3.9 s without, and every later frame 1 % less
+        # By PyTorch, because NumPy asks the system for huge pages. On a virtual machine these were slow to get: without them the
+        # first frame of EDVR-M at 320x192 took 3.9 s instead of 4.9 s, and later frames 1 % longer
         memory = torch.empty(max_bytes + ALIGNMENT, dtype=torch.uint8, device="cpu").numpy()
         start = -memory.ctypes.data % ALIGNMENT
         self.memory = memory[start : start + max_bytes]
