@@ -151,7 +151,7 @@ class Recorder(Engine):
 
     windows: dict[int, list[int]]
 
-    def launch(self, indices: Any, load: Any) -> Pending:
+    def launch(self, indices: Any, load: Any, **options: Any) -> Pending:
         Recorder.windows[indices[self.config.center]] = list(indices)
         done = torch.ones((), dtype=torch.bool)
         return Pending(torch.zeros(load(indices[0]).shape), done, lambda: None, lambda error: torch.empty(0))

@@ -61,7 +61,7 @@ def small_fps(width: int, height: int, times: int = 20) -> float:
     return times / (time.perf_counter() - begin)
 
 
-def _passed_on(engine: Engine, indices: Sequence[int], load: Load) -> Pending:
+def _passed_on(engine: Engine, indices: Sequence[int], load: Load, **options: object) -> Pending:
     """Stands in for Engine.launch, and gives the middle frame of the window as it is."""
     picture = load(indices[2])
     return Pending(picture, torch.ones((), dtype=torch.bool), lambda: None, lambda error: picture)

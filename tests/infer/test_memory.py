@@ -95,7 +95,7 @@ def test_out_of_memory_goes_on_in_small_steps_first(tile_area: int, caplog: pyte
 
     engine.model.align_all = align_all  # type: ignore[assignment,method-assign]
     out = engine.restore(range(5), clip.__getitem__)
-    assert engine.steps == SMALL_STEPS
+    assert engine.workspace.steps == SMALL_STEPS
     assert engine.tiling
     assert len(caplog.records) == (0 if tile_area > 141 * 75 else 2)
     assert torch.equal(out, Engine(model, tiling=engine.tiling).restore(range(5), clip.__getitem__))
@@ -105,10 +105,11 @@ def test_a_full_cache_makes_room() -> None:
     """Otherwise the cache would grow until the next tiles have no room either."""
     engine, clip = Engine(random_model(X4)), torch.rand(6, 3, 120, 130)
     engine.restore(range(5), clip.__getitem__)
-    kept, whole = engine.cache.nbytes, Tiling.whole(120, 130, X4)
+    in_use = engine.workspace.cache.nbytes + working_bytes(Tiling.whole(120, 130, X4), torch.float32, CPU)
     can_allocate(100 * 100, ERRORS["GPU"], engine)
     engine.restore(range(1, 6), clip.__getitem__)
-    assert engine.cache.nbytes <= engine.cache.max_bytes <= (kept + working_bytes(whole, torch.float32, CPU)) // 2
+    cache = engine.workspace.cache
+    assert cache.nbytes <= cache.max_bytes <= in_use // 2
 
 
 def test_the_error_that_remains_names_the_arguments() -> None:
@@ -130,7 +131,7 @@ def test_feature_bytes_are_those_of_the_cache(config: EDVRConfig) -> None:
     engine = Engine(random_model(config))
     engine.restore([0] * config.num_frame, lambda i: torch.rand(3, 35, 50))
     assert engine.tiling
-    assert engine.cache.nbytes == feature_bytes(config, engine.tiling.tiles[0], torch.float32)
+    assert engine.workspace.cache.nbytes == feature_bytes(config, engine.tiling.tiles[0], torch.float32)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (480, 720), (1080, 1920), (2160, 3840), (100, 5003)])
@@ -229,7 +230,7 @@ def peak_and_estimate(
     kept = config.num_frame * feature_bytes(config, tiling.tiles[0], dtype)
     with LiveBytes() as live:
         engine.restore(range(config.num_frame), lambda i: torch.zeros(1, 1, 1).expand(3, 540, 960))
-    assert engine.cache.nbytes == min(kept, cache_bytes)
+    assert engine.workspace.cache.nbytes == min(kept, cache_bytes)
     return live.peak, kept + working_bytes(tiling, dtype, GPU, ensemble)
 
 
@@ -287,7 +288,7 @@ def test_without_them_it_covers_all_taps_in_float32(dtype: torch.dtype, kernels:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, free: int = 0, reserved: int = 0, allocated: int = 0) -> None:
     """Simulates the state of a GPU's memory, which engines see whatever their device."""
-    monkeypatch.setattr("vsedvr.infer.engine.free_bytes", lambda device: free_bytes(GPU))
+    monkeypatch.setattr("vsedvr.infer.warm_up.free_bytes", lambda device: free_bytes(GPU))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated)
@@ -307,12 +308,12 @@ class TestWarmUp:
 
     def test_meets_out_of_memory(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         pretend(monkeypatch, free=1 << 30)
-        engine, tiling = Engine(random_model(X4)), Tiling(75, 141, (0, 0), 4, X4)
+        engine = Engine(random_model(X4), tiling=Tiling(75, 141, (0, 0), 4, X4))
         can_allocate(60 * 60, ERRORS["GPU"], engine)
-        engine._warm_up(tiling)
+        engine._warm_up()
         assert engine.tiling
         assert engine.tiling.tile == (72, 40)
-        assert not engine.cache.frames
+        assert not engine.workspace.cache.frames
         assert len(caplog.records) == 2
 
     @pytest.mark.parametrize(("fits", "tile"), [(76 * 144, (141, 75)), (60 * 60, (72, 40))])
@@ -331,24 +332,24 @@ class TestWarmUp:
             return original(lq)
 
         engine.model.extract = extract  # type: ignore[assignment,method-assign]
-        engine._warm_up(tiling)
+        engine._warm_up()
         assert engine.tiling
         assert engine.tiling.tile == tile
 
     def test_does_not_go_on_in_the_computers_memory_with_the_smallest_tiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        engine = Engine(random_model(X4))
+        engine = Engine(random_model(X4), tiling=Tiling(75, 141, (0, 0), 4, X4))
         pretend(monkeypatch, free=2 << 20)
-        monkeypatch.setattr("vsedvr.infer.engine.free_bytes", lambda device: 1 << 20)
+        monkeypatch.setattr("vsedvr.infer.warm_up.free_bytes", lambda device: 1 << 20)
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 << 20)
         message = r"cannot be smaller; .* \(5 MiB are more than the 1 MiB that were free on the GPU\)"
         with pytest.raises(MemoryError, match=message):
-            engine._warm_up(Tiling(75, 141, (0, 0), 4, X4))
+            engine._warm_up()
 
     def test_does_not_mind_pictures_that_are_not_finite(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pretend(monkeypatch, free=1 << 30)
         model = random_model(X4)
         torch.nn.init.constant_(model.conv_last.bias, torch.nan)  # type: ignore[arg-type]
-        Engine(model)._warm_up(Tiling.whole(75, 141, X4))
+        Engine(model, tiling=Tiling.whole(75, 141, X4))._warm_up()
 
 
 @pytest.mark.gpu

@@ -22,9 +22,10 @@ CASE = overlap.Case(32, 24, 0, 0, 7)
 
 @pytest.mark.parametrize("num_streams", [1, 2, 3])
 def test_a_clip_is_played_and_checked(num_streams: int) -> None:
-    seconds, busy = overlap.measure(CASE, num_streams)
+    seconds, busy, processor = overlap.measure(CASE, num_streams)
     assert seconds > 0
     assert 0 <= busy <= 1
+    assert processor > 0
 
 
 def test_wrong_frames_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
