@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +119,50 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in _leaves(item)]
     return [value]
+
+
+BARE = ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage", "PIL", "rich", "cv2")
+
+
+def test_everything_runs_with_torch_and_pytest_alone(tmp_path: Path) -> None:
+    """The probe, the figures and their report, on a CPU, from a copy of the checkout that is not installed or compiled.
+
+    Replaced are the plain form, which needs torchvision, and the free memory, which a GPU tells itself.
+    """
+    for name in ("vsedvr", "kernels", "benchmarks"):
+        shutil.copytree(processes.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "*.dll", "__pycache__"))
+    code = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.modules.update(dict.fromkeys({BARE!r}))
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+from pathlib import Path
+import torch, vsedvr
+from vsedvr.infer import host_memory
+from benchmarks.gpu import check, dcn, network, probe, report
+from vsedvr.model import EDVRConfig
+assert vsedvr.__file__.startswith(sys.argv[1])
+cpu, out = torch.device("cpu"), Path(sys.argv[1]) / "out"
+small = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
+host_memory.free_host_bytes = lambda: 1 << 34
+assert probe.run_sections(list(probe.SECTIONS), probe.Place(cpu, ((16, 24),), small, times=1), out / "probe.json") == 0
+network.plain_form = lambda model, lq: model(lq[None])[0]
+made = check.new_report("Card", report.DATA_CENTRE)
+made["ceilings"] = dcn.ceilings(cpu, nbytes=1 << 16, side=32)
+
+def measure():
+    check.measure(made, out, cpu, 0, {{"small": small}}, ((16, 24),), ((24, 32),), (), times=1)
+    return True
+
+path = check.run_steps(made, out, {{"finished": measure}})
+assert made["problems"] == [], made["problems"]
+assert "All answers are right." in path.read_text()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card.json", "card.md", "probe.json"]
 
 
 def test_a_section_that_fails_ends_its_process_and_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
