@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import probe, processes, short
+from cuda_runner import Runner, build
 from vsedvr.model import EDVRConfig
+from vsedvr.ops import cuda, cuda_dcn, native
+from vsedvr.ops.bias_act import bias_act_cuda, bias_act_shuffle_cuda
 
 SMALL = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
 CPU = torch.device("cpu")
@@ -119,6 +122,46 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in _leaves(item)]
     return [value]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    kernels = [f"{kind}_float16_float16_64_8" for kind in ("mma", "registers", "half2")]
+    kernels += ["any_float16_float16", "bias_act_float16", "bias_act_shuffle_float16"]
+    return build(tmp_path_factory.mktemp("probe"), kernels)
+
+
+@pytest.mark.parametrize("section", ["operator", "frame", "graph", "convolution"])
+def test_the_sections_launch_the_kernels_for_gpus(
+    section: str, runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In float16, as on a card, with the kernels' own text on the CPU."""
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    monkeypatch.setattr(cuda, "launch", runner.launch)
+    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
+    for name, function in (
+        ("dcn", cuda_dcn.forward),
+        ("bias_act_", bias_act_cuda),
+        ("bias_act_shuffle", bias_act_shuffle_cuda),
+    ):
+        monkeypatch.setattr(torch.ops.vsedvr, name, function, raising=False)
+    for room in ("ops", "ops.dcn", "model.blocks", "model.pcd"):
+        monkeypatch.setattr(sys.modules[f"vsedvr.{room}"], "runs_bias_act", lambda x: True)
+    place = probe.Place(CPU, ((16, 24),), SMALL, times=1)
+    place.dtype = torch.float16
+    runner.launched.clear()
+    assert probe.run_sections([section], place, tmp_path / "probe.json") == 0
+    figures = json.loads((tmp_path / "probe.json").read_text())[section]["24x16"]
+    launched = set(runner.launched)
+    if section == "operator":
+        assert launched == {f"{kind}_float16_float16_64_8" for kind in ("mma", "registers", "half2")}
+        assert all(figures[f"difference over rms, {kind}"] < 5e-3 for kind in ("registers", "half2"))
+        assert cuda_dcn.OPERATOR == "mma"
+    elif section == "convolution":
+        assert launched == {"bias_act_float16"}
+        assert figures["bias, LeakyReLU by our kernel"] > 0
+    else:
+        assert launched == {"any_float16_float16", "bias_act_float16", "bias_act_shuffle_float16"}
 
 
 BARE = ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage", "PIL", "rich", "cv2")
