@@ -120,7 +120,7 @@ OPERATORS = (
     "tests/ops/test_cuda.py",
     "tests/infer/test_transfer.py",
 )
-ENGINE = ("tests/infer/test_engine.py", "tests/ops/test_dcn.py", "tests/infer/test_memory.py")
+ENGINE = ("tests/infer/test_engine.py", "tests/ops/test_dcn.py", "tests/infer/test_memory.py", "tests/infer/test_workspace.py")
 
 RUNS: dict[str, dict[str, Step]] = {
     "first": {
