@@ -11,9 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from cuda_runner import Runner, build
+from dcn_kernels import RunAll
 from vsedvr.cli import main
 from vsedvr.infer import Engine, Pending
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.ops import cuda
 
 sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; vsedvr is the one that is installed
 
@@ -179,3 +182,21 @@ def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Vspipe:
         return subprocess.run([bin_dir / "vspipe", *args, path, "-"], env=env, capture_output=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def all_kernels(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """All kernels for GPUs, on the CPU."""
+    names = [name for names in cuda.KERNELS.values() for name in names]
+    return build(tmp_path_factory.mktemp("kernels"), [*names, *cuda.CANDIDATES])
+
+
+@pytest.fixture(params=["runner", pytest.param("gpu", marks=pytest.mark.gpu)])
+def run_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RunAll:
+    """Where the kernels for GPUs run: on the CPU, and on a GPU if there is one."""
+    if request.param == "gpu":
+        return RunAll(torch.device("cuda", 0), None)
+    runner: Runner = request.getfixturevalue("all_kernels")
+    monkeypatch.setattr(cuda, "launch", runner.launch)
+    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
+    return RunAll(torch.device("cpu"), runner)

@@ -61,3 +61,15 @@ def test_a_frame_that_overflows_keeps_them_too() -> None:
     expected = exact.restore(range(5), wild.__getitem__, keep_beyond=True)
     result = engine.launch(range(5), wild.__getitem__, keep_beyond=True, dtype=torch.float16).result()
     assert torch.equal(result, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tile", [(0, 0), (24, 24)])
+def test_a_gpu_adds_what_the_cpu_adds(tile: tuple[int, int]) -> None:
+    model, wild, tiling = random_model(X4), torch.rand(5, 3, 45, 70) * 3 - 1, Tiling(45, 70, tile, 4, X4)
+    expected = Engine(model, tiling=tiling).restore(range(5), wild.__getitem__, keep_beyond=True)
+    pending = Engine(model, "cuda", torch.float16, tiling).launch(
+        range(5), wild.__getitem__, keep_beyond=True, dtype=torch.float16
+    )
+    assert pending.result().dtype == torch.float16
+    assert (pending.result() - expected).abs().max() < 2e-2
