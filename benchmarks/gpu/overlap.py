@@ -174,7 +174,7 @@ def main() -> None:
     core.num_threads = 4
     streams = (1, 2, 3)
     head = ["input", "launching", "device alone", *(f"num_streams={k}" for k in streams), "processor"]
-    print(markdown_row(head), markdown_row(["---"] * len(head)), sep="\n")
+    print(markdown_row(head), "|" + "---|" * len(head), sep="\n")
     for case in CASES:
         runs = {k: [measure(case, k) for _ in range(args.times)] for k in streams}
         fastest = [min(of_streams) for of_streams in runs.values()]
