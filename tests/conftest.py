@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -71,6 +72,14 @@ def _no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", checked_connect)
         patch.setattr(socket, "getaddrinfo", checked_look_up)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Lets SIGINT raise KeyboardInterrupt here and in processes that tests start. A shell's background commands ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
