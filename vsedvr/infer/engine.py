@@ -99,8 +99,9 @@ class Engine:
         Args:
             indices: the window's num_frame source frame numbers; the same number must always mean the same frame.
             load: returns the source frame with a given number, (num_in_ch, h, w), on the CPU, in the size that the tiling is
-                for. Values are clamped to [0, 1]. It is called once for each frame whose features are not in the cache; if a
-                frame has to be restored anew it may be called later, when the result is fetched.
+                for. Values are clamped to [0, 1]. It is called once for each frame whose features are not in the cache, and for
+                the centre frame if values beyond are kept. If a frame has to be restored anew it may be called later, when
+                the result is fetched.
             keep_beyond: whether to add the centre frame's values outside of [0, 1] to the result (see beyond.py).
             dtype: data type that the result is rounded to on the device, so that less is copied. By default it is not
                 rounded: it is float32, or in the data type of the network if that holds the same values.
@@ -119,7 +120,14 @@ class Engine:
                 self.workspace = replace(self.workspace, tiling=Tiling.whole(height, width, self.config))
 
             def launch_in(workspace: Workspace) -> Pending:
-                return self._launch(workspace, indices, load, keep_beyond, dtype)
+                with self.stream.current():
+                    picture, finite = restore_picture(self.phases, workspace, indices, load)
+                    if keep_beyond:
+                        source = upload(load(indices[self.config.center]), self.device, torch.float32)
+                        picture = add_beyond(picture, source)
+                    copies = start_download(picture.to(dtype or picture.dtype)), start_download(finite)
+                again = functools.partial(self._again, workspace, indices, load, keep_beyond)
+                return Pending(*copies, self.stream.mark(), again)
 
             return self._in_a_workspace_that_fits(launch_in)
 
@@ -139,17 +147,6 @@ class Engine:
             RuntimeError: if the restored frame has NaN or infinity in it even in float32, or if the device fails.
         """
         return self.launch(indices, load, keep_beyond=keep_beyond).result().float()
-
-    def _launch(
-        self, workspace: Workspace, indices: Sequence[int], load: Load, keep_beyond: bool, dtype: torch.dtype | None
-    ) -> Pending:
-        """Launches a picture, and its copy to the CPU."""
-        with self.stream.current():
-            picture, finite = restore_picture(self.phases, workspace, indices, load)
-            if keep_beyond:
-                picture = add_beyond(picture, upload(load(indices[self.config.center]), self.device, torch.float32))
-            copies = start_download(picture.to(dtype or picture.dtype)), start_download(finite)
-        return Pending(*copies, self.stream.mark(), functools.partial(self._again, workspace, indices, load, keep_beyond))
 
     @torch.inference_mode()
     def _again(
