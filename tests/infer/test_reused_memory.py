@@ -26,12 +26,12 @@ def restore(engine: Engine, clip: Tensor) -> list[Tensor]:
 
 def test_it_holds_nothing_between_frames_and_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
-    engine, without = Engine(model), Engine(model)
-    monkeypatch.setattr(without, "_reused_memory", nullcontext)
+    engine, without = (Engine(model, tiling=Tiling.whole(150, 170, X4)) for _ in range(2))
+    monkeypatch.setattr(without.workspace, "reused_memory", nullcontext)
     for frame, expected in zip(restore(engine, clip), restore(without, clip), strict=True):
         assert torch.equal(frame, expected)
-    assert without.arena is None
-    arena = engine.arena
+    assert "arena" not in vars(without.workspace)
+    arena = engine.workspace.arena
     assert arena is not None
     gc.collect()
     assert arena.ended, "it was used"
@@ -51,7 +51,7 @@ def test_pixels_do_not_depend_on_the_order() -> None:
 def test_it_ends_with_the_engine() -> None:
     engine = Engine(random_model(X4))
     restore(engine, torch.rand(4, 3, 150, 170))
-    arena = weakref.ref(engine.arena)
+    arena = weakref.ref(engine.workspace.arena)
     del engine
     gc.collect()
     assert arena() is None
@@ -80,7 +80,7 @@ def test_smaller_tiles_get_a_smaller_one() -> None:
     model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
     engine = Engine(model)
     restore(engine, clip)
-    before = engine.arena
+    before = engine.workspace.arena
     assert before is not None
     original = engine.model.reconstruct
     failed: list[int] = []
@@ -93,5 +93,5 @@ def test_smaller_tiles_get_a_smaller_one() -> None:
 
     engine.model.reconstruct = reconstruct  # type: ignore[assignment,method-assign]
     restore(engine, clip)
-    assert engine.arena is not None
-    assert len(engine.arena.memory) < len(before.memory)
+    assert engine.workspace.arena is not None
+    assert len(engine.workspace.arena.memory) < len(before.memory)
