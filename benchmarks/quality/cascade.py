@@ -69,7 +69,8 @@ PADDED = 2
 """Number of frames at either end of a clip whose windows reach beyond it."""
 
 
-def _stage(scale: int, num_feat: int, num_frame: int, blocks: int) -> EDVRConfig:
+def stage_config(scale: int, num_feat: int, num_frame: int, blocks: int) -> EDVRConfig:
+    """Returns the configuration of one network, with what is the same in all of them."""
     return EDVRConfig(
         scale=scale,
         num_feat=num_feat,
@@ -81,10 +82,11 @@ def _stage(scale: int, num_feat: int, num_frame: int, blocks: int) -> EDVRConfig
     )
 
 
+ONCE = "x4 at once"
 WAYS = {
-    "x4 at once": (_stage(4, 16, 5, blocks=28),),
-    "x2 and x2 again": (_stage(2, 16, 3, blocks=6), _stage(2, 8, 3, blocks=6)),
-    "x1, then x4": (_stage(1, 64, 3, blocks=6), _stage(4, 16, 3, blocks=6)),
+    ONCE: (stage_config(4, 16, 5, blocks=28),),
+    "x2 and x2 again": (stage_config(2, 16, 3, blocks=6), stage_config(2, 8, 3, blocks=6)),
+    "x1, then x4": (stage_config(1, 64, 3, blocks=6), stage_config(4, 16, 3, blocks=6)),
 }
 """Networks of each way, in the order in which they restore."""
 
@@ -256,12 +258,7 @@ def page(
         seconds = statistics.mean(trained[way, seed].seconds for seed in seeds)
         size = [f"{millions(stages):.2f}", f"{gmacs(stages):.2f}"]
         rows.append([way, *reached, *size, f"{frame_seconds[way]:.3f}", f"{seconds:.0f}"])
-    once, *others = WAYS
-    gains = [
-        [way, test, *(f"{psnr[test][way, seed] - psnr[test][once, seed]:+.3f}" for seed in seeds)]
-        for way in others
-        for test in psnr
-    ]
+    by_seed = [[way, test, *(with_gain(way, seed, psnr[test]) for seed in seeds)] for test in psnr for way in WAYS]
     head = ["way", *psnr, "M parameters", "GMACs", "seconds a frame", "seconds of training"]
     changes = "".join(f" --set {change}" for change in args.set)
     return f"""# x4 at once, or in two stages
@@ -274,10 +271,16 @@ docstring of cascade.py tells what is the same for all ways. By:
 
 {markdown_table([head, *rows])}
 
-Gain over {once} in dB, for each seed (which decides first weights and samples):
+Each training by itself: the seed decides first weights and samples; in brackets the gain over {ONCE} with the same seed.
 
-{markdown_table([["way", "clips", *(f"seed {seed}" for seed in seeds)], *gains])}
+{markdown_table([["way", "clips", *(f"seed {seed}" for seed in seeds)], *by_seed])}
 """
+
+
+def with_gain(way: str, seed: int, psnr: Mapping[Key, float]) -> str:
+    """Returns a cell with the PSNR of one training, and its gain over x4 at once with the same seed."""
+    value, gain = psnr[way, seed], psnr[way, seed] - psnr[ONCE, seed]
+    return f"{value:.2f}" if way == ONCE else f"{value:.2f} ({gain:+.2f})"
 
 
 def spread(values: Sequence[float]) -> str:
