@@ -34,7 +34,11 @@ class Budget:
 
 
 def medians(
-    runs: Mapping[str, Callable[[], object]], times: int, device: torch.device = CPU, deadline: float = math.inf
+    runs: Mapping[str, Callable[[], object]],
+    times: int,
+    device: torch.device = CPU,
+    deadline: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Times several runs in turn, so that a disturbance of the machine hits all of them alike.
 
@@ -43,6 +47,7 @@ def medians(
         times: how often each is timed; its median is the result.
         device: where the runs compute.
         deadline: the time, on the clock of time.monotonic(), after which nothing is repeated. Each run is timed once at least.
+        clock: tells the time in seconds on a CPU. time.process_time counts only the work of this process, whatever else runs.
 
     Returns:
         Seconds of one call by name; NaN for a run whose memory does not suffice.
@@ -50,21 +55,21 @@ def medians(
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     calls = {}
     for name, run in runs.items():
-        _seconds(run, 1, device)
-        alone = _seconds(run, 1, device)
+        _seconds(run, 1, device, clock)
+        alone = _seconds(run, 1, device, clock)
         calls[name] = 1 if math.isnan(alone) else max(1, min(1000, round(MIN_SECONDS / alone)))
     for k in range(times):
         if k and time.monotonic() > deadline:
             break
         for name, run in runs.items():
-            seconds[name].append(_seconds(run, calls[name], device))
+            seconds[name].append(_seconds(run, calls[name], device, clock))
     return {name: math.nan if any(map(math.isnan, values)) else statistics.median(values) for name, values in seconds.items()}
 
 
-def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> float:
+def _seconds(run: Callable[[], object], calls: int, device: torch.device, clock: Callable[[], float]) -> float:
     """Returns the seconds of one call, from timing several, including CPU work in between; NaN if memory runs out."""
     try:
-        return _on_gpu(run, calls) if device.type == "cuda" else _on_cpu(run, calls)
+        return _on_gpu(run, calls) if device.type == "cuda" else _on_cpu(run, calls, clock)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -72,11 +77,11 @@ def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> flo
     return math.nan
 
 
-def _on_cpu(run: Callable[[], object], calls: int) -> float:
-    begin = time.perf_counter()
+def _on_cpu(run: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    begin = clock()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
 def _on_gpu(run: Callable[[], object], calls: int) -> float:

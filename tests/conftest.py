@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from cuda_runner import Runner, build
+from dcn_kernels import RunAll
 from vsedvr.cli import main
 from vsedvr.infer import Engine, Pending
 from vsedvr.model import EDVR, EDVRConfig
+from vsedvr.ops import cuda
 
 sys.path.append(str(Path(__file__).parent.parent))  # for `import benchmarks`; vsedvr is the one that is installed
 
@@ -68,6 +72,14 @@ def _no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", checked_connect)
         patch.setattr(socket, "getaddrinfo", checked_look_up)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Lets SIGINT raise KeyboardInterrupt here and in processes that tests start. A shell's background commands ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -151,7 +163,7 @@ class Recorder(Engine):
 
     windows: dict[int, list[int]]
 
-    def launch(self, indices: Any, load: Any) -> Pending:
+    def launch(self, indices: Any, load: Any, **options: Any) -> Pending:
         Recorder.windows[indices[self.config.center]] = list(indices)
         done = torch.ones((), dtype=torch.bool)
         return Pending(torch.zeros(load(indices[0]).shape), done, lambda: None, lambda error: torch.empty(0))
@@ -179,3 +191,21 @@ def vspipe(tmp_path_factory: pytest.TempPathFactory) -> Vspipe:
         return subprocess.run([bin_dir / "vspipe", *args, path, "-"], env=env, capture_output=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def all_kernels(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """All kernels for GPUs, on the CPU."""
+    names = [name for names in cuda.KERNELS.values() for name in names]
+    return build(tmp_path_factory.mktemp("kernels"), [*names, *cuda.CANDIDATES])
+
+
+@pytest.fixture(params=["runner", pytest.param("gpu", marks=pytest.mark.gpu)])
+def run_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RunAll:
+    """Where the kernels for GPUs run: on the CPU, and on a GPU if there is one."""
+    if request.param == "gpu":
+        return RunAll(torch.device("cuda", 0), None)
+    runner: Runner = request.getfixturevalue("all_kernels")
+    monkeypatch.setattr(cuda, "launch", runner.launch)
+    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
+    return RunAll(torch.device("cpu"), runner)

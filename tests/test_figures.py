@@ -7,9 +7,9 @@ stand in a row of that name; an empty first cell means the name above it.
 
 In a section without such a link, no table may have figures, and no text may have one with the unit of something measured.
 
-What does not count: blocks of code, `code`, targets of links, versions of three and more parts. Figures that are measured or
-computed elsewhere are named in ELSEWHERE, with the place: for a whole section by its heading, else one by one. An entry that
-nothing needs any more is an error as well, so that the list stays short.
+What does not count: blocks of code, `code`, targets of links, versions of three and more parts, and numbers joined to a word by
+a hyphen. Figures that are measured or computed elsewhere are named in ELSEWHERE, with the place: for a whole section by its
+heading, else one by one. An entry that nothing needs any more is an error as well, so that the list stays short.
 """
 
 import re
@@ -28,18 +28,17 @@ ELSEWHERE = {
         "30.63": "printed by examples/picture.py",
         "32.52": "printed by examples/picture.py",
     },
+    "docs/ablation.md": {
+        **dict.fromkeys(("29.78", "30.39", "0.61", "0.14"), "published, table 4 of the paper"),
+        **dict.fromkeys(("0.6", "0.1", "0.06", "0.16", "0.35", "1.6"), "a difference of two rows of a linked table"),
+        "2.6": "a ratio of two rows of the linked table",
+    },
     "docs/evaluation.md": {
         "20.39": "published, vsedvr/evaluation/published.py",
         "26.10": "published, vsedvr/evaluation/published.py",
-        "0.6": "a difference of two rows of the linked table",
-        "0.1": "a difference of two rows of the linked table",
     },
     "docs/gpu.md": {
         "How much memory does it take?": "computed; tests/infer/test_memory.py computes it again",
-    },
-    "docs/models.md": {
-        "1.4": "millions of parameters, counted by `vsedvr eval`",
-        "Published models": "published, vsedvr/weights/zoo.toml; tests/weights/test_zoo.py holds the table against it",
     },
     "docs/training-diary.md": {
         "Architectures": ONCE,
@@ -53,7 +52,7 @@ ELSEWHERE = {
     },
 }
 
-NUMBER = r"(?<![\w.])[-+\u2212]?\d+\.\d+(?!\.?\d)"
+NUMBER = r"(?<![\w.])(?<!\w-)[-+\u2212]?\d+\.\d+(?!\.?\d)"
 FIGURE = re.compile(NUMBER)
 UNITS = "dB|x|times|%|s|ms|seconds|minutes|fps|frames|iterations|KB|MB|GB|KiB|MiB|GiB"
 MEASURED = re.compile(rf"{NUMBER}(?= ?(?:{UNITS})(?!\w))")
@@ -185,7 +184,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("[t](benchmarks/t.md)\n| a | 1.25 |\n| | 1.3 |\n| b | **-0.05** / -0.049 |\n| c | 7.25 and 1.2 |", []),
         ("[t](benchmarks/t.md)\n| a | 1.26 |\n| | -0.05 |\n| b | 0.05 |\n| c | 7.250 |", ["1.26", "-0.05", "0.05", "7.250"]),
-        ("[t](benchmarks/t.md): 1.25 dB, not 1.35; version 0.1.0, H.264, `2.5`, [2](https://x.org/3.5).", ["1.35"]),
+        ("[t](benchmarks/t.md): 1.25 dB, not 1.35; version 0.1.0, H.264, Apache-2.0, `2.5`, [2](https://x.org/3.5).", ["1.35"]),
         ("[t](benchmarks/t.md)\n```\n9.5\n```\n# Other\n| a | 1.25 |", ["1.25"]),
         ("Python 3.12 or newer; 2.5 dB, 1.5x, 1.5 times, 0.75 fps and 2.5x.", ["2.5", "1.5", "1.5", "0.75", "2.5"]),
         ("[t](benchmarks/lost.md)", ["lost.md"]),

@@ -1,9 +1,9 @@
-"""Measures the filter on a CPU: frames per second of the embedded model `small`, and the time that the filter itself adds.
+"""Measures the filter on a CPU: frames per second of the embedded models, and the time that the filter itself adds.
 
     python -m benchmarks.cpu.filter
 
-The clips are 8-bit YUV, in and out, and every size is played once. What the filter adds is the time of a frame with an engine
-that does nothing, less that of a callback that does nothing. Prints the table in filter.md.
+The clips are 8-bit YUV, in and out. `small` plays every size once, each other model one size once. What the filter adds is the
+time of a frame with an engine that does nothing, less that of a callback that does nothing. Prints the table in filter.md.
 """
 
 import platform
@@ -24,6 +24,7 @@ from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import Engine
 from vsedvr.infer.pending import Pending
 from vsedvr.infer.source import Load
+from vsedvr.weights import EMBEDDED
 
 core = vs.core
 SIZES = ((160, 120), (320, 180), (480, 270))
@@ -35,12 +36,14 @@ def main() -> None:
         f"VapourSynth R{core.core_version.release_major}, vsedvr {vsedvr.__version__}\n"
     )
     check_answer()
-    print(markdown_table([["what", "result"]]), flush=True)
+    print(markdown_table([["what", "clip", "result"]]), flush=True)
     for width, height in SIZES:
-        print(markdown_row([f"small, x4, {width}x{height} YUV420P8", f"{small_fps(width, height):.2f} fps"]), flush=True)
+        print(row("small", width, height), flush=True)
+    for model in sorted(EMBEDDED.keys() - {"small"}):
+        print(row(model, *SIZES[1]), flush=True)
     milliseconds = 1000 * overhead(1920, 1080)
-    what = "the filter itself at 1080p RGBS, above a ModifyFrame that passes frames on"
-    print(markdown_row([what, f"{milliseconds:.1f} ms a frame"]))
+    what = "the filter itself, above a ModifyFrame that passes frames on"
+    print(markdown_row([what, "1080p RGBS", f"{milliseconds:.1f} ms a frame"]))
 
 
 def check_answer(width: int = 64, height: int = 48) -> None:
@@ -51,17 +54,23 @@ def check_answer(width: int = 64, height: int = 48) -> None:
         check_same("the filter and the plain form", pixels(restored), plain_form(model, frames))
 
 
-def small_fps(width: int, height: int, times: int = 20) -> float:
-    """Returns the frames per second of the embedded model, for the whole chain from 8-bit YUV to 8-bit YUV."""
+def row(model: str, width: int, height: int) -> str:
+    """Measures a model and returns the table's row for it."""
+    scale = vsedvr.load_model(model).config.scale
+    return markdown_row([model, f"x{scale}, {width}x{height} YUV420P8", f"{fps(model, width, height):.2f} fps"])
+
+
+def fps(model: str, width: int, height: int, times: int = 20) -> float:
+    """Returns the frames per second of an embedded model, for the whole chain from 8-bit YUV to 8-bit YUV."""
     source = clip_of(moving_texture(times + 3, height, width)).resize.Bicubic(format=vs.YUV420P8, matrix=1)
-    restored = vsedvr.edvr(source, device_index=-1)
+    restored = vsedvr.edvr(source, model=model, device_index=-1)
     restored.get_frame(0)
     begin = time.perf_counter()
     play(restored[1 : times + 1])
     return times / (time.perf_counter() - begin)
 
 
-def _passed_on(engine: Engine, indices: Sequence[int], load: Load) -> Pending:
+def _passed_on(engine: Engine, indices: Sequence[int], load: Load, **options: object) -> Pending:
     """Stands in for Engine.launch, and gives the middle frame of the window as it is."""
     picture = load(indices[2])
     return Pending(picture, torch.ones((), dtype=torch.bool), lambda: None, lambda error: picture)

@@ -6,6 +6,7 @@ import math
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.timing import medians
 from vsedvr.infer import (
     PRECISIONS,
     Engine,
+    Pending,
     Tiling,
     build_engine,
     choose_tiling,
@@ -119,8 +121,11 @@ def random_model(config: EDVRConfig) -> EDVR:
     return model
 
 
-def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
-    """Returns a function that restores the next frame of an endless clip at each call; every call sees one new frame."""
+def playing(engine: Engine, clip: Tensor, at_a_time: int = 1) -> Callable[[], Tensor]:
+    """Returns a function that restores the next frame of an endless clip at each call; every call sees one new frame.
+
+    Before it waits for a frame, it launches those after it, so that `at_a_time` frames are with the device.
+    """
 
     def numbers() -> Iterator[int]:
         n = engine.config.num_frame
@@ -128,11 +133,13 @@ def playing(engine: Engine, clip: Tensor) -> Callable[[], Tensor]:
             yield n
             n += 1
 
-    frames = numbers()
+    frames, launched = numbers(), deque[Pending]()
 
     def run() -> Tensor:
-        indices = clip_windows(engine.config, 1 << 40, "replicate").indices(next(frames))
-        return engine.restore(indices, lambda i: clip[i % len(clip)])
+        while len(launched) < at_a_time:
+            indices = clip_windows(engine.config, 1 << 40, "replicate").indices(next(frames))
+            launched.append(engine.launch(indices, lambda i: clip[i % len(clip)]))
+        return launched.popleft().result().float()
 
     return run
 

@@ -138,8 +138,10 @@ def operator(place: Place, height: int, width: int) -> Figures:
 
 def frame(place: Place, height: int, width: int) -> Figures:
     """A clip that plays, as the filter has it; and each phase: on the device, launching it, and in a graph."""
-    engine = build_engine(place.model, place.device, place.dtype, (height, width))
-    found: Figures = {"ms a frame": place.ms(network.playing(engine, moving_texture(8, height, width)))}
+    clip, found = moving_texture(8, height, width), Figures()
+    for at_a_time in (1, 2, 3):
+        engine = build_engine(place.model, place.device, place.dtype, (height, width), streams=at_a_time)
+        found[f"ms a frame, {at_a_time} at a time"] = place.ms(network.playing(engine, clip, at_a_time))
     model, lq = engine.model, place.picture(height, width)
     with computing(place.device, place.dtype):
         features = model.extract(lq)
@@ -205,6 +207,8 @@ def convolution(place: Place, height: int, width: int) -> Figures:
         runs["bias, LeakyReLU by our kernel"] = lambda: ops.bias_act(F.conv2d(x, weight, padding=1), bias, 0.1)
     found = {name: place.graph_ms(run) for name, run in runs.items()}
     found |= {f"{name}, to launch": place.launch_ms(run) for name, run in runs.items()}
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        found["alone, by the fastest of cuDNN's algorithms"] = place.graph_ms(runs["alone"])
     found["TFLOP/s alone"] = round(2 * 9 * 64 * 64 * height * width / found["alone"] / 1e9, 2)
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["NOT_FINISHED", "ROOT", "Outcome", "run", "run_tests"]
+__all__ = ["NOT_FINISHED", "ROOT", "Outcome", "gpu_test_files", "run", "run_tests"]
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_FINISHED = "not finished"
@@ -67,13 +67,21 @@ def run(command: Sequence[str], timeout: float, **variables: str) -> Outcome:
     return Outcome(output, process.returncode)
 
 
+def gpu_test_files() -> list[str]:
+    """Files of tests that need a GPU, from the root of the checkout: with the mark, or the fixture of conftest.py that has it.
+
+    They are found by their text, because other files cannot be imported where packages are missing.
+    """
+    files = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+    return [path.relative_to(ROOT).as_posix() for path, text in files.items() if "mark.gpu" in text or "run_all" in text]
+
+
 def run_tests(timeout: float, files: Sequence[str] = ()) -> Outcome:
     """Runs the tests that need a GPU.
 
     Args:
         timeout: seconds.
-        files: where the tests are, from the root of the checkout; by default all files that have such tests. Other files
-            may need packages that are not installed.
+        files: where the tests are, from the root of the checkout; by default all files that have such tests.
     """
-    files = files or [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    return run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short", *files], timeout)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
+    return run([*command, *(files or gpu_test_files())], timeout)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vsedvr.atomic import write_whole
 from vsedvr.evaluation.table import markdown_table
+from vsedvr.ops import cuda_dcn
 
 __all__ = ["Report", "card_kind", "markdown", "shortfalls", "write"]
 
@@ -17,8 +18,14 @@ filter, first_frame. The parts that hold figures are missing or empty until they
 
 DATA_CENTRE, GEFORCE = "data centre", "GeForce or workstation"
 
+OPERATOR = 1.7 if cuda_dcn.OPERATOR == "mma" else 2.3
+"""Gain of the operator on a data centre's card; the larger one is that of the kernels with their samples in registers."""
+
 EXPECTED = {
-    "operator": ("operator against torchvision in fp16", {DATA_CENTRE: 1.7, GEFORCE: 1.9}),
+    "operator": (
+        "operator against torchvision in fp16",
+        {DATA_CENTRE: OPERATOR, GEFORCE: 1.9},
+    ),
     "network": ("engine against the plain form in fp16", {DATA_CENTRE: 3.0, GEFORCE: 1.9}),
     "filter": ("filter against cccv as installed", {DATA_CENTRE: 4.0, GEFORCE: 3.0}),
 }
@@ -27,8 +34,7 @@ EXPECTED = {
 These figures are computed, not measured: from counts of kernels, bytes and operations, and the instructions of the operator's
 loop. On a data centre's card the loop is bound by its instructions, on a GeForce by tensor cores, which there add to float32 at
 half rate. With one kernel for each pass over memory and all neighbours at once small pictures gain most where the card
-waits for launches, which a GeForce seldom does. The operator with its samples in registers (cuda_dcn.OPERATOR) should reach 2.3
-on a data centre's card."""
+waits for launches, which a GeForce seldom does; without them the network was 1.5 times as fast as the plain form."""
 
 
 def card_kind(capability: tuple[int, int]) -> str:

@@ -117,10 +117,12 @@ def _written(outcome: processes.Outcome, path: Path) -> str:
 OPERATORS = (
     "tests/ops/test_bias_act.py",
     "tests/ops/test_cuda_dcn.py",
+    "tests/ops/test_cuda_dcn_backward.py",
     "tests/ops/test_cuda.py",
     "tests/infer/test_transfer.py",
+    "tests/infer/test_beyond.py",
 )
-ENGINE = ("tests/infer/test_engine.py", "tests/ops/test_dcn.py", "tests/infer/test_memory.py")
+ENGINE = ("tests/infer/test_engine.py", "tests/ops/test_dcn.py", "tests/infer/test_memory.py", "tests/infer/test_workspace.py")
 
 RUNS: dict[str, dict[str, Step]] = {
     "first": {

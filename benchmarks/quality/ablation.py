@@ -18,15 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.quality.psnr import mean_psnr, open_test
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
 from vsedvr.data.clip import FrameFolder, find_clips
-from vsedvr.data.find import find_pairs
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.complexity import measure_complexity
 from vsedvr.evaluation.evaluate import evaluate
 from vsedvr.evaluation.pair_restorer import PairRestorer, Restore, baseline
-from vsedvr.evaluation.report import Method
 from vsedvr.evaluation.scoring import Scoring
 from vsedvr.evaluation.table import markdown_table
 from vsedvr.model.blocks import SLOPE, DCNPack, lrelu, make_conv
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("vsedvr").setLevel(logging.INFO)
-    tests = dict(open_test(test, args) for test in args.test)
+    tests = dict(open_test(test, args.output / "cache", args.frames) for test in args.test)
     models = {variant: train(variant, first_stage(variant, args), args) for variant in VARIANTS}
     rows = [["bicubic", "", "", *(measure(baseline, pairs) for pairs in tests.values())]]
     for variant, model in models.items():
@@ -122,13 +121,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], help="further changes of the preset, for all networks")
     parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes; ablation.md beside this script")
     return parser.parse_args(argv)
-
-
-def open_test(test: str, args: argparse.Namespace) -> tuple[str, list[ClipPair]]:
-    """Splits NAME=FOLDER into the name and the clips below the folder, with their bicubic reduction."""
-    name, _, folder = test.partition("=")
-    found = find_pairs(Path(folder), None)
-    return name, [open_pair(clip, paths, args.output / "cache", 4, args.frames) for clip, paths in found.items()]
 
 
 def first_stage(variant: Variant, args: argparse.Namespace) -> Preset:
@@ -195,8 +187,8 @@ def second_stage(preset: Preset, lq: Path) -> Preset:
 
 
 def measure(restore: Restore, pairs: Sequence[ClipPair]) -> str:
-    """Returns the PSNR of luma in dB: the mean over the frames of each clip, and then over clips."""
-    return f"{Method('', evaluate(restore, pairs, Y)).mean.psnr:.2f}"
+    """Returns the cell of the table with the PSNR of luma in dB."""
+    return f"{mean_psnr(restore, pairs):.2f}"
 
 
 def size(first: EDVR, second: EDVR | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 import math
 import time
 from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def test_short_runs_are_repeated() -> None:
     calls: list[int] = []
     medians({"run": lambda: calls.append(1)}, times=1)
     assert len(calls) == 1002
+
+
+def test_another_clock_tells_the_time() -> None:
+    ticks = count()
+    assert medians({"run": lambda: None}, times=3, clock=lambda: 7.0 * next(ticks)) == {"run": 7}
 
 
 def test_too_little_memory_is_not_a_number_and_other_errors_are_errors() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vs_clips import clip_of, pixels
-from vsedvr.filter.frames import beyond, enlarged, same_picture, to_frame, to_tensor
+from vsedvr.filter.frames import enlarged, reaches_beyond, same_picture, to_frame, to_tensor
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (5, 17), (16, 1000)])
@@ -28,18 +28,13 @@ def test_same_picture_sees_every_sample(place: tuple[int, int, int]) -> None:
     assert not same_picture(a, b)
 
 
-def test_nothing_is_beyond_within_the_range() -> None:
-    assert beyond(torch.rand(3, 8, 8), 4) is None
-    assert beyond(torch.tensor([[[torch.inf, -torch.inf, torch.nan]]]), 1) is None
-
-
-@pytest.mark.parametrize("scale", [1, 2, 4])
-def test_beyond_keeps_flat_colours(scale: int) -> None:
-    picture = torch.tensor([1.25, -0.5, 0.3]).view(3, 1, 1).expand(3, 6, 7)
-    outside = beyond(picture, scale)
-    assert outside is not None
-    assert outside.shape == (3, 6 * scale, 7 * scale)
-    assert (outside - torch.tensor([0.25, -0.5, 0]).view(3, 1, 1)).abs().max() < 1e-6
+@pytest.mark.parametrize("value", [-(2**-30), 1 + 2**-20, torch.inf, -torch.inf, torch.nan])
+def test_one_value_outside_of_the_range_is_seen(value: float) -> None:
+    picture = torch.rand(3, 8, 9)
+    picture[:, 0] = torch.tensor([0, 1, 2**-149]).repeat(3)
+    assert not reaches_beyond(clip_of(picture[None]).get_frame(0))
+    picture[2, 7, 8] = value
+    assert reaches_beyond(clip_of(picture[None]).get_frame(0))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])

@@ -96,7 +96,7 @@ class TestTiles:
         assert built[-1].tiling
         assert built[-1].tiling.tiles == expected.tiles
         assert (expected.tiles == whole.tiles) == (free == 1 << 40)
-        assert 0 <= built[-1].cache.max_bytes <= free // 2
+        assert 0 <= built[-1].workspace.cache.max_bytes <= free // 2
         monkeypatch.setattr("vsedvr.filter.graph.cache_may_grow", lambda: free)
         vsedvr.edvr(clip, model=model)
         assert built[-1].tiling

@@ -141,9 +141,9 @@ class TestScenes:
 
         launch, first, second = Engine.launch, random_model(X4), second_model()
 
-        def counted(self: Engine, indices: Any, load: Any) -> Pending:
+        def counted(self: Engine, indices: Any, load: Any, **options: Any) -> Pending:
             computed.append((self.config.scale, indices[self.config.center]))
-            return launch(self, indices, load)
+            return launch(self, indices, load, **options)
 
         monkeypatch.setattr(Engine, "launch", counted)
         clip = source.std.ModifyFrame(source, note)
@@ -237,4 +237,4 @@ def test_both_stages_take_no_more_than_half_of_the_free_memory(monkeypatch: pyte
     monkeypatch.setattr("vsedvr.filter.graph.cache_may_grow", lambda: 0)
     vsedvr.edvr(blank(width=640, height=360), random_model(X4), refine=second_model(), device_index=-1)
     assert len(engines) == 2
-    assert sum(engine.cache.max_bytes for engine in engines) < memory_budget(torch.device("cpu")) == 4 << 30
+    assert sum(engine.workspace.cache.max_bytes for engine in engines) < memory_budget(torch.device("cpu")) == 4 << 30

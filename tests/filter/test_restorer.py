@@ -25,9 +25,9 @@ class TestStills:
         numbers: list[int] = []
         launch = Engine.launch
 
-        def counted(self: Engine, indices: Any, load: Any) -> Pending:
+        def counted(self: Engine, indices: Any, load: Any, **options: Any) -> Pending:
             numbers.append(indices[self.config.center])
-            return launch(self, indices, load)
+            return launch(self, indices, load, **options)
 
         monkeypatch.setattr(Engine, "launch", counted)
         return numbers
@@ -135,7 +135,7 @@ class TestErrors:
     def test_too_little_memory_for_a_frame(self, monkeypatch: pytest.MonkeyPatch) -> None:
         restored = vsedvr.edvr(clip_of(torch.rand(6, 3, 16, 16)), random_model())
 
-        def fail(self: Engine, indices: Any, load: Any) -> Pending:
+        def fail(self: Engine, indices: Any, load: Any, **options: Any) -> Pending:
             raise MemoryError("out of memory, and tile (16, 16) cannot be smaller")
 
         with monkeypatch.context() as patch:

@@ -20,6 +20,7 @@ from vs_clips import clip_of, pixels
 from vsedvr.filter.devices import to_devices, to_streams, warn_of_differences
 from vsedvr.infer import Engine, Pending
 from vsedvr.infer.cache import FrameTile
+from vsedvr.infer.phases import Phases
 from vsedvr.model import EDVRConfig
 
 core = vs.core
@@ -105,13 +106,13 @@ def test_pixels_are_the_same_in_any_order(num_frames: int, arguments: dict[str, 
 
 def test_each_frame_is_extracted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames, calls = random_model(), torch.rand(23, 3, 16, 16), []
-    original = Engine._extract
+    original = Phases._extract
 
-    def noted(self: Engine, lq: Tensor) -> FrameTile:
+    def noted(self: Phases, lq: Tensor) -> FrameTile:
         calls.append(1)
         return original(self, lq)
 
-    monkeypatch.setattr(Engine, "_extract", noted)
+    monkeypatch.setattr(Phases, "_extract", noted)
     all_pixels(vsedvr.edvr(clip_of(frames), model, num_streams=2), prefetch=2)
     assert len(calls) == 23
 
@@ -128,9 +129,9 @@ def test_a_picture_that_stands_still_is_computed_once(monkeypatch: pytest.Monkey
     launch, numbers, frames = Engine.launch, [], torch.rand(24, 3, 16, 20)
     frames[4:20] = frames[4]
 
-    def noted(self: Engine, indices: Any, load: Any) -> Pending:
+    def noted(self: Engine, indices: Any, load: Any, **options: Any) -> Pending:
         numbers.append(indices[2])
-        return launch(self, indices, load)
+        return launch(self, indices, load, **options)
 
     expected = all_pixels(vsedvr.edvr(clip_of(frames), random_model(), padding="replicate"))
     monkeypatch.setattr(Engine, "launch", noted)
@@ -183,6 +184,31 @@ class TestFloat16:
             assert torch.equal(pixels(half.get_frame(n)), expected)
             assert (expected.max() > 1.5) == wild
 
+    @pytest.mark.parametrize(
+        "format", [vs.RGB24, vs.RGB48, vs.YUV444P8, vs.YUV444P16, vs.GRAY16], ids=lambda format: format.name
+    )
+    @pytest.mark.parametrize("tile", [(0, 0), (16, 12)])
+    def test_is_handed_on_in_16_bits(self, format: Any, tile: tuple[int, int]) -> None:
+        """All formats but those of 32-bit floats are made of halves, which in one tile are what the network gave."""
+        clip = clip_of(torch.rand(5, 3, 20, 34))
+        short, full = (vsedvr.edvr(clip, random_model(), tile=tile, output_format=f, matrix=1) for f in (format, vs.RGBS))
+        halves = full.resize.Point(format=vs.RGBH)
+        if tile == (0, 0):
+            assert torch.equal(pixels(halves.get_frame(2)), pixels(full.get_frame(2)))
+        rgb = format.value in (vs.RGB24, vs.RGB48)
+        expected = halves.resize.Bicubic(format=format, **({} if rgb else {"matrix": 1, "range": vs.RANGE_LIMITED}))
+        for n in range(5):
+            assert torch.equal(pixels(short.get_frame(n)), pixels(expected.get_frame(n)))
+
+    @pytest.mark.parametrize("format", [vs.YUV444P10, vs.YUV444P16], ids=lambda format: format.name)
+    def test_that_is_whiter_than_white_is_rounded_like_any_other(self, format: Any) -> None:
+        """A half near 1.1 is rounded by at most 1/2048."""
+        clip = clip_of(torch.rand(5, 3, 20, 33) * 1.5 - 0.25).resize.Bicubic(format=vs.YUV444P16, matrix=1)
+        short, full = (vsedvr.edvr(clip, random_model(), output_format=f) for f in (format, vs.YUV444PS))
+        luma = [clip.std.ShufflePlanes(0, vs.GRAY) for clip in (short, full.resize.Bicubic(format=format))]
+        for frame, expected in zip(luma[0].frames(), luma[1].frames(), strict=True):
+            assert (pixels(frame) - pixels(expected)).abs().max() <= 1 + 2**frame.format.bits_per_sample / 2048
+
     def test_that_overflows_is_computed_in_float32(self) -> None:
         model, frames = random_model(), torch.rand(5, 3, 16, 16)
         with torch.no_grad():
@@ -197,9 +223,9 @@ class TestDevices:
     def test_take_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
         launch, engine_of = Engine.launch, dict[int, Engine]()
 
-        def noted(self: Engine, indices: Any, load: Any) -> Pending:
+        def noted(self: Engine, indices: Any, load: Any, **options: Any) -> Pending:
             engine_of[indices[2]] = self
-            return launch(self, indices, load)
+            return launch(self, indices, load, **options)
 
         monkeypatch.setattr(Engine, "launch", noted)
         all_pixels(vsedvr.edvr(clip_of(torch.rand(9, 3, 16, 16)), random_model(), device_index="-1, -1, -1"))  # type: ignore[arg-type]

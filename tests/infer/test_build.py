@@ -53,7 +53,7 @@ class TestBuildEngine:
         chosen = choose_tiling(Tiling.whole(1080, 1920, X4), torch.float32, CPU, budget)
         assert engine.tiling
         assert engine.tiling.tile == chosen.tile
-        assert engine.cache.max_bytes == max(0, budget - working_bytes(chosen, torch.float32, CPU))
+        assert engine.workspace.cache.max_bytes == max(0, budget - working_bytes(chosen, torch.float32, CPU))
 
     def test_of_a_gpu_nothing_is_reserved(self, monkeypatch: pytest.MonkeyPatch) -> None:
         built = Mock()

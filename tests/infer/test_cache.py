@@ -22,7 +22,7 @@ def extractions(cache_bytes: int, numbers: range) -> tuple[float, Tensor]:
     engine.model.conv_l3_2.register_forward_hook(lambda *args: calls.append(1))
     windows = clip_windows(X4, 40, "replicate")
     frames = [engine.restore(windows.indices(n), clip.__getitem__) for n in numbers]
-    assert engine.cache.nbytes <= cache_bytes
+    assert engine.workspace.cache.nbytes <= cache_bytes
     return len(calls) / len(numbers) / len(FOUR.tiles), torch.stack(frames)
 
 
@@ -49,14 +49,14 @@ def test_the_kept_tiles_stay_the_same() -> None:
     engine = Engine(random_model(X4), tiling=FOUR, cache_bytes=9 * ONE)
     for n in [20, 3, 30, 4, 5, 5, 38]:
         engine.restore(clip_windows(X4, 40, "replicate").indices(n), clip.__getitem__)
-        assert {tile for _, (_, tile) in engine.cache.frames} <= set(FOUR.tiles[:2])
+        assert {tile for _, (_, tile) in engine.workspace.cache.frames} <= set(FOUR.tiles[:2])
 
 
 def test_of_the_kept_tiles_the_least_recently_used_frame_goes_first() -> None:
     tiles = [VersionTile(Transform(), Tile(0, left, 4, 4)) for left in (0, 4)]
     engine = Engine(random_model(X4))
     engine.restore([0] * 5, lambda i: torch.rand(3, 4, 4))
-    (frame,) = engine.cache.frames.values()
+    (frame,) = engine.workspace.cache.frames.values()
     cache = FrameCache(tiles, 3, frame.nbytes, 4 * frame.nbytes)
     for key in [(0, tiles[0]), (1, tiles[0]), (1, tiles[1]), (2, tiles[0]), (3, tiles[0])]:
         cache.put(key, frame)

@@ -98,7 +98,7 @@ def test_the_cache_is_bounded_in_bytes_and_frames() -> None:
     clip = torch.rand(40, 3, 16, 16)
     probe = Engine(random_model())
     probe.restore([0] * 5, clip.__getitem__)
-    one_frame = probe.cache.nbytes
+    one_frame = probe.workspace.cache.nbytes
     # l1 4 * 4, l2 2 * 2, l3 1 * 1 positions, 8 features in fp32: feat, two shares of the offsets, one of the cascade
     assert one_frame == 3 * 16 * 16 * 4 + 4 * 8 * (3 * (16 + 4 + 1) + 16)
     engine = Engine(random_model(), cache_bytes=3 * one_frame)
@@ -106,9 +106,9 @@ def test_the_cache_is_bounded_in_bytes_and_frames() -> None:
     for n in range(40):
         for each in (engine, roomy):
             each.restore(clip_windows(TINY, 40, "replicate").indices(n), clip.__getitem__)
-        assert engine.cache.nbytes <= 3 * one_frame
-        assert roomy.cache.nbytes <= 7 * one_frame
-    assert [i for i, _ in engine.cache.frames] == [37, 38, 39]
+        assert engine.workspace.cache.nbytes <= 3 * one_frame
+        assert roomy.workspace.cache.nbytes <= 7 * one_frame
+    assert [i for i, _ in engine.workspace.cache.frames] == [37, 38, 39]
 
 
 def test_the_given_model_is_left_alone() -> None:
@@ -284,5 +284,5 @@ def test_creation_on_a_gpu_prepares_and_leaves_no_black_frames_behind() -> None:
     model, clip = random_model(X4), torch.rand(5, 3, 24, 24)
     engine = Engine(model, "cuda", tiling=Tiling.whole(24, 24, X4))
     assert engine.device.index is not None
-    assert not engine.cache.frames
+    assert not engine.workspace.cache.frames
     assert (engine.restore(range(5), clip.__getitem__) - Engine(model).restore(range(5), clip.__getitem__)).abs().max() < 1e-4

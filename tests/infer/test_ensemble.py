@@ -103,7 +103,7 @@ def test_output_n_depends_on_n_alone(ensemble: int, room: int) -> None:
     other = Engine(model, tiling=tiling, cache_bytes=room * one, ensemble=ensemble)
     for n in random.Random(1).sample(range(9), 9)[:5]:
         assert torch.equal(other.restore(windows.indices(n), clip.__getitem__), expected[n]), n
-        assert other.cache.nbytes <= room * one
+        assert other.workspace.cache.nbytes <= room * one
 
 
 def test_every_version_of_a_frame_is_extracted_once() -> None:
@@ -120,7 +120,7 @@ def test_the_memory_of_all_versions_is_counted(ensemble: int) -> None:
     engine = Engine(random_model(X4), ensemble=ensemble)
     engine.restore([0] * 5, lambda i: torch.rand(3, 35, 50))
     assert engine.tiling
-    assert engine.cache.nbytes == ensemble * feature_bytes(X4, engine.tiling.tiles[0], torch.float32)
+    assert engine.workspace.cache.nbytes == ensemble * feature_bytes(X4, engine.tiling.tiles[0], torch.float32)
     whole = Tiling.whole(540, 960, X4)
     window = 5 * feature_bytes(X4, whole.tiles[0], torch.float32)
     needed = ensemble * window + working_bytes(whole, torch.float32, CPU, ensemble)

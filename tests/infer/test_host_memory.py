@@ -212,6 +212,7 @@ def test_under_a_limit_of_the_address_space_the_first_try_succeeds() -> None:
     """The tiles are chosen for the limit; the whole picture would not fit."""
     code = """
 import logging, resource, torch
+from dataclasses import replace
 from pathlib import Path
 from conftest import TINY, random_model
 from vsedvr.infer import Tiling, build_engine
@@ -230,7 +231,7 @@ frame = torch.full((3, 1080, 1920), 0.5)
 engine = build_engine(random_model(), torch.device("cpu"), torch.float32, (1080, 1920))
 assert len(engine.tiling.tiles) > 1
 assert engine.restore(range(5), lambda i: frame).shape == frame.shape
-engine.tiling = Tiling.whole(1080, 1920, TINY)
+engine.workspace = replace(engine.workspace, tiling=Tiling.whole(1080, 1920, TINY))
 try:
     engine.restore(range(5, 10), lambda i: frame)
 except Warned as warning:

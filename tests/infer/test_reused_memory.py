@@ -34,18 +34,18 @@ def test_between_frames_it_holds_the_kept_features_and_changes_no_bit(
     tiling = Tiling(150, 170, tile, 52, X4)
     room = 4 * feature_bytes(X4, tiling.tiles[0], torch.float32)
     engine, without = (Engine(model, tiling=tiling, cache_bytes=room) for _ in range(2))
-    monkeypatch.setattr(without, "_reused_memory", nullcontext)
+    monkeypatch.setattr(without.workspace, "reused_memory", nullcontext)
     for frame, expected in zip(restore(engine, clip), restore(without, clip), strict=True):
         assert torch.equal(frame, expected)
-    assert without.arena is None
-    arena = engine.arena
+    assert "arena" not in vars(without.workspace)
+    arena = engine.workspace.arena
     assert arena is not None
     gc.collect()
-    kept = [t for frame in engine.cache.frames.values() for t in tensors(frame) if t.nbytes >= LARGE]
+    kept = [t for frame in engine.workspace.cache.frames.values() for t in tensors(frame) if t.nbytes >= LARGE]
     assert kept
     assert bytes_in_use(arena) == sum(t.nbytes + -t.nbytes % ALIGNMENT for t in kept)
     del kept
-    engine.cache.frames.clear()
+    engine.workspace.cache.frames.clear()
     assert bytes_in_use(arena) == 0
 
 
@@ -71,7 +71,7 @@ def test_pixels_do_not_depend_on_the_order() -> None:
 def test_it_ends_with_the_engine() -> None:
     engine = Engine(random_model(X4))
     restore(engine, torch.rand(4, 3, 150, 170))
-    arena = weakref.ref(engine.arena)
+    arena = weakref.ref(engine.workspace.arena)
     del engine
     gc.collect()
     assert arena() is None
@@ -100,7 +100,7 @@ def test_smaller_tiles_get_a_smaller_one() -> None:
     model, clip = random_model(X4), torch.rand(4, 3, 150, 170)
     engine = Engine(model)
     restore(engine, clip)
-    before = engine.arena
+    before = engine.workspace.arena
     assert before is not None
     original = engine.model.reconstruct
     failed: list[int] = []
@@ -113,5 +113,5 @@ def test_smaller_tiles_get_a_smaller_one() -> None:
 
     engine.model.reconstruct = reconstruct  # type: ignore[assignment,method-assign]
     restore(engine, clip)
-    assert engine.arena is not None
-    assert len(engine.arena.memory) < len(before.memory)
+    assert engine.workspace.arena is not None
+    assert len(engine.workspace.arena.memory) < len(before.memory)

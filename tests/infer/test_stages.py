@@ -29,7 +29,7 @@ def test_tiles_are_counted_in_pixels_of_the_clip(config: EDVRConfig) -> None:
 def test_two_stages_share_the_memory_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsedvr.infer.build.free_bytes", lambda device: 8 << 30)
     engines = build_stages([random_model(X4), random_model(X1)], CPU, torch.float32, (360, 640))
-    assert all(0 < engine.cache.max_bytes < 2 << 30 for engine in engines)
+    assert all(0 < engine.workspace.cache.max_bytes < 2 << 30 for engine in engines)
 
 
 def test_the_second_restores_what_the_first_gives_and_asks_for_each_frame_once() -> None:

@@ -183,7 +183,7 @@ def test_pixels_do_not_depend_on_the_order_or_the_cache(cache_bytes: int) -> Non
 
         assert torch.equal(other.restore(windows[n], load), expected[n])
         assert len(set(loaded)) == len(loaded), "once for each frame"
-        assert other.cache.nbytes <= cache_bytes
+        assert other.workspace.cache.nbytes <= cache_bytes
 
 
 def test_the_default_pad_in_input_pixels() -> None:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import TINY, random_model
 from cuda_runner import Runner, build
+from vsedvr.infer.beyond import add_beyond
 from vsedvr.infer.network import Network
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.model.pcd import SplitConv
@@ -96,6 +97,13 @@ def test_a_frame_takes_few_kernels(height: int, width: int, at_most: int) -> Non
     assert count.total() <= at_most, count
     assert not count["bias of a convolution"]
     assert not count["another layout"], "weights are in cuDNN's layout once for all; so are all features"
+
+
+def test_values_outside_of_the_range_take_a_few_more() -> None:
+    with FakeTensorMode(), torch.no_grad(), Kernels() as kernels:
+        restored = torch.empty(3, 720, 1280, dtype=torch.float16, device="cuda")
+        add_beyond(restored, torch.empty(3, 180, 320, device="cuda")).half()
+    assert kernels.count.total() == 6, kernels.count
 
 
 @pytest.mark.usefixtures("kernels")

@@ -302,21 +302,42 @@ def test_a_home_without_room_for_its_cache_is_said_once(tmp_path: Path) -> None:
     """CuPy makes the folder while it is imported, and then raises OSError instead of ImportError."""
     pytest.importorskip("cupy", reason="no CuPy")
     (tmp_path / "file").touch()
+    message = message_of_a_process(HOME=str(tmp_path / "file" / "home"), CUPY_CACHE_DIR=None)
+    assert message.startswith("CuPy cannot be imported (NotADirectoryError: ")
+    assert message.endswith("runs: set the environment variable CUPY_CACHE_DIR to a folder that you may write to\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["ImportError('libnvrtc.so.13: cannot open')", "RuntimeError('no driver')", "AttributeError('core')", "SyntaxError('x')"],
+)
+def test_a_cupy_that_fails_while_it_is_imported_is_said_once(tmp_path: Path, error: str) -> None:
+    (tmp_path / "cupy.py").write_text(f"raise {error}")
+    message = message_of_a_process(PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    name, text = error.rstrip(")").split("(")
+    assert message.startswith(
+        f"CuPy cannot be imported ({name}: {text.strip(chr(39))}), so the slower operator of torchvision runs: "
+    )
+    assert re.search(r'pip uninstall cupy\S* && pip install "vsedvr\[cuda\d\d\]"$', message)
+
+
+def message_of_a_process(**variables: str | None) -> str:
+    """What a process writes that prepares the kernels for two GPUs, and finds that they cannot be used; a single line."""
     code = """
 import torch
 torch.version.cuda = torch.version.cuda or "13.0"
-from vsedvr.ops import prepare
+from vsedvr.ops import cuda, prepare
 for index in (0, 0, 1):
     prepare(torch.device("cuda", index))
+    assert not cuda.is_available(torch.device("cuda", index))
 """
-    env = {**os.environ, "HOME": str(tmp_path / "file" / "home")}
-    env.pop("CUPY_CACHE_DIR", None)
     command = [sys.executable, "-W", "error", "-c", code]
+    env = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    assert run.stderr.startswith("CuPy cannot be imported (NotADirectoryError: ")
-    assert run.stderr.endswith("runs: set the environment variable CUPY_CACHE_DIR to a folder that you may write to\n")
+    assert run.stdout == ""
     assert run.stderr.count("\n") == 1
+    return run.stderr
 
 
 @pytest.mark.gpu

@@ -1,117 +1,26 @@
 """The GPU kernels, run on a GPU if there is one, and always on the CPU from the same source text (tests/cuda_on_cpu)."""
 
-import subprocess
-from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from cuda_runner import SCHEDULES, Runner, build, build_program
-from vsedvr.ops import columns, cuda, cuda_dcn
-from vsedvr.ops.dcn import _dcn_backward_cuda, _dcn_cuda
-
-torchvision_form = pytest.importorskip("torchvision.ops", reason="no torchvision").deform_conv2d
-
-Tensors = tuple[Tensor, ...]
-Four = tuple[Tensor, Tensor, Tensor, Tensor]
-
-TOLERANCE = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""Largest error against float64 with the same inputs, relative to the largest value."""
-
-GRADIENT_TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""Tolerances for gradients. They are larger because the gradient of the samples is rounded to the type in between."""
-
-TYPES = [
-    (torch.float32, torch.float32),
-    (torch.float16, torch.float16),
-    (torch.float16, torch.float32),
-    (torch.bfloat16, torch.float32),
-]
-"""Types of x and of conv_offset_output."""
-
-Shape = tuple[int, int, int, int, int, int, int]
-
-SHAPES: list[Shape] = [  # b, c, out_channels, groups, h, w, kernel
-    (1, 32, 32, 4, 8, 8, 3),
-    (3, 32, 32, 4, 1, 17, 3),
-    (2, 64, 64, 8, 9, 7, 3),
-    (1, 64, 64, 8, 16, 24, 3),
-    (2, 128, 128, 8, 11, 5, 3),
-    (1, 16, 16, 8, 1, 1, 3),
-    (1, 64, 64, 4, 5, 9, 3),
-    (2, 24, 70, 3, 9, 10, 3),
-    (1, 12, 5, 4, 4, 30, 5),
-    (1, 7, 130, 1, 10, 3, 1),
-]
-
-
-@pytest.fixture(scope="session")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    names = [name for names in cuda.KERNELS.values() for name in names]
-    return build(tmp_path_factory.mktemp("kernels"), [*names, *cuda.CANDIDATES])
-
-
-@pytest.fixture(params=["runner", pytest.param("gpu", marks=pytest.mark.gpu)])
-def run_all(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "RunAll":
-    if request.param == "gpu":
-        return RunAll(torch.device("cuda", 0), None)
-    runner: Runner = request.getfixturevalue("runner")
-    monkeypatch.setattr(cuda, "launch", runner.launch)
-    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
-    return RunAll(torch.device("cpu"), runner)
-
-
-class RunAll:
-    """Calls a function of tensors where the kernels can run: on a GPU, or on the CPU under every schedule."""
-
-    def __init__(self, device: torch.device, runner: Runner | None) -> None:
-        self.device = device
-        self.runner = runner
-
-    def __call__(self, function: Callable[..., Tensors], *tensors: Tensor) -> Iterator[Tensors]:
-        for schedule in SCHEDULES if self.runner else ("",):
-            if self.runner:
-                self.runner.schedule = schedule
-            yield tuple(out.cpu() for out in function(*(tensor.to(self.device) for tensor in tensors)))
-
-
-def inputs(b: int, c: int, out_channels: int, groups: int, h: int, w: int, kernel: int, *, reach: float = 3) -> Four:
-    taps = kernel * kernel
-    conv_offset_output = torch.randn(b, 3 * groups * taps, h, w)
-    conv_offset_output[:, : 2 * groups * taps] *= reach
-    weight = torch.randn(out_channels, c, kernel, kernel) / (c * taps) ** 0.5
-    return torch.randn(b, c, h, w), conv_offset_output, weight, torch.randn(out_channels)
-
-
-def typed(tensors: Four, dtype: torch.dtype, offset_dtype: torch.dtype) -> Four:
-    x, conv_offset_output, weight, bias = tensors
-    return x.to(dtype), conv_offset_output.to(offset_dtype), weight.to(dtype), bias.to(dtype)
-
-
-def differentiable(tensors: Four) -> Four:
-    x, conv_offset_output, weight, bias = (tensor.double().requires_grad_() for tensor in tensors)
-    return x, conv_offset_output, weight, bias
-
-
-def expected(x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor, slope: float) -> Tensor:
-    """Computes the expected result with torchvision in float64, from the inputs as they are."""
-    x, conv_offset_output, weight, bias = (tensor.double() for tensor in (x, conv_offset_output, weight, bias))
-    o1, o2, mask = conv_offset_output.chunk(3, 1)
-    padding = weight.shape[-1] // 2
-    out = torchvision_form(x, torch.cat([o1, o2], 1), weight, bias, padding=padding, mask=mask.sigmoid())
-    return F.leaky_relu(out, slope)
-
-
-def forward(slope: float) -> Callable[..., Tensors]:
-    return lambda x, conv_offset_output, weight, bias: (cuda_dcn.forward(x, conv_offset_output, weight, bias, slope),)
-
-
-def assert_close(actual: Tensor, exact: Tensor, tolerance: float) -> None:
-    assert (actual - exact).abs().max() <= tolerance * exact.abs().max()
+from cuda_runner import Runner
+from dcn_kernels import (
+    SHAPES,
+    TOLERANCE,
+    TYPES,
+    RunAll,
+    Shape,
+    Tensors,
+    assert_close,
+    expected,
+    forward,
+    inputs,
+    typed,
+)
+from vsedvr.ops import cuda, cuda_dcn
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -302,161 +211,11 @@ def test_batch_of_none(run_all: RunAll) -> None:
     ],
 )
 def test_the_kernel_is_one_that_the_gpu_has(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, kernel: str
+    all_kernels: Runner, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, kernel: str
 ) -> None:
-    monkeypatch.setattr(cuda, "launch", runner.launch)
+    monkeypatch.setattr(cuda, "launch", all_kernels.launch)
     monkeypatch.setattr(cuda, "capability", lambda device: capability)
     args = typed(inputs(1, 64, 64, 8, 4, 4, 3), dtype, torch.float16 if dtype == torch.float16 else torch.float32)
     assert_close(forward(0.1)(*args)[0], expected(*args, 0.1), TOLERANCE[dtype])
-    assert runner.launched[-1] == kernel
+    assert all_kernels.launched[-1] == kernel
     assert kernel in [name for needed, names in cuda.KERNELS.items() if needed <= capability for name in names]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("reach", [0.3, 20])
-class TestBackward:
-    def test_gradients_equal_torchvisions_in_float64(
-        self, run_all: RunAll, monkeypatch: pytest.MonkeyPatch, shape: Shape, dtype: torch.dtype, reach: float
-    ) -> None:
-        args = typed(inputs(*shape, reach=reach), dtype, torch.float32)
-        doubles = differentiable(args)
-        out = expected(*doubles, 1.0)
-        grad = torch.randn(out.shape).to(dtype)
-        exact = torch.autograd.grad(out, doubles, grad.double())
-        monkeypatch.setattr(columns, "COLUMN_BYTES", 40_000)  # so that most shapes need several pieces
-        first, *others = run_all(cuda_dcn.backward, grad, *args)
-        for actual, right, tensor in zip(first, exact, args, strict=True):
-            assert actual.dtype == tensor.dtype
-            assert_close(actual, right, GRADIENT_TOLERANCE[dtype])
-        for other in others:
-            assert_close(other[0], exact[0], GRADIENT_TOLERANCE[dtype])  # added up in another order
-            assert all(torch.equal(a, b) for a, b in zip(first[1:], other[1:], strict=True))
-
-
-def test_offset_gradients_on_grid_lines_are_torchvisions(run_all: RunAll) -> None:
-    """The gradient is that of the cell below and to the right: at -1 that of the first row, and 0 outside of the picture."""
-    x, conv_offset_output, weight, bias = inputs(1, 8, 8, 1, 6, 7, 3)
-    conv_offset_output[:, :18] = torch.randint(-9, 10, (1, 18, 6, 7))
-    args = differentiable((x, conv_offset_output, weight, bias))
-    out = expected(*args, 1.0)
-    grad = torch.randn(out.shape)
-    exact = torch.autograd.grad(out, args, grad.double())
-    for actual in run_all(cuda_dcn.backward, grad, x, conv_offset_output, weight, bias):
-        assert_close(actual[1], exact[1], GRADIENT_TOLERANCE[torch.float32])
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1e30])
-def test_bad_offsets_spoil_only_their_own_gradients(run_all: RunAll, bad: float) -> None:
-    x, conv_offset_output, weight, bias = inputs(1, 16, 16, 2, 5, 6, 3)
-    conv_offset_output[0, 4, 2, 3] = bad
-    for actual in run_all(cuda_dcn.backward, torch.randn(1, 16, 5, 6), x, conv_offset_output, weight, bias):
-        spoilt = actual[1].isnan().sum()
-        assert spoilt == 0 if bad == bad else spoilt <= 3
-        assert actual[1][..., :2, :].isfinite().all()
-
-
-@pytest.mark.parametrize("slope", [0.1, 0.0, 1.0])
-def test_the_operators_of_cuda_and_its_gradients(run_all: RunAll, monkeypatch: pytest.MonkeyPatch, slope: float) -> None:
-    """Calls the functions to which torch dispatches tensors on a GPU."""
-    monkeypatch.setattr(cuda, "is_available", lambda device: True)
-    args = inputs(1, 16, 16, 2, 5, 6, 3)
-    doubles = differentiable(args)
-    exact = expected(*doubles, slope)
-    grad = torch.randn(exact.shape)
-    exact_gradients = torch.autograd.grad(exact, doubles, grad.double())
-
-    def run(grad: Tensor, x: Tensor, conv_offset_output: Tensor, weight: Tensor, bias: Tensor) -> Tensors:
-        out = _dcn_cuda(x, conv_offset_output, weight, bias, slope)
-        return out, *_dcn_backward_cuda(grad, x, conv_offset_output, weight, bias, out, slope)
-
-    for results in run_all(run, grad, *args):
-        for actual, right in zip(results, (exact, *exact_gradients), strict=True):
-            assert_close(actual, right, GRADIENT_TOLERANCE[torch.float32])
-
-
-def test_torchs_deterministic_mode_hears_of_the_atomics(run_all: RunAll, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "is_available", lambda device: True)
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or the products have a warning of their own
-    args = [tensor.to(run_all.device) for tensor in (torch.randn(1, 8, 5, 6), *inputs(1, 8, 8, 1, 5, 6, 3))]
-    out = torch.randn(1, 8, 5, 6, device=run_all.device)
-    try:
-        torch.use_deterministic_algorithms(True)
-        with pytest.raises(RuntimeError, match="vsedvr::dcn_backward on CUDA"):
-            _dcn_backward_cuda(*args, out, 0.1)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        with pytest.warns(UserWarning, match="vsedvr::dcn_backward on CUDA"):
-            _dcn_backward_cuda(*args, out, 0.1)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    _dcn_backward_cuda(*args, out, 0.1)
-
-
-MMA, ANY, REGISTERS = "mma_float16_float16_64_8", "any_float32_float32", "registers_float16_float16_64_8"
-BUGS = {
-    "no barrier": (MMA, "wait_for_copies();\n                __syncthreads();", "wait_for_copies();"),
-    "no barrier before the output": (MMA, "threadIdx.x / 32;\n        __syncthreads();", "threadIdx.x / 32;"),
-    "no barrier after the product": (ANY, "__syncthreads();\n        }", "}"),
-    "no wait for copies": (MMA, "wait_for_copies();", ""),
-    "weights once instead of twice": (MMA, "% 2 * C * weight_row", "* 0"),
-    "samples once instead of twice": (MMA, "% 2 * pixels * sample_row", "* 0"),
-    "shared memory overrun": (MMA, "M::pixels * M::sample_row;", "M::pixels * M::sample_row + 16;"),
-    "rows that are not aligned": (MMA, "sample_row + k);", "sample_row + k + 4);"),
-    "a barrier for some": (ANY, "SHARED_MEMORY(shared);", "SHARED_MEMORY(shared); if (threadIdx.x < 40) return;"),
-    "half a warp": (MMA, "multiply_stage(samples", "if (threadIdx.x % 32 < 16) multiply_stage(samples"),
-    "registers: no barrier": (REGISTERS, "__syncthreads();\n            if (step", "if (step"),
-    "registers: weights once instead of twice": (REGISTERS, "% 2 * C * step_channels", "* 0"),
-    "two operations in a warp": (MMA, "load_matrices(b,", "if (lane) multiply(sums[0][0], b, b, T());\nelse load_matrices(b,"),
-}
-"""(kernel, original text, text with a bug)."""
-
-MESSAGES = {
-    "shared memory overrun": "a write behind the shared memory",
-    "rows that are not aligned": "not at a multiple of 16",
-    "a barrier for some": "a barrier was reached by a part of the block",
-    "half a warp": "reached by a part of it",
-    "two operations in a warp": "lanes of one warp are at different operations",
-    "no wait for copies": "an asynchronous copy in flight",
-}
-
-
-@pytest.mark.parametrize("bug", BUGS)
-def test_the_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
-    """Each bug is put into a kernel that passes without it: the launch fails, or results depend on the schedule."""
-    kernel, right, wrong = BUGS[bug]
-
-    def seed(text: str) -> str:
-        assert right in text
-        return text.replace(right, wrong)
-
-    runner = build(tmp_path, [kernel], seed)
-    monkeypatch.setattr(cuda, "launch", runner.launch)
-    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
-    monkeypatch.setattr(cuda_dcn, "OPERATOR", "registers" if kernel == REGISTERS else "mma")
-    dtype = torch.float16 if "float16" in kernel else torch.float32
-    args = typed(inputs(1, 64, 64, 8, 9, 10, 3), dtype, dtype)
-    outs: list[Tensor] = []
-    messages = []
-    for runner.schedule in SCHEDULES:
-        try:
-            outs.append(*forward(0.1)(*args))
-        except RuntimeError as error:
-            messages.append(str(error))
-    if bug in MESSAGES:
-        assert len(messages) == len(SCHEDULES)
-        assert all(MESSAGES[bug] in message for message in messages)
-    else:
-        assert not messages
-        assert any(not torch.equal(out, outs[0]) or out.isnan().any() for out in outs)
-
-
-def test_memory_is_never_touched_outside_of_the_tensors(tmp_path: Path) -> None:
-    """The kernels run as a program of their own, under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    kernels = ["any_float32_float32", "any_float16_float16", "backward_float32", "mma_float16_float16_32_4"]
-    kernels += ["mma_float16_float32_64_8", "mma_bfloat16_float32_128_8"]
-    kernels += ["registers_float16_float16_64_8", "half2_float16_float16_32_4", "bias_act_float16", "bias_act_shuffle_float32"]
-    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    program = build_program(tmp_path, "asan.cpp", kernels, flags)
-    result = subprocess.run([program], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "104 launches\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, Future
 
 from films import VFR, make_film, read_film, video_packets
 from vsedvr.restore import Status, cluster, restore
@@ -148,6 +148,25 @@ def test_a_worker_that_joins_late_goes_on_when_the_first_is_killed(
                 first.wait()
 
         go(film, tmp_path / "out.mkv", tiny_x1, cluster=scheduler, on_progress=replace_the_first)
+    assert video_packets(tmp_path / "out.mkv") == expected
+
+
+def test_a_worker_that_dies_with_its_result_is_replaced_by_one_that_joins_then(
+    tmp_path: Path, film: Path, tiny_x1: Path, scheduler: str, expected: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = Future.result
+    with ExitStack() as stack:
+        first = stack.enter_context(worker(scheduler, tmp_path / "first"))
+
+        def fetch_too_late(future: Future[object], timeout: float | None = None) -> object:
+            if first.poll() is None:
+                stack.enter_context(worker(scheduler, tmp_path / "second"))
+                first.kill()
+                first.wait()
+            return fetch(future, timeout)
+
+        monkeypatch.setattr(Future, "result", fetch_too_late)
+        go(film, tmp_path / "out.mkv", tiny_x1, cluster=scheduler)
     assert video_packets(tmp_path / "out.mkv") == expected
 
 

@@ -87,13 +87,9 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
         if status.done == 9:
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-    try:
-        with monkeypatch.context() as patched:
-            patched.setattr(command._Lines, "show", interrupt)
-            assert main(line) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with monkeypatch.context() as patched:
+        patched.setattr(command._Lines, "show", interrupt)
+        assert main(line) == 130
     assert "stopped; 9 of 24 frames are restored. The same command goes on" in capsys.readouterr().err
     assert not output.exists()
     assert main(line) == 0

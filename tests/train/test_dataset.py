@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 from conftest import moving_frames, write_frames
 from training_data import flat, write_video
 from vsedvr.train import synthesis
+from vsedvr.train.blur import Bicubic
 from vsedvr.train.dataset import TrainingData
+from vsedvr.train.degradation import degrade
 from vsedvr.train.preset import parse_preset
 
 NETWORK: dict[str, Any] = {"num_feat": 8, "num_frame": 3, "deformable_groups": 2}
@@ -70,6 +72,23 @@ def test_the_seed_gives_other_samples(tmp_path: Path) -> None:
     write_frames(tmp_path / "clips/a", moving_frames(6, 64, 80))
     first, second = (data_of(tmp_path, BICUBIC, seed, gt=["clips"]) for seed in (0, 1))
     assert digest_of(first[0]) != digest_of(second[0])
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_a_share_of_the_windows_is_clean(tmp_path: Path, scale: int) -> None:
+    write_frames(tmp_path / "clips/a", moving_frames(6, 64, 80))
+    (tmp_path / "stills").mkdir()
+    Image.fromarray(moving_frames(1, 90, 120)[0]).save(tmp_path / "stills/s.png")
+    steps: list[dict[str, Any]] = [{"kind": "motion_blur"}, {"kind": "bicubic", "scale": scale}, {"kind": "noise"}]
+    sources: dict[str, Any] = {"gt": ["clips"], "stills": ["stills"], "scale": scale}
+    all_clean, some = (data_of(tmp_path, steps, clean_share=share, **sources) for share in (1.0, 0.5))
+
+    def error(sample: tuple[Tensor, Tensor]) -> float:
+        lq, gt = sample
+        return float((lq[1] - degrade(gt[None], [Bicubic(scale)], np.random.default_rng(0))[0]).abs().mean())
+
+    assert [error(all_clean[k]) for k in range(8)] == [0] * 8
+    assert 4 < sum(error(some[k]) == 0 for k in range(24)) < 20
 
 
 def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None:

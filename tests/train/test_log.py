@@ -11,10 +11,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vsedvr.train.log import TrainingLog
 from vsedvr.train.settings import TrainConfig
+from vsedvr.train.validation import Validated
 
 CONFIG = TrainConfig(iterations=10, periods=(10,), log_every=2)
-HEADER = "iteration,loss,lr,iterations_per_second,validation_psnr_y"
-ROWS = ["2,0.5,0.0004,1.2,", "2,,,,31.25", "4,0.25,0.0004,nan,"]
+OLD_HEADER = "iteration,loss,lr,iterations_per_second,validation_psnr_y"
+HEADER = f"{OLD_HEADER},validation_neighbours"
+ROWS = ["2,0.5,0.0004,1.2,,", "2,,,,31.25,0.5", "4,0.25,0.0004,nan,,"]
 
 
 def run(folder: Path, iteration: int = 4, to: int = 6) -> list[str]:
@@ -22,19 +24,26 @@ def run(folder: Path, iteration: int = 4, to: int = 6) -> list[str]:
     with TrainingLog(folder, iteration, CONFIG) as log:
         for n in range(iteration + 1, to + 1):
             log.step(n, 1 / n, 1e-4)
-        log.validated(to, 30.0, [np.zeros((8, 8, 3), np.uint8)])
+        log.validated(to, Validated(30.0, 0.25, [np.zeros((8, 8, 3), np.uint8)]))
     return (folder / "log.csv").read_text().splitlines() if (folder / "log.csv").is_file() else []
 
 
 def test_means_over_the_iterations_between_and_rows_once(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("\n".join([HEADER, *ROWS, "5,0.1,0.1,0.1,", "6,,,,29.0", ""]))
+    (tmp_path / "log.csv").write_text("\n".join([HEADER, *ROWS, "5,0.1,0.1,0.1,,", "6,,,,29.0,0.5", ""]))
     lines = run(tmp_path)
     assert lines[:4] == [HEADER, *ROWS], "what came after iteration 4 is done again"
-    (_, loss, lr, rate, psnr), last = list(csv.reader(lines[4:]))
+    (_, loss, lr, rate, psnr, neighbours), last = list(csv.reader(lines[4:]))
     assert float(loss) == pytest.approx((1 / 5 + 1 / 6) / 2, rel=1e-5)
-    assert (lr, psnr) == ("0.0001", "")
+    assert (lr, psnr, neighbours) == ("0.0001", "", "")
     assert float(rate) > 0
-    assert last == ["6", "", "", "", "30.0000"]
+    assert last == ["6", "", "", "", "30.0000", "0.2500"]
+
+
+def test_a_log_of_an_older_version_gets_the_new_column(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old = ["2,0.5,0.0004,1.2,", "2,,,,31.25", "4,0.25,0.0004,nan,"]
+    (tmp_path / "log.csv").write_text("\n".join([OLD_HEADER, *old, ""]))
+    assert run(tmp_path)[:4] == [HEADER, *(f"{row}," for row in old)]
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def test_the_first_loss_is_told_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,7 +58,7 @@ FOREIGN = [
     b"\xff\xfe",
     b"x,y,z,a,b",
     b"<<<<<<< HEAD",
-    b"4,0.1,0.1,0.1,0.1,0.1",
+    b"4,0.1,0.1,0.1,0.1,0.1,0.1",
     b"4,0x1,,,",
     b"9" * 9000 + b",,,,",
     b"\0" * 512,

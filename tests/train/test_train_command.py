@@ -95,7 +95,7 @@ def test_a_black_clip_for_validation_ends_nothing(root: Path, tmp_path: Path) ->
     command = arguments(root, tmp_path / "o", *still)
     command += ["--valid", str(root / "valid"), "--init", str(tmp_path / "init.safetensors")]
     assert main(command) == 0
-    rows = [line.split(",")[-1] for line in (tmp_path / "o/log.csv").read_text().splitlines()[1:]]
+    rows = [line.split(",")[-2] for line in (tmp_path / "o/log.csv").read_text().splitlines()[1:]]
     scores = [float(score) for score in rows if score]
     assert scores == [MAX_PSNR, MAX_PSNR]
     assert (tmp_path / "o/best.safetensors").exists()

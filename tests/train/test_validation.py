@@ -8,7 +8,7 @@ import torch
 
 from conftest import moving_frames, random_model, write_frames
 from vsedvr.cli import main
-from vsedvr.model import EDVRConfig
+from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.train.degradation import degrade
 from vsedvr.train.preset import Preset, parse_preset
 from vsedvr.train.validation import Validation
@@ -44,11 +44,27 @@ def test_is_the_mean_luma_psnr_of_evenly_spread_windows(tmp_path: Path) -> None:
         lq = degrade(window, noisy.degradation, np.random.default_rng(seed))
         with torch.inference_mode():
             expected.append(psnr_y(model(lq[None])[0], clips[name][start + 1]))
-    value, pictures = validation(model)
-    assert value == pytest.approx(np.mean(expected), abs=1e-3)
-    assert [picture.shape for picture in pictures] == [(48, 64, 3), (48, 64, 3), (32, 48, 3)]
-    again, _ = Validation(noisy, tmp_path / "gt", None, tmp_path / "cache")(model)
-    assert value == validation(model)[0] == again
+    result = validation(model)
+    assert result.psnr_y == pytest.approx(np.mean(expected), abs=1e-3)
+    assert [picture.shape for picture in result.pictures] == [(48, 64, 3), (48, 64, 3), (32, 48, 3)]
+    again = Validation(noisy, tmp_path / "gt", None, tmp_path / "cache")(model)
+    assert result.psnr_y == validation(model).psnr_y == again.psnr_y
+
+
+def test_the_neighbours_are_worth_what_is_lost_without_them(tmp_path: Path) -> None:
+    gt = moving_frames(1, 32, 48)[0]
+    noise = np.random.default_rng(0).integers(-30, 31, (3, *gt.shape))
+    lq = [(gt // 2 + 60 + noise[n]).astype(np.uint8) for n in range(3)]
+    write_frames(tmp_path / "gt/a", [(gt // 2 + 60).astype(np.uint8)] * 3)
+    write_frames(tmp_path / "lq/a", lq)
+    model = EDVR(EDVRConfig(3, 3, 8, 3, 2, 1, 1, scale=1))
+    model.forward = lambda lq: lq.mean(1)  # type: ignore[method-assign]
+    result = Validation(preset(scale=1), tmp_path / "gt", tmp_path / "lq", tmp_path / "cache")(model)
+    mean, centre = (torch.from_numpy(picture / 255).permute(2, 0, 1) for picture in (np.mean(lq, 0), lq[1]))
+    truth = (gt // 2 + 60).astype(np.uint8)
+    assert result.psnr_y == pytest.approx(psnr_y(mean, truth))
+    assert result.neighbours == pytest.approx(psnr_y(mean, truth) - psnr_y(centre, truth))
+    assert result.neighbours > 4
 
 
 def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -61,7 +77,7 @@ def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
     torch.nn.init.zeros_(model.conv_last.weight)
     assert model.conv_last.bias is not None
     torch.nn.init.zeros_(model.conv_last.bias)  # now what comes out is what goes in
-    value, (picture,) = Validation(pairs, tmp_path / "gt", tmp_path / "lq", tmp_path / "cache")(model)
+    value, _, (picture,) = Validation(pairs, tmp_path / "gt", tmp_path / "lq", tmp_path / "cache")(model)
     assert np.array_equal(picture, lq[1])
     assert value == pytest.approx(psnr_y(torch.from_numpy(lq[1]).permute(2, 0, 1) / 255, gt[1]))
     with pytest.raises(
@@ -75,7 +91,7 @@ def test_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
 def test_sizes_that_are_no_multiples_are_cropped_and_padded(tmp_path: Path) -> None:
     write_frames(tmp_path / "a", moving_frames(3, 43, 50))
     reduced = preset("bicubic")
-    value, (picture,) = Validation(reduced, tmp_path, None, tmp_path / "cache")(random_model(reduced.network))
+    value, _, (picture,) = Validation(reduced, tmp_path, None, tmp_path / "cache")(random_model(reduced.network))
     assert picture.shape == (40, 48, 3)
     assert np.isfinite(value)
 
@@ -96,14 +112,14 @@ def test_large_frames_are_restored_in_tiles_of_one_size(tmp_path: Path, monkeypa
     reduced = preset("bicubic")
     model = random_model(reduced.network)
     validation = Validation(reduced, tmp_path / "gt", None, tmp_path / "cache")
-    _, (whole,) = validation(model)
+    (whole,) = validation(model).pictures
     with torch.inference_mode():
         direct = model(validation.cases[0].lq[None].float() / 255)[0].clamp(0, 1)
     assert np.array_equal(whole, (direct * 255).round().permute(1, 2, 0).numpy())
     sizes: list[torch.Size] = []
     handle = model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-2:]))
     monkeypatch.setattr("vsedvr.train.validation.TILE", 12)
-    _, (tiled,) = validation(model)
+    (tiled,) = validation(model).pictures
     handle.remove()
     assert len(set(sizes)) == 1
     assert len(sizes) > 1

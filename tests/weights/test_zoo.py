@@ -85,12 +85,18 @@ def test_figures_are_those_of_the_evaluation() -> None:
 
 
 def test_the_table_of_the_documentation_is_that_of_the_zoo() -> None:
-    page = (Path(__file__).parents[2] / "docs/models.md").read_text().partition("## Published models")[2]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| edvr_")]
-    assert [row[0] for row in rows] == [entry.name for entry in ZOO.values() if entry.title == "BasicSR"]
-    for name, _, megabytes, figure in rows:
+    lines = (Path(__file__).parents[2] / "docs/models.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    rows = [row for row in cells if row[0] in ZOO]
+    assert [row[0] for row in rows] == [entry.name for entry in ZOO.values() if entry.title in ("vsedvr", "BasicSR")]
+    for name, _, parameters, megabytes, _, _, figure, licence in rows:
         entry = ZOO[name]
-        assert int(megabytes) == pytest.approx(entry.megabytes, abs=0.51)
+        network = EDVR(entry.network, device="meta")
+        assert float(parameters) == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.0051)
+        assert float(megabytes) == pytest.approx(entry.megabytes, abs=0.051)
+        assert licence == entry.licence
+        if entry.is_embedded:
+            continue
         known = {f"{row.psnr:.2f} / {row.ssim:.4f}" for row in entry.figures}
         assert " / ".join(figure.split()[-3::2]) in known or (not known and not figure)
 

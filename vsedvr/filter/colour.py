@@ -25,7 +25,7 @@ def join_chroma(restored: vs.VideoNode, tagged: vs.VideoNode, output: vs.VideoFo
     """Joins restored luma with the chroma of the source clip, which is enlarged bicubically to the luma's size.
 
     Args:
-        restored: the restored luma, GRAYS.
+        restored: the restored luma, GRAYS or GRAYH.
         tagged: the source clip, YUV, with the props that the resizer needs (see tags.py).
         output: output format of the filter.
 
@@ -73,7 +73,7 @@ def in_output_format(restored: vs.VideoNode, clip: vs.VideoNode, output: vs.Vide
     so they have to be the same for all frames. Otherwise each frame is converted and tagged as its own tags say.
 
     Args:
-        restored: restored pictures in RGBS or GRAYS, or in YUV with the props of the source clip.
+        restored: restored pictures in a float format, RGB or GRAY, or in YUV with the props of the source clip.
         clip: source clip, as the user gave it to the filter.
         output: format of the output clip.
         reader: reader of the source clip's tags.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["beyond", "enlarged", "fill", "same_picture", "to_frame", "to_tensor", "writable_planes"]
+__all__ = ["enlarged", "fill", "reaches_beyond", "same_picture", "to_frame", "to_tensor", "writable_planes"]
 
 Memory = Callable[[tuple[int, ...]], Tensor]
 """Function that returns a float32 tensor of a given shape on the CPU, without values."""
@@ -53,27 +53,17 @@ def same_picture(a: vs.VideoFrame, b: vs.VideoFrame) -> bool:
     return all(_same_bits(x, y) for x, y in zip(_planes(a), _planes(b), strict=True))
 
 
-def beyond(picture: Tensor, scale: int) -> Tensor | None:
-    """Returns the part of a picture's values outside of [0, 1], enlarged to the size of the network's result.
-
-    The network sees values clamped to [0, 1]. Legal YUV has colours outside: brighter than white, or more saturated than RGB
-    allows. Adding this remainder to the network's result restores them.
-
-    Args:
-        picture: pixels (c, h, w).
-        scale: factor by which the network enlarges width and height; the remainder is enlarged bicubically.
-
-    Returns:
-        Remainder (c, scale * h, scale * w), 0 for values within [0, 1] or not finite; None if it is 0 everywhere.
-    """
-    remainder = (picture - picture.clamp(0, 1)).nan_to_num_(0, 0, 0)
-    return _enlarge(remainder, scale) if remainder.any() else None
+def reaches_beyond(frame: vs.VideoFrame) -> bool:
+    """Tells whether a float frame has values outside of [0, 1]. Frames with NaN count as such."""
+    planes = [plane.view(np.float32) for plane in _planes(frame)]
+    return not all(plane.min() >= 0 and plane.max() <= 1 for plane in planes)
 
 
 def enlarged(plane: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
     """Enlarges a plane (h, w) of any type bicubically, and clamps the result to the range of its samples."""
     picture = torch.from_numpy(plane.astype(np.float64))
-    result = _enlarge(picture[None], scale)[0].clamp_(picture.min(), picture.max()).numpy()
+    large = F.interpolate(picture[None, None], scale_factor=scale, mode="bicubic")[0, 0]
+    result = large.clamp_(picture.min(), picture.max()).numpy()
     return (result if plane.dtype.kind == "f" else np.rint(result)).astype(plane.dtype)
 
 
@@ -86,7 +76,3 @@ def _same_bits(a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
     a, b = a.view(np.uint32), b.view(np.uint32)
     middle = len(a) // 2
     return np.array_equal(a[middle], b[middle]) and np.array_equal(a, b)
-
-
-def _enlarge(picture: Tensor, scale: int) -> Tensor:
-    return picture if scale == 1 else F.interpolate(picture[None], scale_factor=scale, mode="bicubic")[0]

@@ -107,7 +107,8 @@ def build(clip: vs.VideoNode, stages: Sequence[Stage], settings: FilterSettings)
         if starts is not None:
             restored = restored.std.CopyFrameProps(starts, props=SCENE_START)
         is_last = stage is stages[-1]
-        format = _format(gray if is_last else gray_model, settings.dtype, output if is_last and not luma else None)
+        half = is_last and settings.dtype.itemsize == 2 and output.bits_per_sample < 32
+        format = _format(gray if is_last else gray_model, half)
         windows = clip_windows(stage.network.config, clip.num_frames, stage.padding)
         restored = _restored(restored, of_stage, windows, format, needs_beyond or not is_last, settings.streams)
     result = join_chroma(restored, tagged, output) if luma else restored
@@ -139,12 +140,9 @@ def _restored(
     return vs.core.std.Interleave(in_turn, modify_duration=False)
 
 
-def _format(gray: bool, dtype: torch.dtype, output: vs.VideoFormat | None) -> vs.PresetVideoFormat:
-    """Chooses the format of the restored pictures: float32, or float16 if a 16-bit network's result is written as that anyway.
-
-    Values outside of [0, 1] and frames that overflow are float32 until they are rounded, once, like in any other format.
-    """
-    if dtype.itemsize == 2 and output is not None and output.id in (vs.RGBH, vs.GRAYH) and gray == (output.id == vs.GRAYH):
+def _format(gray: bool, half: bool) -> vs.PresetVideoFormat:
+    """Returns the format of the restored pictures: float16 for a 16-bit network if the output has at most 16 bits."""
+    if half:
         return vs.GRAYH if gray else vs.RGBH
     return vs.GRAYS if gray else vs.RGBS
 

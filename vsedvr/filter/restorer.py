@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import cache
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vsedvr.filter.compute import compute
 from vsedvr.filter.errors import edvr_error
-from vsedvr.filter.frames import beyond, enlarged, fill, same_picture, to_frame, to_tensor, writable_planes
+from vsedvr.filter.frames import enlarged, fill, reaches_beyond, same_picture, to_frame, to_tensor, writable_planes
 from vsedvr.filter.scenes import begins_scene
 from vsedvr.infer import Engine, Pending, staging_memory
 from vsedvr.timeline import Windows, within_scene
@@ -59,6 +59,8 @@ class Restorer:
         self.config = engines[0].config
         self.windows = windows
         self.format = format
+        as_restored = format.bits_per_sample == 16 and format.num_planes >= self.config.num_in_ch
+        self.dtype = torch.float16 if as_restored else None  # a mean of channels is rounded only after it is taken
         self.keep_beyond = keep_beyond
         self.streams = streams
         self.lock = threading.Lock()
@@ -111,24 +113,20 @@ class Restorer:
 
         @cache
         def load(i: int) -> Tensor:
-            return to_tensor(frames[i], lambda shape: staging_memory(shape, torch.float32, engine.device))
+            picture = to_tensor(frames[i], lambda shape: staging_memory(shape, torch.float32, engine.device))
+            return picture.expand(self.config.num_in_ch, -1, -1)
 
-        pending = compute(engine.device, self._launch, engine, indices, load)
+        keep_beyond = self.keep_beyond and reaches_beyond(here)
+        pending = compute(engine.device, engine.launch, indices, load, keep_beyond=keep_beyond, dtype=self.dtype)
         frame = vs.core.create_video_frame(self.format, here.width * scale, here.height * scale)
         pending.wait()
-        compute(CPU, self._fill, writable_planes(frame), pending, lambda: load(n))
+        compute(CPU, self._fill, writable_planes(frame), pending)
         return frame
 
-    def _launch(self, engine: Engine, indices: list[int], load: Callable[[int], Tensor]) -> Pending:
-        return engine.launch(indices, lambda i: load(i).expand(self.config.num_in_ch, -1, -1))
-
     @torch.inference_mode()
-    def _fill(self, planes: list[Tensor], pending: Pending, source: Callable[[], Tensor]) -> None:
-        """Copies the restored picture to the planes of a frame, with the values of the source outside of [0, 1] added."""
+    def _fill(self, planes: list[Tensor], pending: Pending) -> None:
+        """Copies the restored picture to the planes of a frame, or the mean of its channels if there is only one plane."""
         picture = pending.result()
-        outside = beyond(source(), self.config.scale) if self.keep_beyond else None
-        if outside is not None:
-            picture = picture.float() + outside
         fill(planes, picture.float().mean(0, keepdim=True) if len(planes) < len(picture) else picture)
 
     def _with_alpha(self, source: vs.VideoFrame, restored: vs.VideoFrame) -> vs.VideoFrame:

@@ -148,13 +148,13 @@ def working_bytes(
 def _bytes_on_gpu(tiling: Tiling, network: int, item: int, ensemble: int) -> int:
     """Bytes of the network's work on one tile together with the pictures that are on a GPU meanwhile.
 
-    A picture restored in one tile and one version is there as the network gave it, and planar. Others are joined in float32:
-    a restored tile is there as the network gave it, in float32, and planar.
+    A picture restored in one tile and one version is there as the network gave it, and as float32 when values outside of
+    [0, 1] are added. Others are joined in float32: a restored tile is there as the network gave it, in float32, and planar.
     """
     tile, result = tiling.tiles[0], tiling.config.num_out_ch * tiling.config.scale**2
     tiled = len(tiling.tiles) > 1
     if not tiled and ensemble == 1:
-        return max(network, 2 * item * result * tile.area)
+        return max(network, (item + 4) * result * tile.area)
     picture = 4 * result * tiling.rows.size * tiling.columns.size
     kept = picture * (tiled + (ensemble > 1))  # the tiles joined so far, and the sum of the versions
     return max(kept + max(network, (item + 2 * 4) * result * tile.area), (2 if ensemble == 1 else 3) * picture)

@@ -38,6 +38,8 @@ SECONDS_TO_CONNECT = 15
 """Seconds to wait until a scheduler answers."""
 SECONDS_FOR_THE_FIRST = 60
 """Seconds to wait for a cluster's first worker."""
+SECONDS_TO_START = 300
+"""Seconds that worker processes on this machine get to start."""
 SECONDS_TO_CLOSE = 15
 """Seconds that worker processes on this machine get to end by themselves before they are killed."""
 SECONDS_FOR_THE_ORDER = 60
@@ -50,6 +52,9 @@ def started(count: int) -> Iterator["Cluster"]:
 
     Args:
         count: number of processes.
+
+    Raises:
+        ChildProcessError: if they do not start.
     """
     with (
         _quiet(),
@@ -67,7 +72,12 @@ def started(count: int) -> Iterator["Cluster"]:
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_NoInterrupts())
-        client.wait_for_workers(count)
+        try:
+            client.wait_for_workers(count, timeout=SECONDS_TO_START)
+        except TimeoutError as error:
+            raise ChildProcessError(
+                f"{count} processes did not start within {SECONDS_TO_START} seconds; try fewer (--jobs)"
+            ) from error
         yield Cluster(client, "this machine")
 
 
@@ -173,12 +183,13 @@ class Cluster:
                 for number in [waiting.pop() for _ in range(min(free, len(waiting)))]:
                     future = self._submit(id, number)
                     running[future] = number
-                    future.add_done_callback(news.put)
+                    # Fetched in another thread: if the worker dies with the result, another worker makes it again, but only
+                    # when `meet` has given it the order
+                    future.add_done_callback(lambda future: news.put(_fetched(future)))
                 for event in _within_a_second(news):
-                    if isinstance(event, Future):
-                        if event in running:
-                            number = running.pop(event)
-                            on_segment(number, self._result(event, number, segments[number]))
+                    if isinstance(event, _Fetched):
+                        number = running.pop(event.future)
+                        on_segment(number, self._content(event, number, segments[number]))
                     elif event[0] == id and event[1] in running.values():
                         on_frames(*event[1:])
         finally:
@@ -192,18 +203,19 @@ class Cluster:
             _restore, id, number, key=f"segment {number} of {id}", resources={"GPU": 1} if has_cards else None, pure=False
         )
 
-    def _result(self, future: Future[Any], number: int, part: range) -> bytes | None:
+    def _content(self, fetched: "_Fetched", number: int, part: range) -> bytes | None:
         with self._connection():
-            try:
-                content: bytes | None = future.result()
-            except KilledWorker as error:
+            if isinstance(fetched.result, KilledWorker):
+                error = fetched.result
                 raise ChildProcessError(
                     f"segment {number} (frames {part.start} to {part.stop - 1}) is given up: {error.allowed_failures + 1} "
                     f"workers died over it, the last one {error.last_worker.address}. Where memory was too small, fewer "
                     "processes help (--jobs), or smaller tiles (--tile). What is done is kept, and the same command goes on"
                 ) from error
-            future.release()
-            return content
+            if isinstance(fetched.result, BaseException):
+                raise fetched.result
+            fetched.future.release()
+            return fetched.result
 
     def _workers(self) -> dict[str, dict[str, Any]]:
         with self._connection():
@@ -216,6 +228,22 @@ class Cluster:
             yield
         except (CommClosedError, CancelledError) as error:
             raise ConnectionError(f"the cluster of {self.address} is gone; the same command goes on") from error
+
+
+class _Fetched(NamedTuple):
+    """A task that has ended, with its result."""
+
+    future: Future[Any]
+    result: bytes | BaseException | None
+    """Content of the segment's file, None if the worker has written the file, or the error that ended the task."""
+
+
+def _fetched(future: Future[Any]) -> _Fetched:
+    """Fetches the result of a task from its worker. Waits while another worker makes it again."""
+    try:
+        return _Fetched(future, future.result())
+    except BaseException as error:  # Dask raises CancelledError, which is no Exception in asyncio
+        return _Fetched(future, error)
 
 
 class _NoInterrupts(WorkerPlugin):

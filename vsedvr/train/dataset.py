@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from vsedvr.data.clip import Clip, Frame, fingerprint
 from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.model import EDVRConfig
-from vsedvr.train.blur import MotionBlur
+from vsedvr.train.blur import Bicubic, MotionBlur
 from vsedvr.train.degradation import Degradation, degrade
 from vsedvr.train.preset import Preset
 from vsedvr.train.settings import DataConfig
@@ -128,7 +128,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         if lq is not None:
             return turn(lq), turn(gt)[0]
         gt_window = _with_contrast(turn(gt), config.contrast, rng)
-        return degrade(gt_window, self.preset.degradation, rng), gt_window[network.center].clone()
+        return degrade(gt_window, self._steps(rng), rng), gt_window[network.center].clone()
 
     def _of_still(self, path: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Makes a sample from a moving still.
@@ -136,7 +136,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         If motion blur is the first degradation, it is rendered from the known motion, including what this covers and uncovers.
         """
         config, network = self.preset.data, self.preset.network
-        blur, steps = _split_off_blur(self.preset.degradation)
+        blur, steps = _split_off_blur(self._steps(rng))
         exposure = blur.times(rng) if blur else np.zeros(1)
         times = np.add.outer(np.arange(network.num_frame) - network.center, exposure)
         frames = moving_still(_stills.read(path), times.ravel(), config.patch, config.speed, rng)
@@ -144,6 +144,13 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         views = views.reshape(*times.shape, *views.shape[1:])
         window = blur.mean(views) if blur else views[:, 0]
         return degrade(window, steps, rng), views[network.center, len(exposure) // 2].clone()
+
+    def _steps(self, rng: np.random.Generator) -> Sequence[Degradation]:
+        """Returns the degradations of a window: those of the preset, or for a share of them only a bicubic reduction."""
+        share = self.preset.data.clean_share
+        if share > 0 and rng.random() < share:
+            return [Bicubic(self.preset.network.scale)]
+        return self.preset.degradation
 
 
 def _split_off_blur(steps: Sequence[Degradation]) -> tuple[MotionBlur | None, Sequence[Degradation]]:

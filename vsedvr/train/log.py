@@ -13,17 +13,17 @@ from types import TracebackType
 from torch.utils.tensorboard import SummaryWriter
 
 from vsedvr.atomic import write_whole
-from vsedvr.data.clip import Frame
 from vsedvr.train.settings import TrainConfig
+from vsedvr.train.validation import Validated
 
 __all__ = ["TrainingLog"]
 
 PICTURES = 4
 """Number of restored frames that TensorBoard shows."""
 
-COLUMNS = ["iteration", "loss", "lr", "iterations_per_second", "validation_psnr_y"]
-ROW = re.compile(r"[0-9]{1,15}(,[0-9.e+-]*|,-?inf|,nan){4}")
-"""Pattern of a row of log.csv: the iteration, then four numbers or empty cells."""
+COLUMNS = ["iteration", "loss", "lr", "iterations_per_second", "validation_psnr_y", "validation_neighbours"]
+ROW = re.compile(r"[0-9]{1,15}(,[0-9.e+-]*|,-?inf|,nan){4,5}")
+"""Pattern of a row of log.csv: the iteration, then numbers or empty cells. Older versions wrote only four of these."""
 
 logger = logging.getLogger("vsedvr")
 
@@ -68,19 +68,22 @@ class TrainingLog:
         mean = self.losses / done
         left = (self.config.iterations - iteration) / rate
         logger.info("iteration %d/%d, loss %.6g, %.3g/s, %s left", iteration, self.config.iterations, mean, rate, _hours(left))
-        self.table.add([iteration, f"{mean:.6g}", f"{lr:.4g}", f"{rate:.4g}", ""])
+        self.table.add([iteration, f"{mean:.6g}", f"{lr:.4g}", f"{rate:.4g}", "", ""])
         self.board.tell(lambda board: board.add_scalar("train/loss", mean, iteration))
         self.board.tell(lambda board: board.add_scalar("train/lr", lr, iteration))
         self.since, self.began, self.losses = iteration, time.monotonic(), 0.0
 
-    def validated(self, iteration: int, psnr_y: float, pictures: Sequence[Frame]) -> None:
-        """Logs the result of a validation in dB, and shows restored frames (h, w, 3)."""
-        logger.info("iteration %d, validation %.3f dB (Y)", iteration, psnr_y)
-        self.table.add([iteration, "", "", "", f"{psnr_y:.4f}"])
+    def validated(self, iteration: int, result: Validated) -> None:
+        """Logs the result of a validation, and shows restored frames."""
+        logger.info(
+            "iteration %d, validation %.3f dB (Y), %.3f of them by the neighbours", iteration, result.psnr_y, result.neighbours
+        )
+        self.table.add([iteration, "", "", "", f"{result.psnr_y:.4f}", f"{result.neighbours:.4f}"])
 
         def show(board: SummaryWriter) -> None:
-            board.add_scalar("valid/psnr_y", psnr_y, iteration)
-            for n, picture in enumerate(pictures[:PICTURES]):
+            board.add_scalar("valid/psnr_y", result.psnr_y, iteration)
+            board.add_scalar("valid/neighbours", result.neighbours, iteration)
+            for n, picture in enumerate(result.pictures[:PICTURES]):
                 board.add_image(f"valid/{n}", picture, iteration, dataformats="HWC")
 
         self.board.tell(show)
@@ -139,10 +142,12 @@ def _keep_rows(path: Path, iteration: int) -> None:
     """Rewrites a log with its rows up to an iteration. Incomplete lines, which a killed run may leave, are removed."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     rows = [line for line in lines if ROW.fullmatch(line)]
-    foreign = [line for line in lines if not ROW.fullmatch(line) and line != ",".join(COLUMNS)]
+    heads = {",".join(COLUMNS), ",".join(COLUMNS[:-1])}
+    foreign = [line for line in lines if not ROW.fullmatch(line) and line not in heads]
     if foreign:
         logger.warning("%s: %d lines that are no rows of it are dropped, the first is %.60r", path, len(foreign), foreign[0])
-    kept = [line for line in rows if int(line.split(",")[0]) <= iteration]
+    cells = [line.split(",") for line in rows]
+    kept = [",".join([*row, ""][: len(COLUMNS)]) for row in cells if int(row[0]) <= iteration]
     write_whole(path, "".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
 
 

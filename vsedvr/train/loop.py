@@ -158,16 +158,16 @@ class Trainer:
         if self.validation is None or not self._due(self.config.valid_every) or self.validated == self.iteration:
             return
         try:
-            value, pictures = self.validation(self.learner.ema)
+            result = self.validation(self.learner.ema)
         except Exception as error:  # for example a GPU without enough memory
             reason = f"{type(error).__name__}: {error}"
             logger.warning("iteration %d is not validated, the training goes on: %s", self.iteration, reason)
             return
-        log.validated(self.iteration, value, pictures)
+        log.validated(self.iteration, result)
         self._forget_another_best(self.validation.digest)
-        if value > self.best:
-            self.best = value
-            self._save_model("best.safetensors", validation_psnr_y=value)
+        if result.psnr_y > self.best:
+            self.best = result.psnr_y
+            self._save_model("best.safetensors", validation_psnr_y=self.best)
         self.validated = self.iteration
         self._save()
 

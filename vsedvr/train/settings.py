@@ -37,14 +37,18 @@ class DataConfig:
     contrast: tuple[float, float] = (1.0, 1.0)
     """Smallest and largest factor for the contrast about a window's mean brightness, drawn logarithmically; applied before the
     degradations. Networks overshoot where the contrast is higher than any that they learned from."""
+    clean_share: float = 0.0
+    """Share of the windows that are only reduced by bicubic interpolation, if the network enlarges, and not degraded otherwise.
+    From them a network learns to leave good sources as they are."""
     max_frames: int = 2000
     """Maximum number of frames used from a video file, counted from its beginning."""
 
     def __post_init__(self) -> None:
         if self.lq and len(self.lq) != len(self.gt):
             raise ValueError(f"data.lq must have one folder for each of data.gt, got {len(self.lq)} for {len(self.gt)}")
-        if not 0 <= self.stills_share <= 1:
-            raise ValueError(f"data.stills_share must be within 0..1, got {self.stills_share}")
+        for name in ("stills_share", "clean_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} must be within 0..1, got {getattr(self, name)}")
         if not 0 < self.speed[0] <= self.speed[1] < math.inf:
             raise ValueError(f"data.speed must rise from above 0, got {self.speed}")
         if not self.interval or min(self.interval) < 1:
@@ -58,8 +62,9 @@ class DataConfig:
             raise ValueError(f"data.reduce must be at least 1, got {self.reduce}")
         if self.lq and self.reduce != 1:
             raise ValueError("data.reduce cannot go with data.lq: the pair would no longer belong together")
-        if self.lq and self.contrast != (1, 1):
-            raise ValueError("data.contrast cannot go with data.lq, which is not made from gt")
+        for name, neutral in (("contrast", (1, 1)), ("clean_share", 0)):
+            if self.lq and getattr(self, name) != neutral:
+                raise ValueError(f"data.{name} cannot go with data.lq, which is not made from gt")
 
 
 @dataclass(frozen=True)

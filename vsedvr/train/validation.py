@@ -21,7 +21,7 @@ from vsedvr.train.degradation import degrade
 from vsedvr.train.preset import Preset
 from vsedvr.train.sources import told
 
-__all__ = ["Validation"]
+__all__ = ["Validated", "Validation"]
 
 TILE = 64
 """Height and width of tiles, in positions of the third level of the pyramid. They never change: sizes that depend on the free
@@ -37,6 +37,17 @@ class _Case(NamedTuple):
     """Window (num_frame, 3, h, w), uint8."""
     gt: Frame
     """Ground truth (scale * h, scale * w, 3), uint8."""
+
+
+class Validated(NamedTuple):
+    """Result of a validation."""
+
+    psnr_y: float
+    """Mean PSNR of luma in dB, each window's limited to metrics.MAX_PSNR."""
+    neighbours: float
+    """How many dB of psnr_y the neighbours of the centre frame are worth: what is lost when it takes their places."""
+    pictures: list[Frame]
+    """The restored frames (h, w, 3)."""
 
 
 class Validation:
@@ -75,15 +86,16 @@ class Validation:
         self.digest = _digest(self.cases)
         """Hash of all pixels. Only scores of validations with the same digest compare."""
 
-    def __call__(self, model: EDVR) -> tuple[float, list[Frame]]:
-        """Restores all windows.
+    def __call__(self, model: EDVR) -> Validated:
+        """Restores all windows, and again with the centre frame in place of its neighbours."""
+        pictures = [_restore(model, case.lq) for case in self.cases]
+        alone = [_restore(model, case.lq[[model.config.center] * len(case.lq)]) for case in self.cases]
+        psnr_y = self._psnr_y(pictures)
+        return Validated(psnr_y, psnr_y - self._psnr_y(alone), pictures)
 
-        Returns:
-            Mean PSNR of luma in dB, each window's limited to metrics.MAX_PSNR, and the restored frames (h, w, 3).
-        """
-        restored = [_restore(model, case.lq) for case in self.cases]
-        scores = [psnr(rgb_to_y(picture), rgb_to_y(case.gt)) for picture, case in zip(restored, self.cases, strict=True)]
-        return float(np.mean(scores)), restored
+    def _psnr_y(self, pictures: list[Frame]) -> float:
+        scores = [psnr(rgb_to_y(picture), rgb_to_y(case.gt)) for picture, case in zip(pictures, self.cases, strict=True)]
+        return float(np.mean(scores))
 
 
 def _starts(places: int, windows: int) -> list[int]:

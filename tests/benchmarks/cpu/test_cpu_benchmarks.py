@@ -112,7 +112,7 @@ def test_segments_are_timed_when_all_runs_make_the_same_frames(tmp_path: Path) -
 
 def test_the_filter_is_timed() -> None:
     cpu_filter.check_answer(32, 24)
-    assert cpu_filter.small_fps(32, 24, times=2) > 0
+    assert cpu_filter.fps("x2", 32, 24, times=2) > 0
     assert abs(cpu_filter.overhead(64, 48, frames=300)) < 1
 
 

@@ -72,12 +72,19 @@ assert vsedvr.__file__.startswith(sys.argv[1])
 files = sys.argv[2:]
 sys.exit(pytest.main(["-q", "-m", "gpu", "-p", "no:cacheprovider", "--collect-only", *files]))
 """
-    files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-c", code, str(tmp_path), *files]
+    command = [sys.executable, "-c", code, str(tmp_path), *processes.gpu_test_files()]
     run = subprocess.run(command, timeout=300, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:]
     assert "error" not in run.stdout
+
+
+def test_no_test_for_a_gpu_is_left_out(request: pytest.FixtureRequest) -> None:
+    """Of those that were collected in this run."""
+    marked = {item.path.relative_to(ROOT).as_posix() for item in request.session.items if item.get_closest_marker("gpu")}
+    files = processes.gpu_test_files()
+    assert marked <= set(files)
+    assert len(files) >= 9
 
 
 def test_without_the_kernels_there_is_nothing_to_measure(

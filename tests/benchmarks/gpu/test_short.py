@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import probe, processes, short
+from cuda_runner import Runner, build
 from vsedvr.model import EDVRConfig
+from vsedvr.ops import cuda, cuda_dcn, native
+from vsedvr.ops.bias_act import bias_act_cuda, bias_act_shuffle_cuda
 
 SMALL = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
 CPU = torch.device("cpu")
@@ -37,7 +41,7 @@ def test_without_a_card_every_step_says_so_and_it_is_written(run: str, tmp_path:
 
 def test_the_steps_start_what_there_is() -> None:
     files = [*short.OPERATORS, *short.ENGINE, "tests/ops/test_prims.py"]
-    assert all("mark.gpu" in (processes.ROOT / file).read_text() for file in files)
+    assert set(files) <= set(processes.gpu_test_files())
     for module in ("check", "probe", "dcn"):
         outcome = processes.run([sys.executable, "-m", f"benchmarks.gpu.{module}", "--help"], 60)
         assert outcome.code in (0, 1)
@@ -118,6 +122,90 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in _leaves(item)]
     return [value]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    kernels = [f"{kind}_float16_float16_64_8" for kind in ("mma", "registers", "half2")]
+    kernels += ["any_float16_float16", "bias_act_float16", "bias_act_shuffle_float16"]
+    return build(tmp_path_factory.mktemp("probe"), kernels)
+
+
+@pytest.mark.parametrize("section", ["operator", "frame", "graph", "convolution"])
+def test_the_sections_launch_the_kernels_for_gpus(
+    section: str, runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In float16, as on a card, with the kernels' own text on the CPU."""
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    monkeypatch.setattr(cuda, "launch", runner.launch)
+    monkeypatch.setattr(cuda, "capability", lambda device: (9, 0))
+    for name, function in (
+        ("dcn", cuda_dcn.forward),
+        ("bias_act_", bias_act_cuda),
+        ("bias_act_shuffle", bias_act_shuffle_cuda),
+    ):
+        monkeypatch.setattr(torch.ops.vsedvr, name, function, raising=False)
+    for room in ("ops", "ops.dcn", "model.blocks", "model.pcd"):
+        monkeypatch.setattr(sys.modules[f"vsedvr.{room}"], "runs_bias_act", lambda x: True)
+    place = probe.Place(CPU, ((16, 24),), SMALL, times=1)
+    place.dtype = torch.float16
+    runner.launched.clear()
+    assert probe.run_sections([section], place, tmp_path / "probe.json") == 0
+    figures = json.loads((tmp_path / "probe.json").read_text())[section]["24x16"]
+    launched = set(runner.launched)
+    if section == "operator":
+        assert launched == {f"{kind}_float16_float16_64_8" for kind in ("mma", "registers", "half2")}
+        assert all(figures[f"difference over rms, {kind}"] < 5e-3 for kind in ("registers", "half2"))
+        assert cuda_dcn.OPERATOR == "mma"
+    elif section == "convolution":
+        assert launched == {"bias_act_float16"}
+        assert figures["bias, LeakyReLU by our kernel"] > 0
+    else:
+        assert launched == {"any_float16_float16", "bias_act_float16", "bias_act_shuffle_float16"}
+
+
+BARE = ("vapoursynth", "cccv", "torchvision", "psutil", "safetensors", "av", "skimage", "PIL", "rich", "cv2")
+
+
+def test_everything_runs_with_torch_and_pytest_alone(tmp_path: Path) -> None:
+    """The probe, the figures and their report, on a CPU, from a copy of the checkout that is not installed or compiled.
+
+    Replaced are the plain form, which needs torchvision, and the free memory, which a GPU tells itself.
+    """
+    for name in ("vsedvr", "kernels", "benchmarks"):
+        shutil.copytree(processes.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "*.dll", "__pycache__"))
+    code = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.modules.update(dict.fromkeys({BARE!r}))
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+from pathlib import Path
+import torch, vsedvr
+from vsedvr.infer import host_memory
+from benchmarks.gpu import check, dcn, network, probe, report
+from vsedvr.model import EDVRConfig
+assert vsedvr.__file__.startswith(sys.argv[1])
+cpu, out = torch.device("cpu"), Path(sys.argv[1]) / "out"
+small = EDVRConfig(3, 3, 16, 3, 2, 1, 1, num_tail_feat=16)
+host_memory.free_host_bytes = lambda: 1 << 34
+assert probe.run_sections(list(probe.SECTIONS), probe.Place(cpu, ((16, 24),), small, times=1), out / "probe.json") == 0
+network.plain_form = lambda model, lq: model(lq[None])[0]
+made = check.new_report("Card", report.DATA_CENTRE)
+made["ceilings"] = dcn.ceilings(cpu, nbytes=1 << 16, side=32)
+
+def measure():
+    check.measure(made, out, cpu, 0, {{"small": small}}, ((16, 24),), ((24, 32),), (), times=1)
+    return True
+
+path = check.run_steps(made, out, {{"finished": measure}})
+assert made["problems"] == [], made["problems"]
+assert "All answers are right." in path.read_text()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card.json", "card.md", "probe.json"]
 
 
 def test_a_section_that_fails_ends_its_process_and_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
