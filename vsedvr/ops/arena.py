@@ -40,7 +40,7 @@ class Arena:
         Raises:
             RuntimeError: PyTorch's, if there is not so much memory.
         """
-        # By PyTorch, because NumPy asks the system for huge pages, which were slow to get on a virtual machine: without them the
+        # By PyTorch, because NumPy asks the system for huge pages. On a virtual machine these are slow to get: without them the
         # first frame of EDVR-M at 320x192 took 3.9 s instead of 4.9 s, and later frames 1 % longer
         memory = torch.empty(max_bytes + ALIGNMENT, dtype=torch.uint8, device="cpu").numpy()
         start = -memory.ctypes.data % ALIGNMENT
