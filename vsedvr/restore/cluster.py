@@ -34,6 +34,7 @@ OWN_CLUSTER = {
     "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": None},
 }
 """Dask's settings for worker processes on this machine."""
+DASK_LOGGERS = ("distributed", "tornado.application")
 SECONDS_TO_CONNECT = 15
 """Seconds to wait until a scheduler answers."""
 SECONDS_FOR_THE_FIRST = 60
@@ -91,11 +92,7 @@ def joined(address: str) -> Iterator["Cluster"]:
     Raises:
         ConnectionError: if no scheduler answers at the address, or no worker joins it within a minute.
     """
-    try:
-        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ConnectionError(f"no cluster answers at {address}; `dask scheduler` starts one and says its address") from error
-    with client:
+    with _quiet(), _connected(address) as client:
         try:
             client.wait_for_workers(1, timeout=SECONDS_FOR_THE_FIRST)
         except TimeoutError as error:
@@ -104,6 +101,13 @@ def joined(address: str) -> Iterator["Cluster"]:
                 f"`dask worker {address} --nthreads 1 --no-nanny --memory-limit 0` starts one"
             ) from error
         yield Cluster(client, address)
+
+
+def _connected(address: str) -> Client:
+    try:
+        return Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(f"no cluster answers at {address}; `dask scheduler` starts one and says its address") from error
 
 
 class Joined(NamedTuple):
@@ -298,14 +302,18 @@ def _closing(cluster: LocalCluster) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Dask's log messages in this process within the block; failures that matter are raised as errors."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """Silences log messages of Dask and its event loop within the block; failures that matter are raised as errors.
+
+    After Ctrl-C, for example, Dask now and then calls back into a client that is closed already.
+    """
+    before = {name: logging.getLogger(name).level for name in DASK_LOGGERS}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _within_a_second(news: "queue.Queue[Any]") -> Iterator[Any]:
