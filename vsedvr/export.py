@@ -84,7 +84,7 @@ class _Concatenated(EDVR):
 
 
 def _plain_copy(model: EDVR, concat: bool) -> EDVR:
-    """The same network in float32 on the CPU, not packed, and without gradients."""
+    """Returns a copy of the network in float32 on the CPU, whose weights are not packed and need no gradients."""
     network = (_Concatenated if concat else EDVR)(model.config, device="meta")
     weights = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in model.state_dict().items()}
     network.load_state_dict(weights, assign=True)

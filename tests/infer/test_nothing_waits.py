@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tensors_on_gpu import GPU, moved, on_a_gpu
+from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -19,10 +20,8 @@ from vsedvr.infer.phases import Phases
 from vsedvr.infer.picture import restore_picture
 from vsedvr.infer.workspace import Workspace
 from vsedvr.model import EDVR, EDVRConfig
-from vsedvr.model.pcd import SplitConv
 from vsedvr.ops import cuda
 
-GPU = torch.device("cuda", 0)
 X4 = EDVRConfig(3, 3, 16, 5, 2, 1, 1, num_tail_feat=8)
 X1 = EDVRConfig(3, 3, 16, 5, 2, 1, 1, with_predeblur=True, with_tsa=False, scale=1, num_tail_feat=8)
 
@@ -50,20 +49,6 @@ class NothingWaits(TorchDispatchMode):
         assert len(devices) <= 1, f"{name} on {devices}"
         self.number += devices == {"cuda"}
         return out
-
-
-def on_a_gpu(tensor: Tensor, device: torch.device = GPU, dtype: torch.dtype | None = None) -> Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype or tensor.dtype, device=device)
-
-
-def moved(model: EDVR) -> EDVR:
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(on_a_gpu(parameter), requires_grad=False)
-        if isinstance(module, SplitConv) and module.halves is not None:
-            module.halves = tuple(map(on_a_gpu, module.halves))
-    return model
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tensors_on_gpu import moved
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -49,22 +49,6 @@ class Kernels(TorchDispatchMode):
             self.count["bias of a convolution"] += bias is not None
             self.count["another layout"] += sum(not operand.is_contiguous(memory_format=LAST) for operand in (x, weight))
         return func(*args, **(kwargs or {}))
-
-
-def on_a_gpu(tensor: Tensor) -> Tensor:
-    """A tensor without content that takes itself for one on a GPU, of the same shape, type and layout."""
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda")
-
-
-def moved(model: EDVR) -> EDVR:
-    """The network of an engine, with all of its weights as `on_a_gpu` makes them."""
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(on_a_gpu(parameter), requires_grad=False)
-        if isinstance(module, SplitConv) and module.halves is not None:
-            module.halves = tuple(map(on_a_gpu, module.halves))
-    return model
 
 
 def kernels_of_a_frame(height: int, width: int, rows: int | None = None, at_once: bool = True) -> Counter[str]:

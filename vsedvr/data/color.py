@@ -23,7 +23,7 @@ UNSUPPORTED = {
     16: "YCgCo-Re",
     17: "YCgCo-Ro",
 }
-"""Names of matrices by which FFmpeg's scaler cannot convert, by FFmpeg's numbers."""
+"""Names of the colour matrices that FFmpeg's scaler cannot convert by. The keys are FFmpeg's numbers of them."""
 
 SD_LINES = 576
 """Largest number of lines with which untagged video counts as SD."""

@@ -34,7 +34,7 @@ FOREIGN = frozenset(
     {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
     | {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 )
-"""Names that macOS, Windows, Linux and network drives put among the user's files and folders, in lower case."""
+"""Lower-case names of files and folders that systems and network drives put into a folder of clips. They are ignored."""
 
 PairPaths = dict[str, tuple[Path, Path | None]]
 """Paths of ground truth and low quality by the clip's name. If low quality is None, it is made from the ground truth."""

@@ -24,7 +24,7 @@ class Benchmark:
     source: str
     """Name of the project that scores in this way."""
     clips: tuple[str, ...] = ()
-    """Names of all clips; () if all clips in the folder count."""
+    """Names of all clips of the benchmark; () if it consists of whatever clips are in the folder."""
     clip_list: str = ""
     """Path below the root of a file that lists all clips, one per line."""
     scale: int = 4

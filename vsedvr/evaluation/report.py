@@ -56,13 +56,13 @@ class Report:
     methods: list[Method]
     published: Sequence[Published] = ()
     all_clips: Sequence[str] = ()
-    """Names of all clips of the data set, evaluated or not."""
+    """Names of all clips of the data set, including those that were not evaluated."""
     precision: str = "float32"
     """Floating-point type in which models were computed."""
 
     @property
     def clips(self) -> list[str]:
-        """Names of the clips that were evaluated."""
+        """Returns the names of the clips that were evaluated."""
         return list(self.methods[0].scores)
 
     def table(self) -> str:

@@ -22,7 +22,7 @@ SOURCES = {
     "avisource": "AVISource",
     "imwri": "ImageMagick reader",
 }
-"""Names of plugins that read files, by their namespaces."""
+"""Names of the VapourSynth plugins that read video files. The keys are their namespaces in vapoursynth.core."""
 
 SCRIPT = """
 import sys

@@ -65,7 +65,8 @@ def build_engine(
 
 
 def memory_budget(device: torch.device, reserved_bytes: int = 0) -> int:
-    """Bytes that an engine may take on a device: half of the free memory, after reserved_bytes are set aside on a CPU.
+    """Returns how many bytes an engine may take on a device: half of what is free, after reserved_bytes are set
+    aside on a CPU.
 
     If several processes share the memory (see share_memory), the result is this process's equal part.
     """

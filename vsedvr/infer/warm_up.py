@@ -12,7 +12,7 @@ __all__ = ["capacity_of_gpu", "restore_black"]
 
 
 def capacity_of_gpu(device: torch.device) -> int:
-    """Bytes of a GPU's memory that PyTorch may hold: those of its tensors, and those that are free."""
+    """Returns how many bytes of a GPU's memory PyTorch may hold: those of its tensors, and those that are free."""
     if device.type == "cuda":
         torch.cuda.empty_cache()  # memory that PyTorch keeps for another stream could not be used in this one
     return torch.cuda.memory_allocated(device) + free_bytes(device)

@@ -35,6 +35,7 @@ OWN_CLUSTER = {
 }
 """Dask's settings for worker processes on this machine."""
 DASK_LOGGERS = ("distributed", "tornado.application")
+"""Names of the loggers of Dask and of its event loop."""
 SECONDS_TO_CONNECT = 15
 """Seconds to wait until a scheduler answers."""
 SECONDS_FOR_THE_FIRST = 60
