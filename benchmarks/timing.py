@@ -1,17 +1,15 @@
 """Times runs that are compared with each other: on a GPU with CUDA events, on a CPU with the clock."""
 
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
 from vsedvr.infer.memory import is_out_of_memory
 
-__all__ = ["Budget", "medians", "processor"]
+__all__ = ["Budget", "medians"]
 
 CPU = torch.device("cpu")
 MIN_SECONDS = 0.005
@@ -92,11 +90,3 @@ def _on_gpu(run: Callable[[], object], calls: int) -> float:
     end.record()
     end.synchronize()
     return start.elapsed_time(end) / 1000 / calls
-
-
-def processor() -> str:
-    """Returns the name of the CPU, as Linux knows it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -19,11 +19,12 @@ from benchmarks.answers import check_same
 from benchmarks.clips import clip_of, pixels, play
 from benchmarks.inputs import moving_texture
 from benchmarks.plain import plain_form
-from benchmarks.timing import medians, processor
+from benchmarks.timing import medians
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import Engine
 from vsedvr.infer.pending import Pending
 from vsedvr.infer.source import Load
+from vsedvr.ops.findings import processor
 from vsedvr.weights import EMBEDDED
 
 core = vs.core

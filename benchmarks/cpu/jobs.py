@@ -20,8 +20,8 @@ import torch
 
 import vsedvr
 from benchmarks.inputs import moving_texture
-from benchmarks.timing import processor
 from vsedvr.evaluation.table import markdown_row, markdown_table
+from vsedvr.ops.findings import processor
 
 HEIGHT, WIDTH, RATE = 36, 48, 25
 WHOLE = 10_000.0

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from benchmarks.answers import check_same
 from benchmarks.inputs import moving_texture, random_weights
-from benchmarks.timing import processor
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import Engine
 from vsedvr.model import EDVR, EDVRConfig
 from vsedvr.ops import native
+from vsedvr.ops.findings import processor
 from vsedvr.weights import load_model
 
 FRAMES = 3

@@ -29,10 +29,11 @@ import vsedvr
 from benchmarks.answers import MIN_PSNR, check_same, psnr
 from benchmarks.clips import clip_of, one_by_one, pixels
 from benchmarks.inputs import moving_texture, random_weights
-from benchmarks.timing import medians, processor
+from benchmarks.timing import medians
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import Engine, clip_windows
 from vsedvr.ops import native
+from vsedvr.ops.findings import processor
 
 core = vs.core
 ROOT = Path(__file__).parent.parent.parent

@@ -10,10 +10,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.timing import medians, processor
+from benchmarks.timing import medians
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
 from vsedvr.ops import native
+from vsedvr.ops.findings import processor
 from vsedvr.train.loss import charbonnier
 from vsedvr.train.preset import read_preset
 

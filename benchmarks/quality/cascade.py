@@ -44,7 +44,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.quality.psnr import mean_psnr, open_test
-from benchmarks.timing import medians, processor
+from benchmarks.timing import medians
 from vsedvr import EDVR, EDVRConfig, load_model
 from vsedvr.atomic import write_whole
 from vsedvr.data.pairs import ClipPair
@@ -53,6 +53,7 @@ from vsedvr.evaluation.pair_restorer import PairRestorer, baseline
 from vsedvr.evaluation.table import markdown_table
 from vsedvr.infer import build_stages, in_stages
 from vsedvr.model.pcd import FrameFeatures
+from vsedvr.ops.findings import processor
 from vsedvr.train.carry import carry_pixels
 from vsedvr.train.dataset import TrainingData
 from vsedvr.train.learner import Learner
