@@ -4,6 +4,7 @@ import hashlib
 import logging
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,17 @@ STEPS = [{"kind": "motion_blur"}, {"kind": "bicubic"}, {"kind": "compression"}, 
 BICUBIC = [{"kind": "bicubic"}]
 
 
-def data_of(root: Path, steps: list[dict[str, Any]], seed: int = 0, scale: int = 4, **data: Any) -> TrainingData:
+def data_of(
+    root: Path,
+    steps: list[dict[str, Any]],
+    seed: int = 0,
+    scale: int = 4,
+    of_gt: Sequence[dict[str, Any]] = (),
+    **data: Any,
+) -> TrainingData:
     network = {**NETWORK, "scale": scale}
-    tables = {"data": {"patch": 32, **data}, "degradation": steps, "train": {"seed": seed, "iterations": 8, "batch": 3}}
+    train = {"seed": seed, "iterations": 8, "batch": 3}
+    tables = {"data": {"patch": 32, **data}, "degradation": steps, "gt_degradation": list(of_gt), "train": train}
     return TrainingData(parse_preset({"name": "x", "network": network, **tables}), root, root / "cache")
 
 
@@ -89,6 +98,24 @@ def test_a_share_of_the_windows_is_clean(tmp_path: Path, scale: int) -> None:
 
     assert [error(all_clean[k]) for k in range(8)] == [0] * 8
     assert 4 < sum(error(some[k]) == 0 for k in range(24)) < 20
+
+
+@pytest.mark.parametrize("first", [[], [{"kind": "motion_blur"}]], ids=["sharp", "blurred"])
+def test_a_share_of_the_ground_truth_is_degraded_itself(tmp_path: Path, first: list[dict[str, Any]]) -> None:
+    """With noise of the ground truth alone, lq is gt reduced, and gt is no longer the flat source."""
+    write_frames(tmp_path / "clips/a", [np.full((64, 80, 3), 90, np.uint8)] * 6)
+    (tmp_path / "stills").mkdir()
+    Image.fromarray(np.full((90, 120, 3), 90, np.uint8)).save(tmp_path / "stills/s.png")
+    noise = [{"kind": "noise", "sigma": [8, 8]}]
+    sources: dict[str, Any] = {"gt": ["clips"], "stills": ["stills"], "of_gt": noise}
+    always, some = (data_of(tmp_path, [*first, *BICUBIC], gt_degradation_share=share, **sources) for share in (1, 0.5))
+    for k in range(8):
+        lq, gt = always[k]
+        assert gt.std() * 255 == pytest.approx(8, rel=0.1)
+        if not first:
+            assert torch.equal(lq[1], degrade(gt[None], [Bicubic(4)], np.random.default_rng(0))[0])
+        assert ((gt * 255) % 1).abs().max() < 1e-3
+    assert 4 < sum(float(some[k][1].std()) == 0 for k in range(24)) < 20
 
 
 def test_contrast_is_raised_about_the_mean_of_the_window(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ def test_a_change_of_a_degradation_names_its_kind(path: Path) -> None:
     assert preset.degradation == (Bicubic(4), Noise((3.0, 4.0)), Noise((3.0, 4.0)))
 
 
+def test_a_change_of_a_degradation_of_the_ground_truth_names_its_kind_after_gt(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("\n[[gt_degradation]]\nkind = 'noise'\nsigma = [1, 2]\n")
+    preset = read_preset(str(path), ["gt_noise.sigma=[3, 4]"])
+    assert preset.degradation == (Bicubic(4), Noise((5.0, 10.5)))
+    assert preset.gt_degradation == (Noise((3.0, 4.0)),)
+
+
 @pytest.mark.parametrize("degradation", ["degradation = 3", "degradation = ['noise']", ""])
 def test_a_change_of_a_degradation_that_is_not_there(tmp_path: Path, degradation: str) -> None:
     (tmp_path / "mine.toml").write_text(degradation)
@@ -134,6 +142,8 @@ def test_a_change_of_a_degradation_that_is_not_there(tmp_path: Path, degradation
         ("data.gt=[1]", r"data\.gt must be str, got 1"),
         ("data.lq=['a']", r"data\.lq must have one folder for each of data\.gt, got 1 for 2"),
         ("data.clean_share=-0.1", r"data\.clean_share must be within 0\.\.1, got -0\.1"),
+        ("data.gt_degradation_share=2", r"data\.gt_degradation_share must be within 0\.\.1, got 2"),
+        ("gt_noise.sigma=[1, 2]", r"no \[\[gt_degradation\]\] of this preset is of the kind noise; there are \[\]"),
         ("data.stills_share=1.5", r"data\.stills_share must be within 0\.\.1, got 1\.5"),
         ("data.speed=[0, 12]", r"data\.speed must rise from above 0, got \(0\.0, 12\.0\)"),
         ("data.speed=[12, 3]", r"data\.speed must rise from above 0, got \(12\.0, 3\.0\)"),
@@ -189,6 +199,10 @@ def test_what_is_wrong_in_a_file_is_named(path: Path, old: str, new: str, messag
         ({"data": {"gt": ["a"], "lq": ["b"], "clean_share": 0.2}}, "data.clean_share cannot go with data.lq"),
         ({"degradation": {"kind": "noise"}}, "degradation must be an array of tables, [[degradation]]"),
         ({"degradation": ["noise"]}, "degradation.kind must be one of"),
+        ({"data": {"gt": ["a"], "lq": ["b"]}, "gt_degradation": [{"kind": "grain"}]}, "cannot go with data.lq"),
+        ({"degradation": [{"kind": "bicubic"}], "gt_degradation": [{"kind": "bicubic"}]}, "must keep the size"),
+        ({"gt_degradation": {"kind": "noise"}}, "gt_degradation must be an array of tables, [[gt_degradation]]"),
+        ({"gt_degradation": ["noise"]}, "gt_degradation.kind must be one of"),
     ],
 )
 def test_parts_that_do_not_go_together_are_named(tables: dict[str, object], message: str) -> None:

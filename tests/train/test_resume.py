@@ -120,11 +120,18 @@ def test_steps_of_one_kind_are_told_apart(root: Path) -> None:
         check_unchanged(state, changed)
 
 
+def test_degradations_of_the_ground_truth_may_not_change(root: Path) -> None:
+    state = state_of(root, gt_degradation=[{"kind": "grain"}])
+    with pytest.raises(ValueError, match=r"in a training that goes on gt_grain\.size is \(0, 1\) and cannot become"):
+        recorded_preset(state, ["gt_grain.size=[1, 2]"])
+
+
 def test_a_record_of_another_version_is_read(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Settings that are missing get their defaults; unknown ones are named in a warning and left out."""
     tables = preset_of(root).as_dict()
     del tables["train"]["loss_eps"]
     del tables["data"]["contrast"]
+    del tables["gt_degradation"]
     tables["train"]["momentum"] = 0.9
     tables["network"]["heads"] = 3
     tables["network"]["hr_in"] = tables["network"].pop("scale") == 1  # as older versions have it

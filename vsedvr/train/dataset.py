@@ -127,7 +127,7 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         turn = _Turn.draw(rng)
         if lq is not None:
             return turn(lq), turn(gt)[0]
-        gt_window = _with_contrast(turn(gt), config.contrast, rng)
+        gt_window = self._as_master(_with_contrast(turn(gt), config.contrast, rng), rng)
         return degrade(gt_window, self._steps(rng), rng), gt_window[network.center].clone()
 
     def _of_still(self, path: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -140,10 +140,15 @@ class TrainingData(Dataset[tuple[Tensor, Tensor]]):
         exposure = blur.times(rng) if blur else np.zeros(1)
         times = np.add.outer(np.arange(network.num_frame) - network.center, exposure)
         frames = moving_still(_stills.read(path), times.ravel(), config.patch, config.speed, rng)
-        views = _with_contrast(_Turn.draw(rng)(frames), config.contrast, rng)
+        views = self._as_master(_with_contrast(_Turn.draw(rng)(frames), config.contrast, rng), rng)
         views = views.reshape(*times.shape, *views.shape[1:])
         window = blur.mean(views) if blur else views[:, 0]
         return degrade(window, steps, rng), views[network.center, len(exposure) // 2].clone()
+
+    def _as_master(self, gt: Tensor, rng: np.random.Generator) -> Tensor:
+        """Degrades the ground truth itself (t, 3, h, w), for the share of the windows that the preset tells."""
+        steps = self.preset.gt_degradation
+        return degrade(gt, steps, rng) if steps and rng.random() < self.preset.data.gt_degradation_share else gt
 
     def _steps(self, rng: np.random.Generator) -> Sequence[Degradation]:
         """Returns the degradations of a window: those of the preset, or for a share of them only a bicubic reduction."""

@@ -33,6 +33,9 @@ class Preset:
     network: EDVRConfig
     data: DataConfig = field(default_factory=DataConfig)
     degradation: tuple[Degradation, ...] = ()
+    gt_degradation: tuple[Degradation, ...] = ()
+    """Degradations of the ground truth itself, for a share of the windows (data.gt_degradation_share). Masters of films have
+    grain and traces of compression as well: from such windows a network learns that these are to stay."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -42,23 +45,38 @@ class Preset:
         if (self.data.stills or not self.data.lq) and not self.degradation:
             without = "no [[degradation]] for data.stills" if self.data.lq else "neither data.lq nor a [[degradation]]"
             raise ValueError(f"{self.name} has {without}: there is nothing to restore")
-        reduction = math.prod(getattr(step, "scale", 1) for step in self.degradation)
+        reduction = _reduction(self.degradation)
         if self.degradation and reduction != self.network.scale:
             raise ValueError(
                 f"the degradation reduces {reduction} times, but the network enlarges {self.network.scale} times "
                 "(network.scale)"
             )
 
+        if self.gt_degradation and self.data.lq:
+            raise ValueError("[[gt_degradation]] cannot go with data.lq, which is not made from gt")
+        if _reduction(self.gt_degradation) != 1:
+            raise ValueError("[[gt_degradation]] must keep the size: the ground truth is what the network restores")
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the tables from which parse_preset makes this preset, for the record in checkpoints."""
-        kinds = {step: kind for kind, step in KINDS.items()}
-        tables = {name: dataclasses.asdict(getattr(self, name)) for name in ("network", "data", "train")}
-        steps = [{"kind": kinds[type(step)], **dataclasses.asdict(step)} for step in self.degradation]  # type: ignore[call-overload]
-        return {"name": self.name, **tables, "degradation": steps}
+        tables = {name: dataclasses.asdict(getattr(self, name)) for name in TABLES}
+        return {"name": self.name, **tables, **{name: _step_tables(getattr(self, name)) for name in STEPS}}
+
+
+def _reduction(steps: Sequence[Degradation]) -> int:
+    """Returns how many times smaller the degradations make a window."""
+    return math.prod(getattr(step, "scale", 1) for step in steps)
+
+
+def _step_tables(steps: Sequence[Degradation]) -> list[dict[str, Any]]:
+    kinds = {step: kind for kind, step in KINDS.items()}
+    return [{"kind": kinds[type(step)], **dataclasses.asdict(step)} for step in steps]  # type: ignore[call-overload]
 
 
 TABLES: dict[str, Any] = {"network": EDVRConfig, "data": DataConfig, "train": TrainConfig}
-"""Classes for the tables in a preset's file, except [[degradation]], by the tables' names."""
+"""Classes for the tables in a preset's file, except STEPS, by the tables' names."""
+STEPS = ("degradation", "gt_degradation")
+"""Names of a preset's arrays of degradations."""
 
 
 def preset_names() -> list[str]:
@@ -72,7 +90,8 @@ def read_preset(name_or_path: str, changes: Sequence[str] = ()) -> Preset:
     Args:
         name_or_path: one of preset_names, or a path.
         changes: settings as "table.key=value" in TOML's notation, which replace those in the file. For a degradation the table
-            is its kind, as in "motion_blur.exposure=[0.75, 1]".
+            is its kind, as in "motion_blur.exposure=[0.75, 1]"; for one of the ground truth with gt_ before it, as in
+            "gt_grain.luma=[0, 4]".
 
     Raises:
         FileNotFoundError: if there is no such preset.
@@ -115,7 +134,7 @@ def drop_unknown(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if "hr_in" in (network := tables.get("network", {})):
         rest = {key: value for key, value in network.items() if key != "hr_in"}
         tables = {**tables, "network": {**rest, "scale": 1 if network["hr_in"] else 4}}
-    kept = {name: value for name, value in tables.items() if name in {"name", "degradation", *TABLES}}
+    kept = {name: value for name, value in tables.items() if name in {"name", *STEPS, *TABLES}}
     unknown = sorted(tables.keys() - kept.keys())
 
     def known(table: dict[str, Any], names: set[str], where: str) -> dict[str, Any]:
@@ -124,10 +143,11 @@ def drop_unknown(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     for name in TABLES.keys() & kept.keys():
         kept[name] = known(kept[name], _names(TABLES[name]), name)
-    kept["degradation"] = [
-        known(step, {"kind", *_names(KINDS[step["kind"]])}, step["kind"]) if step["kind"] in KINDS else step
-        for step in kept.get("degradation", [])
-    ]
+    for name in STEPS:
+        kept[name] = [
+            known(step, {"kind", *_names(KINDS[step["kind"]])}, step["kind"]) if step["kind"] in KINDS else step
+            for step in kept.get(name, [])
+        ]
     return kept, unknown
 
 
@@ -137,19 +157,23 @@ def parse_preset(tables: dict[str, Any]) -> Preset:
     Raises:
         ValueError: for keys that do not exist and values that make no sense; the message names them.
     """
-    _check_keys(tables, {"name", "degradation", *TABLES}, "a preset")
-    steps = tables.get("degradation", [])
-    if not isinstance(steps, list):
-        raise ValueError(f"degradation must be an array of tables, [[degradation]], got {steps!r}")
+    _check_keys(tables, {"name", *STEPS, *TABLES}, "a preset")
     parsed = {key: _parse(tables.get(key, {}), type, key) for key, type in TABLES.items()}
-    return Preset(name=_convert(tables["name"], str, "name"), degradation=tuple(map(_parse_step, steps)), **parsed)
+    parsed |= {name: _parse_steps(tables.get(name, []), name) for name in STEPS}
+    return Preset(name=_convert(tables["name"], str, "name"), **parsed)
 
 
-def _parse_step(step: Any) -> Degradation:
+def _parse_steps(steps: Any, name: str) -> tuple[Degradation, ...]:
+    if not isinstance(steps, list):
+        raise ValueError(f"{name} must be an array of tables, [[{name}]], got {steps!r}")
+    return tuple(_parse_step(step, name) for step in steps)
+
+
+def _parse_step(step: Any, where: str) -> Degradation:
     kind = step.get("kind") if isinstance(step, dict) else None
     if kind not in KINDS:
-        raise ValueError(f"degradation.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    return _parse({key: value for key, value in step.items() if key != "kind"}, KINDS[kind], f"degradation {kind}")
+        raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return _parse({key: value for key, value in step.items() if key != "kind"}, KINDS[kind], f"{where} {kind}")
 
 
 def _parse(table: Any, type: Any, where: str) -> Any:
@@ -208,10 +232,11 @@ def _apply(tables: dict[str, Any], change: str) -> None:
 
 def _places(tables: dict[str, Any], where: str) -> list[Any]:
     """Returns the tables that a change to the table `where` affects: one of the preset's, or every degradation of this kind."""
-    if where not in KINDS:
+    name, kind = ("gt_degradation", where[3:]) if where.startswith("gt_") else ("degradation", where)
+    if kind not in KINDS:
         return [tables.setdefault(where, {})]
-    steps = tables.get("degradation", [])
+    steps = tables.get(name, [])
     kinds = [step.get("kind") if isinstance(step, dict) else None for step in steps] if isinstance(steps, list) else []
-    if where not in kinds:
-        raise ValueError(f"no [[degradation]] of this preset is of the kind {where}; there are {kinds}")
-    return [step for step, kind in zip(steps, kinds, strict=True) if kind == where]
+    if kind not in kinds:
+        raise ValueError(f"no [[{name}]] of this preset is of the kind {kind}; there are {kinds}")
+    return [step for step, other in zip(steps, kinds, strict=True) if other == kind]

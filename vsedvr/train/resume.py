@@ -75,8 +75,9 @@ def _settings(preset: Preset) -> Iterator[tuple[str, Any]]:
         for key, value in tables[table].items():
             if (table, key) != ("train", "init"):  # used only at the start
                 yield f"{table}.{key}", value
-    kinds = [step["kind"] for step in tables["degradation"]]
-    for n, step in enumerate(tables["degradation"]):
-        again = kinds[:n].count(step["kind"])
-        for key, value in step.items():
-            yield f"{step['kind']}{f' {again + 1}' if again else ''}.{key}", value
+    for steps, prefix in (("degradation", ""), ("gt_degradation", "gt_")):
+        kinds = [step["kind"] for step in tables[steps]]
+        for n, step in enumerate(tables[steps]):
+            again = kinds[:n].count(step["kind"])
+            for key, value in step.items():
+                yield f"{prefix}{step['kind']}{f' {again + 1}' if again else ''}.{key}", value

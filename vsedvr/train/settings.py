@@ -40,13 +40,15 @@ class DataConfig:
     clean_share: float = 0.0
     """Share of the windows that are only reduced by bicubic interpolation, if the network enlarges, and not degraded otherwise.
     From them a network learns to leave good sources as they are."""
+    gt_degradation_share: float = 1.0
+    """Share of the windows whose ground truth itself goes through the preset's [[gt_degradation]], if it has any."""
     max_frames: int = 2000
     """Maximum number of frames used from a video file, counted from its beginning."""
 
     def __post_init__(self) -> None:
         if self.lq and len(self.lq) != len(self.gt):
             raise ValueError(f"data.lq must have one folder for each of data.gt, got {len(self.lq)} for {len(self.gt)}")
-        for name in ("stills_share", "clean_share"):
+        for name in ("stills_share", "clean_share", "gt_degradation_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} must be within 0..1, got {getattr(self, name)}")
         if not 0 < self.speed[0] <= self.speed[1] < math.inf:
