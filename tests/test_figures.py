@@ -46,7 +46,7 @@ ELSEWHERE = {
         "Runs": ONCE,
         "small": ONCE,
         "x2": ONCE,
-        "real, which is not in the package yet": ONCE,
+        "real": ONCE,
         "denoise": ONCE,
         "compression and compression_light": ONCE,
         "deblur and deblur_long": ONCE,

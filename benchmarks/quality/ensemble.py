@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality.models import CPU, WHOLE, Row, Test, open_test
+from benchmarks.quality.models import CPU, SIGMA25, WHOLE, Row, Test, open_test
 from vsedvr import load_model
 from vsedvr.atomic import write_whole
 from vsedvr.evaluation.evaluate import evaluate
@@ -23,7 +23,6 @@ from vsedvr.evaluation.scoring import Scoring
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.infer import ENSEMBLES
 from vsedvr.train.coding import Compression
-from vsedvr.train.noise import Noise
 
 LEFT_OUT = 2
 """Frames that do not count at either end of a clip."""
@@ -32,8 +31,8 @@ HEAD = ("model", "input", "clip", "before", *(f"mean of {n}" if n > 1 else "alon
 TABLE = Path(__file__).with_suffix(".md")
 TESTS = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
-    Test("compression_light", "H.264, crf 24", "vid4/GT", degradation=Compression(crf=(24, 24))),
-    Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
+    Test("compression_light", "H.264, crf 24", "vid4/GT", degradation=(Compression(crf=(24, 24)),)),
+    Test("denoise", "noise, sigma 25", "vid4/GT", degradation=(SIGMA25,)),
     Test("deblur", WHOLE, "deblur/GT", lq="deblur/blur"),
 )
 

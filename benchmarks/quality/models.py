@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.quality.sources import CASES
 from vsedvr import load_model
 from vsedvr.atomic import whole_folder, write_whole
 from vsedvr.data.find import find_pairs
@@ -47,6 +48,7 @@ VALID_TABLE = TABLE.with_stem("models_valid")
 
 CRF = {"compression_light": (20, 24, 28), "compression": (28, 32, 36)}
 DEBLUR = ("deblur", "deblur_long")
+SIGMA25 = Noise(sigma=(25, 25))
 WHOLE, HALF = "motion blur, a whole frame interval", "motion blur, half a frame interval"
 BLURS = {WHOLE: MotionBlur((1, 1)), HALF: MotionBlur((0.5, 0.5))}
 
@@ -62,25 +64,29 @@ class Test:
     """Folder of the clips in full quality, below --eval or --valid."""
     lq: str = ""
     """Folder of the same clips in low quality; "" makes them by the degradation, or else by bicubic reduction."""
-    degradation: Degradation | None = None
+    degradation: tuple[Degradation, ...] = ()
 
 
-H264 = tuple(Test(model, f"H.264, crf {crf}", degradation=Compression(crf=(crf, crf))) for model in CRF for crf in CRF[model])
+H264 = tuple(
+    Test(model, f"H.264, crf {crf}", degradation=(Compression(crf=(crf, crf)),)) for model in CRF for crf in CRF[model]
+)
+REAL = tuple(Test("real", case, degradation=steps) for case, steps in CASES.items())
 EVAL = (
     Test("small", "bicubic x4", "vid4/GT", lq="vid4/BIx4"),
     Test("x2", "bicubic x2", "vid4/GT"),
-    *(dataclasses.replace(test, gt="vid4/GT") for test in H264),
-    Test("denoise", "noise, sigma 25", "vid4/GT", degradation=Noise(sigma=(25, 25))),
+    *(dataclasses.replace(test, gt="vid4/GT") for test in (*REAL, *H264)),
+    Test("denoise", "noise, sigma 25", "vid4/GT", degradation=(SIGMA25,)),
     *(Test(model, WHOLE, "deblur/GT", lq="deblur/blur") for model in DEBLUR),
-    *(Test(model, HALF, "deblur/GT", degradation=BLURS[HALF]) for model in DEBLUR),
-    *(Test(model, what, PARK_JOY, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
+    *(Test(model, HALF, "deblur/GT", degradation=(BLURS[HALF],)) for model in DEBLUR),
+    *(Test(model, what, PARK_JOY, degradation=(blur,)) for what, blur in BLURS.items() for model in DEBLUR),
 )
 VALID = (
     Test("small", "bicubic x4"),
     Test("x2", "bicubic x2"),
+    *REAL,
     *H264,
-    Test("denoise", "noise, sigma 25", degradation=Noise(sigma=(25, 25))),
-    *(Test(model, what, degradation=blur) for what, blur in BLURS.items() for model in DEBLUR),
+    Test("denoise", "noise, sigma 25", degradation=(SIGMA25,)),
+    *(Test(model, what, degradation=(blur,)) for what, blur in BLURS.items() for model in DEBLUR),
 )
 
 
@@ -116,7 +122,7 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair
     root = args.valid or args.eval
     found = find_pairs(root / test.gt, root / test.lq if test.lq else None)
     cache = args.output / "cache"
-    if test.degradation is None:
+    if not test.degradation:
         return [open_pair(clip, paths, cache, scale, args.frames) for clip, paths in found.items()]
     pairs = []
     for clip, (gt, _) in found.items():
@@ -129,10 +135,10 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair
     return pairs
 
 
-def save_degraded(sharp: ClipPair, degradation: Degradation, folder: Path) -> None:
+def save_degraded(sharp: ClipPair, degradation: Sequence[Degradation], folder: Path) -> None:
     """Degrades a clip and saves its frames as pictures, so that they are the same for every model."""
     clip = torch.stack([to_tensor(sharp.gt_frame(n)) for n in range(sharp.num_frames)])
-    for n, frame in enumerate(degrade(clip, [degradation], np.random.default_rng(0))):
+    for n, frame in enumerate(degrade(clip, degradation, np.random.default_rng(0))):
         Image.fromarray(to_frame(frame)).save(folder / f"{n:08}.png", compress_level=1)
 
 
@@ -175,7 +181,8 @@ better, but a warped difference below the truth's is that of a smoother picture.
 """
     return f"""# What the embedded models reach
 PSNR of luma in dB on {clips}, {part}, fp32. By `python -m benchmarks.quality.models`
-(with {option} and --output). Before: bicubic enlargement for x4 and x2, else the input.
+(with {option} and --output). Before: bicubic enlargement for x4 and x2, else the input; real's sources are
+those of real.md.
 {temporal}
 {markdown_table([head, *rows])}
 """

@@ -18,6 +18,7 @@ from skimage.data import chelsea
 from torch import Tensor
 
 from benchmarks.quality.models import BLURS, HALF, WHOLE
+from benchmarks.quality.sources import CASES
 from vsedvr import load_model
 from vsedvr.compare.drawing import GAP, labelled_row
 from vsedvr.compare.metrics import psnr, rgb_to_y
@@ -38,6 +39,7 @@ SHOWN = slice(52, 172), slice(40, 248)
 ROWS: tuple[tuple[str, str, tuple[Degradation, ...]], ...] = (
     ("small", "bicubic x4", (Bicubic(4),)),
     ("x2", "bicubic x2", (Bicubic(2),)),
+    ("real", "MPEG-2, q 4", CASES["MPEG-2, q 4"]),
     ("compression_light", "H.264, crf 24", (Compression(crf=(24, 24)),)),
     ("compression", "H.264, crf 34", (Compression(crf=(34, 34)),)),
     ("deblur", "half blurred", (BLURS[HALF],)),

@@ -8,7 +8,7 @@ enlarged by bicubic interpolation, by x2, by compression followed by x2, and by 
 over frames: of bicubic, and what the others gain over it. They are written to real.md beside this script. --temporal adds
 temporal consistency, which takes about a second and a half more for each frame of a row.
 
-The cases were fixed before `real` was trained.
+The sources (benchmarks/quality/sources.py) were fixed before `real` was trained.
 """
 
 import argparse
@@ -21,33 +21,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.quality.models import PARK_JOY
+from benchmarks.quality.models import PARK_JOY, save_degraded
+from benchmarks.quality.sources import CASES, SCALE
 from vsedvr import load_model
 from vsedvr.atomic import whole_folder, write_whole
 from vsedvr.data.find import find_pairs
-from vsedvr.data.pairs import ClipPair, open_pair, to_frame, to_tensor
+from vsedvr.data.pairs import ClipPair, open_pair
 from vsedvr.evaluation.evaluate import evaluate
 from vsedvr.evaluation.pair_restorer import PairRestorer, Restore, baseline
 from vsedvr.evaluation.report import Method
 from vsedvr.evaluation.scoring import Score, Scoring, Temporal
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
-from vsedvr.train.blur import Bicubic, GaussianBlur
-from vsedvr.train.coding import Compression, Mpeg2
-from vsedvr.train.degradation import Degradation, degrade
-from vsedvr.train.noise import Grain
 
 CPU = torch.device("cpu")
 Y = Scoring(y_channel=True)
-SCALE = 2
 CLIPS = ("vid4/GT/calendar", "vid4/GT/walk", "deblur/GT/car-roundabout", PARK_JOY)
-SOURCE = (GaussianBlur((0.6, 0.6)), Bicubic(SCALE), Grain((3, 3), (2, 2), (0.5, 0.5)))
-"""What a source went through before it was compressed."""
-CASES: dict[str, tuple[Degradation, ...]] = {
-    "clean": (Bicubic(SCALE),),
-    **{f"MPEG-2, q {q}": (*SOURCE, Mpeg2((q, q))) for q in (4, 8)},
-    **{f"H.264, crf {crf}": (*SOURCE, Compression(crf=(crf, crf))) for crf in (23, 28)},
-}
 MODELS = ("x2", "compression", "real")
 WAYS = ("x2", "compression, x2", "real")
 """What enlarges the clips, beside bicubic interpolation."""
@@ -121,10 +110,8 @@ def _open(gt: Path, lq: Path | None, args: argparse.Namespace, scale: int = SCAL
 def _kept(folder: Path, sharp: ClipPair, case: str) -> Path:
     """Degrades a clip and keeps its frames as pictures, so that they are the same for every model; returns the folder."""
     if not folder.exists():
-        clip = torch.stack([to_tensor(sharp.gt_frame(n)) for n in range(sharp.num_frames)])
         with whole_folder(folder) as temporary:
-            for n, frame in enumerate(degrade(clip, CASES[case], np.random.default_rng(0))):
-                Image.fromarray(to_frame(frame)).save(temporary / f"{n:08}.png", compress_level=1)
+            save_degraded(sharp, CASES[case], temporary)
     return folder
 
 

@@ -119,7 +119,7 @@ class TestAnyEdvrCheckpoint:
     @pytest.mark.parametrize("name", EMBEDDED)
     def test_embedded_models(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert load_model(name).config.scale == {"small": 4, "x2": 2}.get(name, 1)
+        assert load_model(name).config.scale == {"small": 4, "x2": 2, "real": 2}.get(name, 1)
 
     def test_embedded_files_are_small_and_tell_what_made_them(self) -> None:
         files = {path.stem: path for path in (Path(vsedvr.__file__).parent / "weights" / "embedded").glob("*.safetensors")}

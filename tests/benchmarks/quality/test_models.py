@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality import models
+from benchmarks.quality.sources import CASES
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.data.pairs import open_pair
 from vsedvr.train.blur import MotionBlur
@@ -28,7 +29,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         write_frames(root / "eval/vid4/BIx4" / clip, [sharp.lq_frame(n) for n in range(4)])
     for name, scale in (("x4", 4), ("x2", 2), ("x1", 1)):
         save_model(root / f"{name}.safetensors", random_model(dataclasses.replace(TINY, scale=scale)), {})
-    kinds = {"small": "x4", "x2": "x2"}
+    kinds = {"small": "x4", "x2": "x2", "real": "x2"}
     files = {name: root / f"{kinds.get(name, 'x1')}.safetensors" for name in EMBEDDED}
     paths = ["--eval", str(root / "eval"), "--output", str(root / "runs"), "--table", str(root / "models.md")]
     return [*paths, *(f"--model={name}={path}" for name, path in files.items())]
@@ -38,7 +39,7 @@ def test_a_row_for_every_model_degradation_and_clip(arguments: list[str], capsys
     models.main([*arguments, "--frames", "2"])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
     degraded = [f"H.264, crf {crf}" for crf in (20, 24, 28, 28, 32, 36)] + ["noise, sigma 25"]
-    vid4 = [(what, clip) for what in ("bicubic x4", "bicubic x2", *degraded) for clip in ("calendar", "walk")]
+    vid4 = [(what, clip) for what in ("bicubic x4", "bicubic x2", *CASES, *degraded) for clip in ("calendar", "walk")]
     assert [(what, clip) for _, what, clip, *_ in rows[: len(vid4)]] == vid4
     assert [(model, what, clip) for model, what, clip, *_ in rows[len(vid4) :]] == [
         (model, what, clip)
@@ -57,8 +58,8 @@ def test_a_row_for_every_model_degradation_and_clip(arguments: list[str], capsys
 
 @pytest.mark.parametrize("test", [*models.EVAL, *models.VALID], ids=lambda test: f"{test.model}, {test.what}, {test.gt}")
 def test_blur_is_as_long_as_its_row_says(test: models.Test) -> None:
-    if isinstance(test.degradation, MotionBlur):
-        assert test.degradation.exposure == {BLURRED[0]: (1, 1), BLURRED[1]: (0.5, 0.5)}[test.what]
+    if isinstance(blur := next(iter(test.degradation), None), MotionBlur):
+        assert blur.exposure == {BLURRED[0]: (1, 1), BLURRED[1]: (0.5, 0.5)}[test.what]
     else:
         assert test.what != BLURRED[1]
 
