@@ -127,7 +127,7 @@ def open_test(test: Test, scale: int, args: argparse.Namespace) -> list[ClipPair
     pairs = []
     for clip, (gt, _) in found.items():
         sharp = open_pair(clip, (gt, None), cache, scale, args.frames)
-        folder = args.output / f"{test.what}, {sharp.num_frames}" / clip
+        folder = args.output / f"{test.what}, x{scale}, {sharp.num_frames}" / clip
         if not folder.exists():
             with whole_folder(folder) as temporary:
                 save_degraded(sharp, test.degradation, temporary)
