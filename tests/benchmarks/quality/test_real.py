@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.quality import real
+from benchmarks.quality.sources import CASES
 from conftest import TINY, moving_frames, random_model, write_frames
 from vsedvr.train.state import save_model
 
@@ -15,7 +16,8 @@ from vsedvr.train.state import save_model
 def test_a_row_for_every_source_and_clip(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(real, "CASES", {case: real.CASES[case] for case in ("clean", "MPEG-2, q 4", "MPEG-2, q 8")})
+    cases = ("clean", "MPEG-2, q 4", "MPEG-2, q 8")
+    monkeypatch.setattr(real, "CASES", {case: CASES[case] for case in cases})
     monkeypatch.setattr(real, "CLIPS", real.CLIPS[1:3])
     for clip, (height, width) in zip(real.CLIPS, ((32, 48), (48, 32)), strict=True):
         write_frames(tmp_path / "eval" / clip, moving_frames(3, height, width))
@@ -31,7 +33,7 @@ def test_a_row_for_every_source_and_clip(
     )
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
     assert [(case, Path(clip).stem) for case, clip, *_ in rows] == [
-        (case, Path(clip).stem) for case in real.CASES for clip in real.CLIPS
+        (case, Path(clip).stem) for case in cases for clip in real.CLIPS
     ]
     bicubic = np.array([float(row[2]) for row in rows]).reshape(3, 2)
     assert (bicubic[0] > bicubic[1:]).all(), "clean sources are better"
