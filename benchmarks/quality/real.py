@@ -49,7 +49,7 @@ class Measured(NamedTuple):
     case: str
     clip: str
     scores: list[Score]
-    """Of bicubic interpolation, then of each of WAYS."""
+    """Scores of bicubic interpolation, then of each of WAYS."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -132,7 +132,7 @@ def page(measured: Sequence[Measured], args: argparse.Namespace) -> str:
     psnr = markdown_table([head, *(_gains(*each) for each in [*measured, *_means(measured)])])
     return f"""# Twice the size, of sources like those that people have
 PSNR of luma in dB of bicubic enlargement, and what models gain over it, {part}, fp32. By
-`python -m benchmarks.quality.real` (with --eval and --output), which says how the sources were made.
+`python -m benchmarks.quality.real` (with --eval and --output); benchmarks/quality/sources.py says how the sources were made.
 
 {psnr}
 {_temporal_part(measured, head) if args.temporal else ""}"""

@@ -200,6 +200,10 @@ def test_what_is_wrong_in_a_file_is_named(path: Path, old: str, new: str, messag
         ({"degradation": {"kind": "noise"}}, "degradation must be an array of tables, [[degradation]]"),
         ({"degradation": ["noise"]}, "degradation.kind must be one of"),
         ({"data": {"gt": ["a"], "lq": ["b"]}, "gt_degradation": [{"kind": "grain"}]}, "cannot go with data.lq"),
+        (
+            {"degradation": [{"kind": "motion_blur"}, {"kind": "bicubic"}], "gt_degradation": [{"kind": "grain"}]},
+            "[[gt_degradation]] cannot go with motion_blur",
+        ),
         ({"degradation": [{"kind": "bicubic"}], "gt_degradation": [{"kind": "bicubic"}]}, "must keep the size"),
         ({"gt_degradation": {"kind": "noise"}}, "gt_degradation must be an array of tables, [[gt_degradation]]"),
         ({"gt_degradation": ["noise"]}, "gt_degradation.kind must be one of"),

@@ -58,7 +58,7 @@ class FrameCache:
         self.max_frames = (num_frame + 1 + streams) * len(self.tiles)
         self.max_bytes = max_bytes
         self.room = min(max_bytes, self.max_frames * tile_bytes)
-        """Bytes that the frames in the cache take at most."""
+        """Maximum number of bytes that the frames in this cache take together."""
         self.nbytes = 0
         self.frames: OrderedDict[tuple[int, VersionTile], FrameTile] = OrderedDict()
 

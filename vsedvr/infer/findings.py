@@ -31,7 +31,7 @@ def gpus() -> list[Finding]:
 
 
 def runs_on() -> Finding:
-    """Names the device and the precision that the filter uses by default."""
+    """Tells on which device and in which precision the filter computes by default."""
     device = choose_device(None)
     return Finding("runs on", f"{device} in {_precision(device, False)}, RGBS clips in {_precision(device, True)}")
 

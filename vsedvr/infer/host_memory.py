@@ -16,7 +16,7 @@ UNUSED_ADDRESSES = 256 << 20
 
 
 def free_host_bytes() -> int:
-    """Bytes that this process may still take: the least of what the machine, its control groups and its own limits leave."""
+    """Returns how many bytes this process may still take: the least of what the machine, control groups and limits leave."""
     import psutil  # imported only here, because an engine on a GPU does not need it
 
     rooms = [psutil.virtual_memory().available]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from vsedvr.model import EDVRConfig
+from vsedvr.train.blur import MotionBlur
 from vsedvr.train.degradation import KINDS, Degradation
 from vsedvr.train.settings import DataConfig, TrainConfig
 
@@ -35,7 +36,8 @@ class Preset:
     degradation: tuple[Degradation, ...] = ()
     gt_degradation: tuple[Degradation, ...] = ()
     """Degradations of the ground truth itself, for a share of the windows (data.gt_degradation_share). Masters of films have
-    grain and traces of compression as well: from such windows a network learns that these are to stay."""
+    grain and traces of compression as well: from such windows a network learns that these are to stay. Clips for validation
+    are left as they are."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -51,9 +53,13 @@ class Preset:
                 f"the degradation reduces {reduction} times, but the network enlarges {self.network.scale} times "
                 "(network.scale)"
             )
+        self._check_gt_degradation()
 
+    def _check_gt_degradation(self) -> None:
         if self.gt_degradation and self.data.lq:
             raise ValueError("[[gt_degradation]] cannot go with data.lq, which is not made from gt")
+        if self.gt_degradation and any(isinstance(step, MotionBlur) for step in self.degradation):
+            raise ValueError("[[gt_degradation]] cannot go with motion_blur, which would average the grain of the ground truth")
         if _reduction(self.gt_degradation) != 1:
             raise ValueError("[[gt_degradation]] must keep the size: the ground truth is what the network restores")
 
@@ -69,6 +75,7 @@ def _reduction(steps: Sequence[Degradation]) -> int:
 
 
 def _step_tables(steps: Sequence[Degradation]) -> list[dict[str, Any]]:
+    """Returns the tables of an array of degradations, as a preset's file has them."""
     kinds = {step: kind for kind, step in KINDS.items()}
     return [{"kind": kinds[type(step)], **dataclasses.asdict(step)} for step in steps]  # type: ignore[call-overload]
 
