@@ -99,3 +99,11 @@ def losses_of(trainer: Trainer, stop_after: int | None = None) -> list[float]:
     trainer.learner.step = record  # type: ignore[method-assign]
     trainer.run()
     return losses
+
+
+def weights_of(trainer: Trainer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name in ("model", "ema")
+        for key, value in getattr(trainer.learner, name).state_dict().items()
+    }
