@@ -1,11 +1,13 @@
 """`vsedvr restore`: the plan, the lines of its progress, its errors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from films import VFR, make_film, read_film
 from vsedvr.cli import main
+from vsedvr.restore.run import Status
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
@@ -76,3 +78,24 @@ def test_options_reach_the_film(tmp_path: Path, tiny_x1: Path) -> None:
 def test_an_encoder_option_without_a_value_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert main(["restore", "in.mkv", str(tmp_path / "out.mkv"), "--encoder-option", option]) == 1
     assert "--encoder-option must be NAME=VALUE" in capsys.readouterr().err
+
+
+def test_a_note_is_printed_once_although_the_stage_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore_film(*args: Any) -> None:
+        notes = ("Left out: a font.",)
+        for stage, done in (("restoring", 0), ("waiting for a worker", 6), ("waiting for a worker", 6), ("restoring", 7)):
+            args[-1](Status(stage, done, 24, notes))
+        args[-1](Status("joining", 24, 24))
+
+    monkeypatch.setattr("vsedvr.cli.restore.restore_film", restore_film)
+    assert main(["restore", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv")]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "Left out: a font.",
+        "restoring: frame 0 of 24",
+        "waiting for a worker: frame 6 of 24",
+        "restoring: frame 7 of 24",
+        "joining: frame 24 of 24",
+        f"{tmp_path / 'out.mkv'} is done",
+    ]

@@ -151,6 +151,28 @@ def test_a_worker_that_joins_late_goes_on_when_the_first_is_killed(
     assert video_packets(tmp_path / "out.mkv") == expected
 
 
+def test_without_a_worker_it_says_that_it_waits_and_goes_on_with_the_next(
+    tmp_path: Path, film: Path, tiny_x1: Path, scheduler: str, expected: object
+) -> None:
+    stages: list[str] = []
+    with ExitStack() as stack:
+        first = stack.enter_context(worker(scheduler, tmp_path / "first"))
+
+        def kill_the_only_one(status: Status) -> None:
+            stages.append(status.stage)
+            if status.done >= 6 and first.poll() is None:
+                first.kill()
+                first.wait()
+            if status.stage == "waiting for a worker" and stages.count(status.stage) == 1:
+                assert 6 <= status.done < status.frames == 24
+                stack.enter_context(worker(scheduler, tmp_path / "second"))
+
+        go(film, tmp_path / "out.mkv", tiny_x1, cluster=scheduler, on_progress=kill_the_only_one)
+    assert list(dict.fromkeys(stages)) == ["reading", "restoring", "waiting for a worker", "joining"]
+    assert stages[-2] == "restoring"
+    assert video_packets(tmp_path / "out.mkv") == expected
+
+
 def test_a_worker_that_dies_with_its_result_is_replaced_by_one_that_joins_then(
     tmp_path: Path, film: Path, tiny_x1: Path, scheduler: str, expected: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,14 +131,15 @@ class _Bar:
         self.bar = bar
         self.task: TaskID | None = None
         self.stage = ""
+        self.notes: tuple[str, ...] = ()
 
     def show(self, status: Status) -> None:
         if status.stage != self.stage:
             if self.task is not None:
                 self.bar.remove_task(self.task)
-            for note in status.notes:
+            for note in status.notes if status.notes != self.notes else ():
                 self.bar.console.print(note, highlight=False)
-            self.stage = status.stage
+            self.stage, self.notes = status.stage, status.notes
             self.task = self.bar.add_task(status.stage, total=status.frames or None, completed=status.done)
         assert self.task is not None
         self.bar.update(self.task, completed=status.done)
@@ -158,14 +159,16 @@ class _Lines:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.stage = ""
+        self.notes: tuple[str, ...] = ()
         self.first, self.start, self.printed = 0, 0.0, 0.0
 
     def show(self, status: Status) -> None:
         now = time.monotonic()
         if status.stage != self.stage:
             self.stage, self.first, self.start = status.stage, status.done, now
-            for note in status.notes:
+            for note in status.notes if status.notes != self.notes else ():
                 print(note, file=sys.stderr)
+            self.notes = status.notes
         elif now - self.printed < SECONDS_BETWEEN_LINES:
             return
         self.printed = now

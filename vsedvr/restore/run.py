@@ -31,7 +31,8 @@ class Status:
     """Progress of a film."""
 
     stage: str
-    """Current stage: "reading", "sending" (the input, to a cluster), "restoring" or "joining"."""
+    """Current stage: "reading", "sending" (the input, to a cluster), "restoring", "waiting for a worker" (if all have left the
+    cluster) or "joining"."""
     done: int = 0
     """Number of restored frames, including those of an earlier run."""
     frames: int = 0
@@ -226,8 +227,8 @@ def _restore_segments(job: Job, notes: Sequence[str], team: "Team | None", on_pr
     missing = job.missing()
     done = {number: len(part) for number, part in enumerate(job.segments) if number not in missing}
 
-    def show() -> None:
-        on_progress(Status("restoring", sum(done.values()), len(job.frames), tuple(notes)))
+    def show(stage: str = "restoring") -> None:
+        on_progress(Status(stage, sum(done.values()), len(job.frames), tuple(notes)))
 
     def on_frames(number: int, frames: int) -> None:
         done[number] = frames
@@ -236,7 +237,7 @@ def _restore_segments(job: Job, notes: Sequence[str], team: "Team | None", on_pr
     if team is not None:
         if team.ship:
             on_progress(Status("sending"))
-        team.restore(job, missing, show, on_frames)
+        team.restore(job, missing, show, on_frames, on_wait=lambda: show("waiting for a worker"))
         return
     show()
     for number in missing:

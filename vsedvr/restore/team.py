@@ -79,15 +79,21 @@ class Team:
         return [replace(r.room, budget=r.room.budget // shared[r.machine, r.card]) for r in self.reports.values()]
 
     def restore(
-        self, job: Job, missing: Sequence[int], on_begin: Callable[[], None], on_frames: Callable[[int, int], None]
+        self,
+        job: Job,
+        missing: Sequence[int],
+        on_begin: Callable[[], None],
+        on_frames: Callable[[int, int], None],
+        on_wait: Callable[[], None],
     ) -> None:
-        """Restores segments of a job.
+        """Restores segments of a job. If all workers leave, it waits for others to join.
 
         Args:
             job: job that is written in its folder.
             missing: numbers of the segments to restore.
             on_begin: called when the workers have all that they need.
             on_frames: called with the number of a segment and how many of its frames are done.
+            on_wait: called again and again while there is no worker.
 
         Raises:
             ValueError: if a worker lacks the input or a model, or a frame is damaged; the message names it.
@@ -103,6 +109,8 @@ class Team:
         def meet() -> int:
             self._look()
             self._welcome(order, job)
+            if not self.welcome:
+                on_wait()
             return len(self.welcome)
 
         order = _order(job, self.ship)
