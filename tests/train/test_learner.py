@@ -58,6 +58,9 @@ def test_the_loss_is_the_one_that_the_preset_names(root: Path, tmp_path: Path) -
     for name, function in functions.items():
         named = trainer_of(root, tmp_path / name, f"train.loss={name}", "train.loss_eps=0.2")
         assert losses_of(named, stop_after=1) == [pytest.approx(function(restored, gt, 0.2).item(), rel=1e-4)], name
+    coloured = trainer_of(root, tmp_path / "coloured", "train.loss=luma", "train.colour_weight=3")
+    expected = luma_charbonnier(restored, gt, 1e-3, colour_weight=3).item()
+    assert losses_of(coloured, stop_after=1) == [pytest.approx(expected, rel=1e-4)]
 
 
 def test_steps_without_a_finite_gradient_are_skipped(

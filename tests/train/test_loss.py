@@ -37,15 +37,18 @@ def test_half_precision_is_compared_in_full() -> None:
     assert charbonnier(restored, gt).item() == pytest.approx((2e-6) ** 0.5, rel=1e-3)
 
 
+@pytest.mark.parametrize(("given", "weight"), [({}, 0.1), ({"colour_weight": 0.7}, 0.7)])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_luma_counts_ten_times_as_much_as_the_colours_beside_it(reduction: str) -> None:
+def test_the_error_of_the_colours_has_its_weight_beside_the_lumas(
+    reduction: str, given: dict[str, float], weight: float
+) -> None:
     a, b = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     difference = (a.double() - b.double()).numpy()
     luma = 0.299 * difference[:, 0] + 0.587 * difference[:, 1] + 0.114 * difference[:, 2]
     colours = difference - luma[:, None]
     of_luma, of_colours = (np.sqrt(d**2 + 0.01**2) for d in (luma, colours))
-    expected = getattr(of_luma + 0.1 * of_colours.mean(1), reduction)()
-    assert luma_charbonnier(a, b, 0.01, reduction).item() == pytest.approx(expected, rel=1e-5)
+    expected = getattr(of_luma + weight * of_colours.mean(1), reduction)()
+    assert luma_charbonnier(a, b, 0.01, reduction, **given).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_of_luma_moves_all_colours_the_way_that_luma_has_to_go() -> None:
@@ -68,13 +71,14 @@ def test_luma_psnr_is_the_negative_psnr_of_each_picture() -> None:
     assert luma_psnr(gt, gt, 0.01).item() == pytest.approx(-40), "eps is as good as it gets"
 
 
-def test_luma_psnr_counts_a_tenth_of_the_colours_error() -> None:
+@pytest.mark.parametrize(("given", "weight"), [({}, 0.1), ({"colour_weight": 0.7}, 0.7)])
+def test_luma_psnr_counts_the_colours_error_by_its_weight(given: dict[str, float], weight: float) -> None:
     gt = torch.full((1, 3, 8, 8), 0.5)
     red = torch.zeros(1, 3, 8, 8)
     red[:, 0] = 0.1
     beside = (0.701**2 + 2 * 0.299**2) / 3 * 0.1**2
-    expected = 10 * np.log10(0.0299**2 + 0.1 * beside)
-    assert luma_psnr(gt + red, gt, 1e-6).item() == pytest.approx(expected, abs=1e-3)
+    expected = 10 * np.log10(0.0299**2 + weight * beside)
+    assert luma_psnr(gt + red, gt, 1e-6, "mean", **given).item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_luma_psnr_learns_alike_from_pictures_near_and_far() -> None:

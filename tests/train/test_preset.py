@@ -131,6 +131,7 @@ def test_a_change_of_a_degradation_that_is_not_there(tmp_path: Path, degradation
         ("train.iterations=0", r"train\.iterations must be at least 1, got 0"),
         ("train.workers=-1", r"train\.workers must be at least 0 and finite, got -1"),
         ("train.body_lr_mul=nan", r"train\.body_lr_mul must be at least 0 and finite, got nan"),
+        ("train.colour_weight=-1", r"train\.colour_weight must be at least 0 and finite, got -1"),
         ("train.lr=0", r"train\.lr must be above 0 and finite, got 0"),
         ("train.lr=nan", r"train\.lr must be above 0 and finite, got nan"),
         ("train.loss_eps=0", r"train\.loss_eps must be above 0 and finite, got 0"),

@@ -69,13 +69,18 @@ class Learner:
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             restored = self.network(lq)
-        loss = LOSSES[self.config.loss](restored, gt, self.config.loss_eps, self.config.loss_reduction)
+        loss = self._loss(restored, gt)
         # PyTorch averages the gradients of processes, which is right for a mean; for a sum they must be added
         share = self.processes.count if self.config.loss_reduction == "sum" else 1
         self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
         self._update()
         self.iteration += 1
         return float(loss.detach())
+
+    def _loss(self, restored: Tensor, gt: Tensor) -> Tensor:
+        """Returns the preset's loss. The paper's, of R, G and B, has no weight for the colours beside the luma."""
+        weight = {} if self.config.loss == "charbonnier" else {"colour_weight": self.config.colour_weight}
+        return LOSSES[self.config.loss](restored, gt, self.config.loss_eps, self.config.loss_reduction, **weight)
 
     def _share_network(self) -> nn.Module:
         """Chooses the parameters to train, and shares the network. In TSA's warm-up only the fusion learns (section 4.1)."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from vsedvr.train.loss import LOSSES
+from vsedvr.train.loss import COLOUR_WEIGHT, LOSSES
 
 __all__ = ["DataConfig", "TrainConfig"]
 
@@ -98,6 +98,8 @@ class TrainConfig:
     loss_eps: float = 1e-3
     """Charbonnier's eps, which is squared under the root: 1e-3 in the paper and its authors' code, 1e-6 in BasicSR. With
     luma_psnr it is the error below which a smaller one hardly changes the loss."""
+    colour_weight: float = COLOUR_WEIGHT
+    """Weight of the error of the colours (R, G and B minus luma) with luma and luma_psnr; the luma's has weight 1."""
     ema_decay: float = 0.999
     """Decay of the moving average of the weights, which is the result of the training; 0 turns averaging off. After n
     iterations it is at most (1 + n) / (10 + n), so that the start is soon forgotten."""
@@ -133,7 +135,7 @@ class TrainConfig:
             raise ValueError(f"train.seed must be at least 0, got {self.seed}")
         if not self.periods or min(self.periods) < 1:
             raise ValueError(f"train.periods must be numbers from 1 on, got {self.periods}")
-        for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "grad_clip", "tsa_warmup", "workers"):
+        for name in ("eta_min", "dcn_lr_mul", "body_lr_mul", "colour_weight", "grad_clip", "tsa_warmup", "workers"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"train.{name} must be at least 0 and finite, got {getattr(self, name)}")
         for name in ("lr", "loss_eps"):
