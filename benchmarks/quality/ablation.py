@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.quality.psnr import mean_psnr, open_test
+from benchmarks.quality.trainings import mean_psnr, open_test, training_options
 from vsedvr import EDVR
 from vsedvr.atomic import write_whole
 from vsedvr.data.clip import FrameFolder, find_clips
@@ -98,7 +98,7 @@ class OneLevelAlignment(nn.Module):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
+    args = training_options(__doc__, TABLE, frames=5).parse_args(argv)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("vsedvr").setLevel(logging.INFO)
     tests = dict(open_test(test, args.output / "cache", args.frames) for test in args.test)
@@ -109,18 +109,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows.append([variant.name, *size(model), *figures])
     rows.append(two_stages(models[FULL], tests, args))
     write_whole(args.table, page(rows, list(tests), args))
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder with clips/ and stills/")
-    parser.add_argument("--test", action="append", required=True, metavar="NAME=FOLDER", help="clips to measure on")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the trainings")
-    parser.add_argument("--iterations", type=int, default=600)
-    parser.add_argument("--frames", type=int, default=5, help="of each clip that is measured on")
-    parser.add_argument("--set", action="append", default=[], help="further changes of the preset, for all networks")
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes; ablation.md beside this script")
-    return parser.parse_args(argv)
 
 
 def first_stage(variant: Variant, args: argparse.Namespace) -> Preset:

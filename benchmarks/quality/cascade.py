@@ -22,9 +22,9 @@ First weights are random, but a stage of scale 1 begins as every such preset doe
 several seeds, which decide first weights and samples. The result is the moving average of the weights; nothing is chosen by
 the test clips. It runs in the engine, in float32: results between two stages are clamped to [0, 1] and not rounded.
 
-PSNR is that of luma, on the first --frames frames of each clip without two at either end, whose windows would reach beyond
-the clip. Seconds are CPU time of one thread: of the steps of a training (without the preparation of samples, which is the same
-for all), and of the engine for a frame of 180x144.
+PSNR is that of luma, on the first --frames frames of each clip (at least 5) without two at either end, whose windows would
+reach beyond the clip. Seconds are CPU time of one thread: of the steps of a training (without the preparation of samples, which
+is the same for all), and of the engine for a frame of 180x144.
 
 Finished trainings are not repeated. The table is written to cascade.md beside this script.
 """
@@ -43,7 +43,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.quality.psnr import mean_psnr, open_test
+from benchmarks.quality.trainings import mean_psnr, open_test, training_options
 from benchmarks.timing import medians
 from vsedvr import EDVR, EDVRConfig, load_model
 from vsedvr.atomic import write_whole
@@ -147,15 +147,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="folder with clips/ and stills/")
-    parser.add_argument("--test", action="append", required=True, metavar="NAME=FOLDER", help="clips to measure on")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the trainings")
-    parser.add_argument("--iterations", type=int, default=600)
+    parser = training_options(__doc__, TABLE, frames=9)
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each way")
-    parser.add_argument("--frames", type=int, default=9, help="that are read of each clip that is measured on, at least 5")
-    parser.add_argument("--set", action="append", default=[], help="changes of the data and the training, for all networks")
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the table goes; cascade.md beside this script")
     return parser.parse_args(argv)
 
 

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.quality.clips import open_large_clip
 from vsedvr import load_model
 from vsedvr.atomic import write_whole
 from vsedvr.compare.metrics import psnr, rgb_to_y
-from vsedvr.data.clip import Frame, find_clips, open_clip
+from vsedvr.data.clip import Frame, find_clips
 from vsedvr.data.pairs import to_frame, to_tensor
 from vsedvr.evaluation.table import markdown_row, markdown_table
 from vsedvr.model import EDVR
@@ -89,11 +90,8 @@ def moving_clips(root: Path, cache: Path) -> Iterator[Clip]:
         ValueError: if one is too short or too small; the message names it.
     """
     for path in find_clips(root).values():
-        frames = open_clip(path, cache, FRAMES)
-        num_frames, (height, width), (least_height, least_width) = min(len(frames), FRAMES), frames.size, MOVING_SIZE
-        if num_frames < LEAST_FRAMES or height < least_height or width < least_width:
-            needed = f"{LEAST_FRAMES} of {least_width}x{least_height} are the least"
-            raise ValueError(f"{path} has {num_frames} frames of {width}x{height}; {needed}")
+        frames = open_large_clip(path, cache, LEAST_FRAMES, MOVING_SIZE, FRAMES)
+        num_frames = min(len(frames), FRAMES)
         positions = np.linspace(3, num_frames - 4, MOVING).astype(int).tolist()
         yield Clip([frames[n] for n in range(num_frames)], positions, MOVING_SIZE)
 

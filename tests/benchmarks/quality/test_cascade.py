@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from benchmarks.quality import cascade
-from benchmarks.quality.psnr import mean_psnr
+from benchmarks.quality.trainings import mean_psnr
 from conftest import write_frames
 from vsedvr import EDVR
 from vsedvr.data.clip import FrameFolder
