@@ -54,33 +54,38 @@ def all_pixels(clip: vs.VideoNode, prefetch: int = 6) -> Tensor:
 
 
 class Device:
-    """Each frame is done only when the frame after it has been launched as well; the last one is done at once."""
+    """Takes `num_streams` frames at a time, and is done with all of them only when the last of them has been launched.
 
-    def __init__(self, num_frames: int) -> None:
-        self.launched = [threading.Event() for _ in range(num_frames)]
+    Each of as many nodes launches one of them, in any order: a node cannot launch its next frame before its last one is done.
+    """
+
+    def __init__(self, num_streams: int, num_frames: int) -> None:
+        self.num_streams = num_streams
+        self.full = [threading.Event() for _ in range(num_frames // num_streams)]
         self.marks = 0
 
     def current(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def mark(self) -> Callable[[], None]:
-        number, self.marks = self.marks, self.marks + 1
-        self.launched[number].set()
-        following = self.launched[min(number + 1, len(self.launched) - 1)]
+        full = self.full[self.marks // self.num_streams]
+        self.marks += 1
+        if self.marks % self.num_streams == 0:
+            full.set()
 
         def wait() -> None:
-            if not following.wait(60):  # only if the test fails
-                raise RuntimeError("the frame after it is never launched")
+            if not full.wait(60):  # only if the test fails
+                raise RuntimeError("not as many frames as there are streams are launched")
 
         return wait
 
 
 @pytest.mark.parametrize("num_streams", [2, 3])
-def test_the_next_frame_is_launched_before_a_frame_is_waited_for(num_streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_frames_as_streams_are_launched_before_one_is_waited_for(num_streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one frame at a time no frame would ever be done."""
     model, frames = random_model(), torch.rand(12, 3, 16, 16)
     expected = all_pixels(vsedvr.edvr(clip_of(frames), model))
-    monkeypatch.setattr("vsedvr.infer.engine.Stream", lambda device: Device(12))
+    monkeypatch.setattr("vsedvr.infer.engine.Stream", lambda device: Device(num_streams, 12))
     clip, counts = counted(clip_of(frames))
     restored = vsedvr.edvr(clip, model, num_streams=num_streams, matrix="709")
     assert torch.equal(all_pixels(restored), expected)
