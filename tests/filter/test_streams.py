@@ -81,7 +81,7 @@ class Device:
 
 
 @pytest.mark.parametrize("num_streams", [2, 3])
-def test_as_many_frames_as_streams_are_launched_before_one_is_waited_for(num_streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_frames_as_streams_are_launched_at_a_time(num_streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one frame at a time no frame would ever be done."""
     model, frames = random_model(), torch.rand(12, 3, 16, 16)
     expected = all_pixels(vsedvr.edvr(clip_of(frames), model))
