@@ -67,22 +67,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not (args.valid or args.eval):
         parser.error("give --valid, --eval or both")
     rows = []
-    for name in args.model:
-        for row in measure(name, args.valid, args.eval, args.output):
+    for name, model in {name: load_enlarger(name) for name in args.model}.items():
+        for row in measure(name, model, args.valid, args.eval, args.output):
             print(markdown_row(row), flush=True)
             rows.append(row)
     write_whole(args.table, page(rows))
 
 
-def measure(name: str, valid: Path | None, final: Path | None, cache: Path) -> Iterator[list[str]]:
-    """Yields the table's rows for a model.
+def load_enlarger(name: str) -> EDVR:
+    """Loads a model.
 
     Raises:
-        ValueError: if the model does not enlarge, or a clip is too short.
+        ValueError: if it keeps the size; the message names it.
     """
     model = load_model(name)
     if model.config.scale == 1:
         raise ValueError(f"{name} keeps the size; this measures models that enlarge")
+    return model
+
+
+def measure(name: str, model: EDVR, valid: Path | None, final: Path | None, cache: Path) -> Iterator[list[str]]:
+    """Yields the table's rows for a model.
+
+    Raises:
+        ValueError: if a clip is too short or too small; the message names it.
+    """
     if valid:
         kinds: dict[str, list[Gain]] = {}
         for kind, window in windows_to_choose_by(valid, cache, model.config):
